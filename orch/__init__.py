@@ -1,0 +1,50 @@
+"""Durable workflows on a task queue. The public names, nothing else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orch.agents.capability import capability
+    from orch.agents.context import Context
+    from orch.errors import OrchError, StepError
+    from orch.orchestrator import AsyncOrchestrator, Execution, Orchestrator
+    from orch.settings import Settings
+    from orch.workflows.definition import WorkflowDefinition, WorkflowStep
+
+__version__ = "0.1.0"
+
+# Loaded at first use: a process that needs one name (the keeper of the embedded server, a
+# module of capabilities) does not pay for all of them.
+_HOME = {
+    "AsyncOrchestrator": "orch.orchestrator",
+    "Context": "orch.agents.context",
+    "Execution": "orch.orchestrator",
+    "OrchError": "orch.errors",
+    "Orchestrator": "orch.orchestrator",
+    "Settings": "orch.settings",
+    "StepError": "orch.errors",
+    "WorkflowDefinition": "orch.workflows.definition",
+    "WorkflowStep": "orch.workflows.definition",
+    "capability": "orch.agents.capability",
+}
+
+__all__ = [
+    "AsyncOrchestrator",
+    "Context",
+    "Execution",
+    "OrchError",
+    "Orchestrator",
+    "Settings",
+    "StepError",
+    "WorkflowDefinition",
+    "WorkflowStep",
+    "capability",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'orch' has no attribute {name!r}")

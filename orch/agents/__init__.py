@@ -1,0 +1,1 @@
+"""Who can do what: capabilities, their context, and the built-in ones."""

@@ -1,0 +1,86 @@
+"""What a capability is told about the attempt that it works for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+
+class StepLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds the execution, path and attempt to every record, as fields and as a prefix."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        fields: Mapping[str, object] = self.extra or {}
+        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
+        place = "{execution_id} {path} #{attempt}".format(**fields).replace("%", "%%")
+        return f"{place}: {msg}", kwargs
+
+
+def _never() -> bool:
+    return False
+
+
+def _unheard(progress: Any) -> None:
+    del progress
+
+
+class Context:
+    """One attempt of one step, as its code sees it.
+
+    All arguments are keywords and have defaults, so that a test makes one with `Context()`.
+
+    execution_id, workflow, step_id   names of what runs
+    path          where the step stands in the execution, such as `resize[17]`
+    attempt       1 for the first try
+    deadline      unix seconds at which the attempt is given up, or None
+    is_cancelled  asked by `cancelled()`
+    on_heartbeat  called by `heartbeat(progress)`
+    """
+
+    def __init__(
+        self,
+        *,
+        execution_id: str = "local",
+        workflow: str = "local",
+        path: str = "step",
+        step_id: str | None = None,
+        attempt: int = 1,
+        deadline: float | None = None,
+        is_cancelled: Callable[[], bool] = _never,
+        on_heartbeat: Callable[[Any], None] = _unheard,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.execution_id = execution_id
+        self.workflow = workflow
+        self.path = path
+        self.step_id = path if step_id is None else step_id
+        self.attempt = attempt
+        self.deadline = deadline
+        self._is_cancelled = is_cancelled
+        self._on_heartbeat = on_heartbeat
+        fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
+        self.log = StepLog(logger or logging.getLogger("orch.step"), fields)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same over all attempts of the step: hand it to services that take such a key."""
+        return f"{self.execution_id}/{self.path}"
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below 0; None without a deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())
+
+    def cancelled(self) -> bool:
+        """Whether the result is no longer wanted. Cheap enough to ask in a loop."""
+        return self._is_cancelled()
+
+    def heartbeat(self, progress: Any = None) -> None:
+        """Say that the work goes on; `progress` is any JSON value, for people to see."""
+        self._on_heartbeat(progress)
+
+    def __repr__(self) -> str:
+        return f"Context({self.idempotency_key!r}, attempt={self.attempt})"

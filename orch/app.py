@@ -1,0 +1,180 @@
+"""The Celery app: queues, routes, settings that were measured; and `dispatch` of canvases.
+
+Results are ignored, and no process subscribes to any: the backend only counts chord parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import kombu
+from celery import Celery, group
+from celery.backends.redis import RedisBackend
+from celery.canvas import Signature, _chord
+from celery.exceptions import OperationalError as CeleryOperationalError
+from kombu import Connection
+from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.utils.uuid import uuid
+
+from orch.errors import Unreachable
+from orch.journal.journal import without_password
+from orch.settings import Settings
+
+BROKER_AWAY = (
+    OperationalError,
+    CeleryOperationalError,
+    BatchPublishError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+class ChordCounter(RedisBackend):  # type: ignore[misc]
+    """The Redis backend without its subscriptions: nobody here waits for a Celery result.
+
+    A process that publishes would else hold one SUBSCRIBE per message, and print tracebacks
+    at its end.
+    """
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Do not subscribe."""
+
+    def add_pending_result(self, result: Any, *args: Any, **kwargs: Any) -> Any:
+        return result
+
+    def remove_pending_result(self, result: Any) -> Any:
+        return result
+
+
+def create_app(settings: Settings, redis_url: str) -> Celery:
+    """The Celery app of a submitter or a worker, for a Redis at ``redis_url``."""
+    broker = settings.broker_url or redis_url
+    app = Celery("orch", set_as_current=False)
+    app.conf.update(
+        broker_url=broker,
+        result_backend=f"orch.app:ChordCounter+{redis_url}",
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=True,
+        # The warden settles an attempt whose child died; a requeued message would only race it.
+        task_reject_on_worker_lost=False,
+        task_track_started=False,
+        task_create_missing_queues=True,
+        task_default_queue="orch",
+        worker_deduplicate_successful_tasks=False,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=30.0,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_chord_expires=3600,
+        result_expires=3600,
+        event_queue_prefix=f"{settings.namespace}.celeryev",
+    )
+    if is_redis(broker):
+        app.conf.worker_disable_prefetch = True
+        app.conf.broker_transport_options = redis_transport_options(settings)
+    keep_worker_through_redis_restart()
+    return app
+
+
+def is_redis(url: str) -> bool:
+    return url.split(":", 1)[0].split("+")[0] in ("redis", "rediss", "sentinel", "unix")
+
+
+def redis_transport_options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "priority_steps": [0],
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "ack_emulation": settings.broker_acks,
+    }
+    if settings.broker_acks:
+        options |= {
+            "visibility_timeout": settings.visibility_timeout,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+        }
+    return options
+
+
+def keep_worker_through_redis_restart() -> None:
+    """Let a worker of kombu 5.7 live through a broker that vanishes under load.
+
+    The connection is closed twice; the second close meets a channel without a connection and
+    raises AttributeError, which ends the worker with "Unrecoverable error". Reported for the
+    AMQP transport as celery/celery#9250; remove it when kombu guards the second close.
+    """
+    if not kombu.__version__.startswith("5.7."):
+        return
+
+    def maybe_close_channel(self: Connection, channel: Any) -> None:
+        try:
+            channel.close()
+        except (*self.connection_errors, *self.channel_errors, AttributeError):
+            pass
+
+    Connection.maybe_close_channel = maybe_close_channel
+
+
+def dispatch(app: Celery, canvases: Iterable[Signature], producer: Any = None) -> None:
+    """Publish canvases, all messages in one batch where the transport can.
+
+    ``producer``: one of the caller's own, for threads that must not share the app's pool.
+    Raises Unreachable when the broker is away; then the watch brings the tokens back.
+    """
+    todo = list(canvases)
+    if not todo:
+        return
+    try:
+        with app.producer_or_acquire(producer) as publisher:
+            if len(todo) == 1 and not isinstance(todo[0], _chord):
+                _publish(app, todo[0], publisher)
+                return
+            with publisher.batch():
+                for canvas in todo:
+                    _publish(app, canvas, publisher)
+    except BROKER_AWAY as exc:
+        url = without_password(str(app.conf.broker_url))
+        raise Unreachable(
+            f"the broker at {url} does not answer: {exc}",
+            url=url,
+            hint="start it, or set ORCH_BROKER_URL; what was started is not lost",
+        ) from exc
+
+
+def _publish(app: Celery, canvas: Signature, producer: Any) -> None:
+    canvas = canvas.clone()
+    _bind(canvas, app)
+    if not isinstance(canvas, _chord):
+        canvas.apply_async(producer=producer, add_to_parent=False)
+        return
+    # chord.apply_async takes no producer for its header; these are its own steps, with one.
+    body = canvas.body
+    body.freeze()
+    header = group(canvas.tasks, app=app)
+    header.apply_async(producer=producer, task_id=uuid(), chord=body, add_to_parent=False)
+
+
+def _bind(canvas: Any, app: Celery) -> None:
+    """Make a canvas that was compiled without an app belong to this one."""
+    canvas._app = app
+    for part in getattr(canvas, "tasks", ()) or ():
+        _bind(part, app)
+    body = getattr(canvas, "body", None)
+    if body is not None:
+        _bind(body, app)
+
+
+def queue_depth(app: Celery, queue: str, connection: Connection) -> int:
+    """How many messages lie in a queue; 0 for a queue that does not exist."""
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0

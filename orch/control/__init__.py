@@ -1,0 +1,1 @@
+"""How one steers: definitions, starting, advancing, asking."""

@@ -1,0 +1,89 @@
+"""The plans of stored definitions: kept in Redis once per version, compiled once per process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+
+from orch.errors import NotFound
+from orch.journal.journal import Journal
+from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.plan import Plan
+
+CACHED_PLANS = 500
+
+
+class Plans:
+    """Finds plans by their key. Safe to use from several threads."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._cache: OrderedDict[str, Plan] = OrderedDict()
+        self._lock = Lock()
+
+    def store(
+        self, name: str, definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
+    ) -> Plan:
+        """Store a definition as the latest version of ``name``, with its error handlers.
+
+        ``handlers``: the workflows that its `errorHandlers` name. Raises NotSupportedYet.
+        """
+        version = definition.content_hash()
+        plan = Plan(definition, key=plan_key(definition, handlers), handlers=handlers)
+        for handler_name, handler in handlers.items():
+            self.journal.store_definition(
+                handler_name, handler.content_hash(), handler.canonical()
+            )
+        content = {
+            "version": version,
+            "handlers": {n: h.content_hash() for n, h in handlers.items()},
+        }
+        self.journal.store_plan(plan.key, json.dumps(content))
+        self.journal.store_definition(name, version, definition.canonical())
+        self._remember(plan)
+        return plan
+
+    def get(self, key: str) -> Plan:
+        """The plan of this key. Raises NotFound when Redis has lost it."""
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        text = self.journal.read_plan(key)
+        if text is None:
+            raise NotFound(
+                f"no plan {key!r} in Redis at {self.journal.url}",
+                hint="was the database emptied under a running execution?",
+            )
+        content = json.loads(text)
+        handlers = {n: self.definition(v) for n, v in content["handlers"].items()}
+        plan = Plan(self.definition(content["version"]), key=key, handlers=handlers)
+        self._remember(plan)
+        return plan
+
+    def definition(self, version: str) -> WorkflowDefinition:
+        """The stored definition of a version. Raises NotFound."""
+        text = self.journal.read_definition(version)
+        if text is None:
+            raise NotFound(f"no workflow version {version!r} in Redis at {self.journal.url}")
+        return WorkflowDefinition.model_validate_json(text)
+
+    def _remember(self, plan: Plan) -> None:
+        with self._lock:
+            self._cache[plan.key] = plan
+            while len(self._cache) > CACHED_PLANS:
+                self._cache.popitem(last=False)
+
+
+def plan_key(
+    definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
+) -> str:
+    """The version itself, or a hash of it and of the versions of its error handlers."""
+    version = definition.content_hash()
+    if not handlers:
+        return version
+    pinned = sorted((name, handler.content_hash()) for name, handler in handlers.items())
+    return hashlib.sha256(json.dumps([version, pinned]).encode()).hexdigest()[:12]

@@ -1,0 +1,46 @@
+"""One process's hold on Redis and the broker: settings, app, journal, plans, advancer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery
+
+from orch.app import create_app, dispatch
+from orch.control.advance import Advancer
+from orch.control.plans import Plans
+from orch.journal.journal import Journal, open_redis
+from orch.settings import Settings
+from orch.workflows.canvas import compile_canvas
+from orch.workflows.plan import Plan
+
+
+class Runtime:
+    """Everything that starting and advancing executions needs, bound together.
+
+    ``producer``: gives a kombu producer of the caller's own; without it the app's pool is used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        app: Celery | None = None,
+        producer: Callable[[], Any] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.url = url
+        self.app = app or create_app(settings, url)
+        self.journal = Journal(open_redis(url), settings, url=url)
+        self.plans = Plans(self.journal)
+        self.advancer = Advancer(self.journal, self.plans, self.dispatch)
+        self._producer = producer
+
+    def dispatch(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
+        canvases = compile_canvas(plan, execution, paths, links=self.settings.chain_links)
+        dispatch(self.app, canvases, self._producer() if self._producer else None)
+
+    def close(self) -> None:
+        self.journal.redis.close()
+        self.app.close()

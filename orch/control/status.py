@@ -1,0 +1,266 @@
+"""What an execution is doing: its steps in order, and why each token waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from orch.errors import NotFound
+from orch.journal.journal import HistoryEntry, Journal, Record
+from orch.control.plans import Plans
+from orch.workflows.definition import StepType
+from orch.workflows.plan import Plan
+from orch.workflows.transition import LIVE, StepState, StepStatus
+
+
+class StepExecution(BaseModel):
+    """One step of an execution. Instants are ISO 8601 in UTC, durations ms."""
+
+    path: str
+    step: str
+    type: str = "task"
+    capability: str | None = None
+    status: str
+    attempts: int = 0
+    started: str | None = None
+    ended: str | None = None
+    duration_ms: int | None = None
+    worker: str | None = None
+    error: dict[str, Any] | None = None
+    waiting_for: str | None = None
+
+
+class ExecutionMetrics(BaseModel):
+    duration: int = Field(0, description="ms from start to end, or to now")
+    step_count: int = 0
+    completed_steps: int = 0
+    task_count: int = 0
+    error_count: int = 0
+    retry_count: int = 0
+
+
+class ExecutionContext(BaseModel):
+    """All that one asks of an execution."""
+
+    id: str
+    workflow: str
+    version: str
+    status: str
+    created: str
+    ended: str | None = None
+    input: Any = None
+    output: Any = None
+    variables: dict[str, Any] = Field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    steps: list[StepExecution] = Field(default_factory=list)
+    metrics: ExecutionMetrics = Field(default_factory=ExecutionMetrics)
+
+    @property
+    def current_steps(self) -> list[StepExecution]:
+        return [s for s in self.steps if s.status in LIVE]
+
+    @property
+    def waiting_for(self) -> dict[str, str]:
+        """Path of each live token -> why it is not done yet."""
+        return {s.path: s.waiting_for for s in self.steps if s.waiting_for}
+
+
+class ExecutionInfo(BaseModel):
+    """One line of a list of executions."""
+
+    id: str
+    workflow: str
+    version: str
+    status: str
+    created: str
+    ended: str | None = None
+    duration_ms: int
+
+
+def instant(ms: int) -> str:
+    """ms since the epoch -> ISO 8601 in UTC with ms."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def execution_info(record: Record, now: int) -> ExecutionInfo:
+    return ExecutionInfo(
+        id=record.id,
+        workflow=record.workflow,
+        version=record.version,
+        status=record.status.value,
+        created=instant(record.created),
+        ended=instant(record.ended) if record.ended else None,
+        duration_ms=(record.ended or now) - record.created,
+    )
+
+
+def execution_context(journal: Journal, plans: Plans, execution: str) -> ExecutionContext:
+    """Read an execution. Raises NotFound."""
+    record = journal.record(execution)
+    fields = journal.steps(execution)
+    history = journal.history(execution)
+    try:
+        plan: Plan | None = plans.get(record.plan)
+    except NotFound:
+        plan = None
+    served = _served(journal) if not record.status.ended else {}
+    now = journal.clock()
+    steps = [
+        _step(path, events, fields, plan, served, now)
+        for path, events in _by_path(history).items()
+        if path in fields
+    ]
+    return ExecutionContext(
+        id=record.id,
+        workflow=record.workflow,
+        version=record.version,
+        status=record.status.value,
+        created=instant(record.created),
+        ended=instant(record.ended) if record.ended else None,
+        input=record.input,
+        output=record.output,
+        variables=dict(record.variables),
+        error=dict(record.error) if record.error else None,
+        steps=steps + _unseen(steps, fields, plan, served, now),
+        metrics=_metrics(record, steps, history, now),
+    )
+
+
+def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:
+    """Events of each path, paths in the order in which they were first heard of."""
+    found: dict[str, list[HistoryEntry]] = {}
+    for entry in history:
+        if entry.path:
+            found.setdefault(entry.path, []).append(entry)
+    return found
+
+
+def _unseen(
+    seen: list[StepExecution],
+    fields: Mapping[str, str],
+    plan: Plan | None,
+    served: Mapping[str, list[str]],
+    now: int,
+) -> list[StepExecution]:
+    """Steps that were dispatched and of which nothing was heard yet."""
+    known = {step.path for step in seen}
+    return [
+        _step(path, [], fields, plan, served, now)
+        for path in sorted(fields)
+        if path[0] not in "=!" and path not in known
+    ]
+
+
+def _step(
+    path: str,
+    events: list[HistoryEntry],
+    fields: Mapping[str, str],
+    plan: Plan | None,
+    served: Mapping[str, list[str]],
+    now: int,
+) -> StepExecution:
+    state = StepState.loads(fields[path])
+    node = None
+    if plan is not None:
+        try:
+            node = plan.node(path)
+        except KeyError:
+            node = None
+    live = state.status in LIVE
+    claimed = [entry for entry in events if entry.event == "claimed"]
+    started = claimed[0].at if claimed else (events[0].at if events else state.since)
+    attempts = state.attempt if claimed or not live else 0
+    if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING):
+        attempts = state.attempt - 1
+    if state.status is StepStatus.SKIPPED:
+        attempts = 0
+    worker = state.owner.rsplit("/", 2)[0] if state.owner else None
+    failure = fields.get(f"!{path}")
+    return StepExecution(
+        path=path,
+        step=path.rpartition("/")[2].partition("#")[0],
+        type=node.type.value if node else StepType.TASK.value,
+        capability=(node.capability or None) if node else None,
+        status=state.status.value,
+        attempts=attempts,
+        started=instant(started) if claimed or not live or started else None,
+        ended=None if live else instant(state.since),
+        duration_ms=(now if live else state.since) - started if claimed or not live else None,
+        worker=worker,
+        error=_json(failure),
+        waiting_for=_why(state, node.queue if node else "", events, served, now) if live else None,
+    )
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _why(
+    state: StepState,
+    queue: str,
+    events: list[HistoryEntry],
+    served: Mapping[str, list[str]],
+    now: int,
+) -> str | None:
+    match state.status:
+        case StepStatus.DISPATCHED if not served.get(queue):
+            return (
+                f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
+            )
+        case StepStatus.DISPATCHED:
+            return f"in queue {queue!r} for {seconds(now - state.since)}"
+        case StepStatus.RUNNING:
+            owner = state.owner.rsplit("/", 2)[0]
+            return f"running on {owner} for {seconds(now - state.started)}"
+        case StepStatus.RETRYING:
+            due = events[-1].detail.get("due", 0) if events else 0
+            return f"attempt {state.attempt} at {instant(due)}, in {seconds(due - now)}"
+        case StepStatus.WAITING:
+            due = events[-1].detail.get("until", 0) if events else 0
+            return f"timer until {instant(due)}, in {seconds(due - now)}"
+        case StepStatus.JOINING:
+            return f"{state.left} of {state.total} branches"
+        case StepStatus.JOINED:
+            return "its branches ended; a worker goes on"
+    return None
+
+
+def seconds(ms: int) -> str:
+    return f"{max(ms, 0) / 1000:.1f} s"
+
+
+def _served(journal: Journal) -> dict[str, list[str]]:
+    """Queue -> the live workers that serve it."""
+    found: dict[str, list[str]] = {}
+    for worker in journal.live_workers():
+        for queue in worker.get("queues", ()):
+            found.setdefault(queue, []).append(worker.get("name") or worker["id"])
+    return found
+
+
+def unserved(journal: Journal, plan: Plan) -> dict[str, str]:
+    """Capability -> queue, of those steps of a plan that no live worker serves."""
+    served = _served(journal)
+    return {
+        capability: queue
+        for capability, queue in plan.capabilities.items()
+        if queue not in served
+    }
+
+
+def _metrics(
+    record: Record, steps: list[StepExecution], history: list[HistoryEntry], now: int
+) -> ExecutionMetrics:
+    return ExecutionMetrics(
+        duration=(record.ended or now) - record.created,
+        step_count=len(steps),
+        completed_steps=sum(s.status == StepStatus.COMPLETED for s in steps),
+        task_count=sum(s.type == StepType.TASK for s in steps),
+        error_count=sum(e.event in ("failed", "retrying", "lost") for e in history),
+        retry_count=sum(e.event in ("retrying", "lost") for e in history),
+    )

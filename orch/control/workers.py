@@ -1,0 +1,142 @@
+"""Worker processes that a command or a script starts for itself, and that end with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orch.errors import OrchError
+from orch.journal.journal import Journal, open_redis
+from orch.settings import Settings
+
+PARENT_VARIABLE = "ORCH_PARENT_PID"
+"""Names the process that a worker ends with; the warden watches it."""
+
+
+class WorkerProcesses:
+    """Celery workers as child processes, for the time of a ``with`` block.
+
+    ``count`` workers of ``concurrency`` slots each; ``queues``: what they serve, by default
+    all that they have code for; ``include``: modules or .py files with capabilities;
+    ``pool``: prefork | threads | solo. They end with the block, and also when this process
+    is killed. Their log goes to ``log``, by default a temporary file.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        *,
+        count: int = 1,
+        concurrency: int = 2,
+        pool: str = "prefork",
+        queues: Sequence[str] = (),
+        include: Sequence[str] = (),
+        log: Path | None = None,
+        loglevel: str = "WARNING",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.url = url
+        self.count = count
+        self.concurrency = concurrency
+        self.pool = pool
+        self.queues = list(queues)
+        self.include = [*settings.include, *include]
+        self.loglevel = loglevel
+        self.environment = environment or {}
+        self.log = log or Path(tempfile.mkstemp(prefix="orch-workers-", suffix=".log")[1])
+        self._keep_log = log is not None
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, timeout: float = 30.0) -> WorkerProcesses:
+        """Start them and wait until each has said that it lives. Raises OrchError."""
+        with self.log.open("ab") as log:
+            for number in range(self.count):
+                self.processes.append(
+                    subprocess.Popen(
+                        self.command(f"orch{number}-{os.getpid()}@%h"),
+                        env=self._environment(),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                )
+        self._wait_until_alive(timeout)
+        return self
+
+    def command(self, name: str) -> list[str]:
+        """The command line of one worker."""
+        command = [sys.executable, "-m", "celery", "-A", "orch.tasks.entry", "worker"]
+        command += ["-n", name, "-c", str(self.concurrency), "-P", self.pool]
+        command += ["-l", self.loglevel, "--without-gossip", "--without-mingle"]
+        command += ["--without-heartbeat"]
+        return [*command, "-Q", ",".join(self.queues)] if self.queues else command
+
+    def _environment(self) -> dict[str, str]:
+        names = {"namespace": "NAMESPACE", "partitions": "PARTITIONS"}
+        own = {
+            f"ORCH_{variable}": str(getattr(self.settings, field))
+            for field, variable in names.items()
+        }
+        own |= {
+            "ORCH_REDIS_URL": self.url,
+            "ORCH_INCLUDE": ",".join(self.include),
+            PARENT_VARIABLE: str(os.getpid()),
+        }
+        if self.settings.broker_url:
+            own["ORCH_BROKER_URL"] = self.settings.broker_url
+        inherited = {k: v for k, v in os.environ.items() if k != "ORCH_INCARNATION"}
+        return {**inherited, **own, **self.environment}
+
+    def _wait_until_alive(self, timeout: float) -> None:
+        redis = open_redis(self.url)
+        journal = Journal(redis, self.settings, url=self.url)
+        limit = time.monotonic() + timeout
+        try:
+            while True:
+                alive = {worker["pid"] for worker in journal.live_workers()}
+                if alive >= {process.pid for process in self.processes}:
+                    return
+                dead = [p for p in self.processes if p.poll() is not None]
+                if dead or time.monotonic() > limit:
+                    self.stop()
+                    raise OrchError(self._sentence(dead), hint=f"the whole log: {self.log}")
+                time.sleep(0.05)
+        finally:
+            redis.close()
+
+    def _sentence(self, dead: list[Any]) -> str:
+        tail = self.log.read_text(errors="replace").strip().splitlines()[-8:]
+        self._keep_log = True
+        what = f"ended with {dead[0].returncode}" if dead else "did not come up in time"
+        return f"a worker {what}:\n" + "\n".join(f"  {line}" for line in tail)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """End them: running steps may finish within ``grace`` seconds."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        limit = time.monotonic() + grace
+        for process in self.processes:
+            try:
+                process.wait(max(0.1, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if not self._keep_log:
+            self.log.unlink(missing_ok=True)
+
+    def __enter__(self) -> WorkerProcesses:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,129 @@
+"""Every exception that the package raises, one tree.
+
+The sentence of an error says what failed, which object, what was found, and what to do;
+``hint`` holds the last part, so that the command line can set it apart.
+
+    OrchError
+    ├── DefinitionError            a workflow definition cannot be used          exit 2
+    │   ├── ExpressionError        an expression does not parse
+    │   ├── LoadError              a file is not readable JSON, YAML or Python
+    │   ├── InvalidWorkflow        the validator found errors (``findings``)
+    │   └── NotSupportedYet        a step type that this version does not run
+    ├── InputError                 an input misses the workflow's schema        exit 2
+    ├── NotFound                   no such workflow or execution                exit 2
+    ├── SettingsError              a setting has a wrong value                  exit 2
+    ├── Unreachable                Redis or the broker does not answer          exit 4
+    │   └── NoServer               there is no Redis to be found
+    ├── PartitionMismatch          Redis holds another partition count          exit 4
+    ├── WaitTimeout                an execution did not end in time             exit 5
+    ├── JournalError               a script answered what nobody expects
+    └── StepError                  a step failed; ``name`` is what handlers match
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orch.workflows.validation import Finding
+
+
+class OrchError(Exception):
+    """Root of the tree. ``hint`` says what to do; ``exit_code`` is the command line's."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class DefinitionError(OrchError):
+    exit_code = 2
+
+
+class ExpressionError(DefinitionError):
+    """An expression does not parse: ``text``, and the 1-based ``column`` of what is wrong."""
+
+    def __init__(self, message: str, *, text: str, column: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+        self.column = column
+
+
+class LoadError(DefinitionError):
+    """A file could not be read: ``source``, and 1-based ``line`` and ``column`` where known."""
+
+    def __init__(
+        self, message: str, *, source: str, line: int = 0, column: int = 0, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+        self.line = line
+        self.column = column
+
+
+class InvalidWorkflow(DefinitionError):
+    """A definition has errors; ``findings`` lists all of them."""
+
+    def __init__(self, message: str, *, findings: Sequence[Finding], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.findings = list(findings)
+
+
+class NotSupportedYet(DefinitionError):
+    """A definition is right, but uses a step type that this version cannot run."""
+
+
+class InputError(OrchError):
+    """The input of a workflow misses its schema."""
+
+    exit_code = 2
+
+
+class NotFound(OrchError):
+    exit_code = 2
+
+
+class SettingsError(OrchError):
+    exit_code = 2
+
+
+class Unreachable(OrchError):
+    """A server does not answer; ``url`` says which (without its password)."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, url: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+
+
+class NoServer(Unreachable):
+    """There is no Redis to be found, and none could be started."""
+
+
+class PartitionMismatch(OrchError):
+    exit_code = 4
+
+
+class WaitTimeout(OrchError):
+    exit_code = 5
+
+
+class JournalError(OrchError):
+    """A journal script answered with a word that its contract does not list."""
+
+
+class StepError(OrchError):
+    """Raised inside a step to fail it under a name of its own.
+
+    ``name`` is what ``errorHandlers`` and ``onError`` match; ``data`` must be JSON.
+    """
+
+    def __init__(self, name: str, message: str, *, data: Any = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.data = data

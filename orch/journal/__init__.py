@@ -1,0 +1,1 @@
+"""What is true: the only place that touches Redis for executions."""

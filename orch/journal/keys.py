@@ -1,0 +1,91 @@
+"""Every key of the journal: one function, its type, its meaning and how long it lives.
+
+A key with ``{p07}`` in it belongs to partition 7: all keys of an execution share its hash
+tag, so that each script is legal on Redis Cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.crc import key_slot
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of keys under one namespace, e.g. ``orch``."""
+
+    namespace: str
+    partitions: int
+
+    def partition(self, execution: str) -> int:
+        """The partition of an execution: CRC16 of its id, modulo the partition count."""
+        return int(key_slot(execution.encode())) % self.partitions
+
+    def _in(self, partition: int, rest: str) -> str:
+        return f"{self.namespace}:{{p{partition:02d}}}:{rest}"
+
+    # --- of one execution; they expire `retention` after it ended ------------------------
+
+    def record(self, execution: str) -> str:
+        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error."""
+        return self._in(self.partition(execution), f"x:{execution}")
+
+    def steps(self, execution: str) -> str:
+        """HASH: path -> state; `=path` -> output; `!path` -> failure."""
+        return self._in(self.partition(execution), f"s:{execution}")
+
+    def history(self, execution: str) -> str:
+        """LIST of JSON arrays, oldest first: [ms, word, path, attempt, detail]."""
+        return self._in(self.partition(execution), f"h:{execution}")
+
+    # --- of a partition; permanent -------------------------------------------------------
+
+    def watch(self, partition: int) -> str:
+        """ZSET: `execution path` -> when to look at the token again, ms."""
+        return self._in(partition, "watch")
+
+    def index(self, partition: int) -> str:
+        """ZSET: execution -> when it was started, ms."""
+        return self._in(partition, "index")
+
+    def marks(self, partition: int) -> str:
+        """HASH: queue -> latest dispatch instant that a claim was seen of, ms."""
+        return self._in(partition, "marks")
+
+    # --- of the whole ---------------------------------------------------------------------
+
+    def meta(self) -> str:
+        """HASH, permanent: the partition count that this Redis was first used with."""
+        return f"{self.namespace}:meta"
+
+    def workflows(self) -> str:
+        """HASH, permanent: name of a workflow -> its latest version."""
+        return f"{self.namespace}:workflows"
+
+    def definition(self, version: str) -> str:
+        """STRING, permanent: the canonical JSON of a version."""
+        return f"{self.namespace}:definition:{version}"
+
+    def plan(self, plan: str) -> str:
+        """STRING, permanent: JSON of a version and the versions that handle its errors."""
+        return f"{self.namespace}:plan:{plan}"
+
+    def workers(self) -> str:
+        """ZSET, permanent: incarnation of a worker -> until when it is believed alive, ms."""
+        return f"{self.namespace}:workers"
+
+    def worker(self, incarnation: str) -> str:
+        """STRING, `liveness_ttl`: JSON of what a live worker is, serves and holds."""
+        return f"{self.namespace}:worker:{incarnation}"
+
+    def is_permanent(self, key: str) -> bool:
+        """Whether a key may be without TTL when no execution is running."""
+        exact = {self.meta(), self.workflows(), self.workers()}
+        if key in exact or key.startswith(
+            (f"{self.namespace}:definition:", f"{self.namespace}:plan:")
+        ):
+            return True
+        return key.startswith(f"{self.namespace}:{{p") and key.endswith(
+            (":watch", ":index", ":marks")
+        )

@@ -1,0 +1,78 @@
+-- claim.lua: give the dispatched attempt of a token to a worker.
+--
+-- KEYS  record   HASH  its `status` decides whether anything may start
+-- KEYS  steps    HASH  path -> state
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  path     str   where the token stands
+-- ARGV  owner    str   who will hold the attempt; unique to this call and its repetitions
+-- ARGV  due      int   when to look at it, ms
+-- ARGV  plan     str   the plan by which the caller chose `reads`
+-- ARGV  queue    str   the queue that the message came from
+-- ARGV  reads    list  fields of the record that the step needs; `v:*` is all variables
+--
+-- Reply  {'CLAIMED', state, value, … } in the order of `reads`; `v:*` gives a flat list
+--        {'DONE' | 'OWNED' | 'EARLY', status}  ended | held by another | not dispatched
+--        {'PAUSED'} | {'ENDED', status} | {'MISSING'} | {'REPLANNED', plan}
+
+local have = redis.call('HMGET', record, 'status', 'plan')
+if not have[1] then
+    return {'MISSING'}
+end
+if have[1] == 'paused' then
+    return {'PAUSED'}
+end
+if have[1] ~= 'running' then
+    return {'ENDED', have[1]}
+end
+if have[2] ~= plan then
+    return {'REPLANNED', have[2]}
+end
+local text = redis.call('HGET', steps, path)
+if not text then
+    return {'MISSING'}
+end
+local state = cjson.decode(text)
+local status = state[1]
+-- The same owner asks again when the reply to its first call was lost on the way.
+if status == 'running' and state[6] ~= owner then
+    return {'OWNED', status}
+elseif status == 'retrying' or status == 'waiting' or status == 'joining' or status == 'joined' then
+    return {'EARLY', status}
+elseif status ~= 'dispatched' and status ~= 'running' then
+    return {'DONE', status}
+end
+if status == 'dispatched' then
+    local mark = redis.call('HGET', marks, queue)
+    if not mark or tonumber(mark) < state[5] then
+        redis.call('HSET', marks, queue, string.format('%.0f', state[5]))
+    end
+    state[1] = 'running'
+    state[5] = now
+    state[6] = owner
+    state[7] = now
+    text = cjson.encode(state)
+    redis.call('HSET', steps, path, text)
+    redis.call('ZADD', watch, due, id .. ' ' .. path)
+    redis.call('RPUSH', history, cjson.encode({now, 'claimed', path, state[2], {worker = owner}}))
+end
+local reply = {'CLAIMED', text}
+for i, name in ipairs(reads) do
+    if name == 'v:*' then
+        local all = {}
+        local found = redis.call('HGETALL', record)
+        for j = 1, #found, 2 do
+            if string.sub(found[j], 1, 2) == 'v:' then
+                all[#all + 1] = found[j]
+                all[#all + 1] = found[j + 1]
+            end
+        end
+        reply[i + 2] = all
+    else
+        reply[i + 2] = redis.call('HGET', record, name)
+    end
+end
+return reply

@@ -1,0 +1,44 @@
+-- end_execution.lua: end an execution from outside: cancelled, or out of time.
+--
+-- KEYS  record   HASH  its `status` must not be an ended one
+-- KEYS  steps    HASH  path -> state; live ones become cancelled
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  status   str   cancelled | failed
+-- ARGV  error    str   JSON of the reason
+-- ARGV  event    str   text of the event
+-- ARGV  keep     int   ms for which an ended execution is kept
+--
+-- Reply  {'ENDED'} | {'DONE', status} | {'MISSING'}
+
+local have = redis.call('HGET', record, 'status')
+if not have then
+    redis.call('ZREM', watch, id .. ' ')
+    return {'MISSING'}
+end
+redis.call('ZREM', watch, id .. ' ')
+if have ~= 'running' and have ~= 'paused' then
+    return {'DONE', have}
+end
+local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
+for _, name in ipairs(redis.call('HKEYS', steps)) do
+    local first = string.sub(name, 1, 1)
+    if first ~= '=' and first ~= '!' then
+        local state = cjson.decode(redis.call('HGET', steps, name))
+        if not ended[state[1]] then
+            state[1] = 'cancelled'
+            state[5] = now
+            redis.call('HSET', steps, name, cjson.encode(state))
+            redis.call('ZREM', watch, id .. ' ' .. name)
+            redis.call('RPUSH', history, cjson.encode({now, 'cancelled', name, state[2]}))
+        end
+    end
+end
+redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
+redis.call('RPUSH', history, event)
+redis.call('PEXPIRE', record, keep)
+redis.call('PEXPIRE', steps, keep)
+redis.call('PEXPIRE', history, keep)
+return {'ENDED'}

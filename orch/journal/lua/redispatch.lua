@@ -1,0 +1,41 @@
+-- redispatch.lua: a token that nobody holds gets a message again.
+--
+-- KEYS  record   HASH  nothing is dispatched unless its `status` is running
+-- KEYS  steps    HASH  path -> state
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  path     str   where the token stands
+-- ARGV  expect   str   the status that it must have: dispatched (the message was lost) or
+--                      retrying (the back-off is over)
+-- ARGV  attempt  int   the fence
+-- ARGV  due      int   when to look at it again, ms
+--
+-- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
+
+local status = redis.call('HGET', record, 'status')
+local text = redis.call('HGET', steps, path)
+local member = id .. ' ' .. path
+if not status or not text then
+    redis.call('ZREM', watch, member)
+    return {'MISSING'}
+end
+if status == 'paused' then
+    return {'PAUSED'}
+end
+if status ~= 'running' then
+    redis.call('ZREM', watch, member)
+    return {'ENDED', status}
+end
+local state = cjson.decode(text)
+if state[1] ~= expect or state[2] ~= attempt then
+    return {'SUPERSEDED', state[1]}
+end
+local word = expect == 'retrying' and 'retried' or 'redispatched'
+state[1] = 'dispatched'
+state[5] = now
+redis.call('HSET', steps, path, cjson.encode(state))
+redis.call('ZADD', watch, due, member)
+redis.call('RPUSH', history, cjson.encode({now, word, path, state[2]}))
+return {'DISPATCHED'}

@@ -1,0 +1,134 @@
+-- settle.lua: commit what became of a token: its state, what opens, what ends.
+--
+-- KEYS  record   HASH  its `status` decides whether an outcome still counts
+-- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  path     str   the token that is left
+-- ARGV  expect   str   the status that it must have
+-- ARGV  attempt  int   the fence: the attempt that it must be at
+-- ARGV  owner    str   who must hold it; '' for anyone
+-- ARGV  state    str   its new state
+-- ARGV  due      int   when to look at it again, ms, or 0 if it is not live
+-- ARGV  opens    list  {path, state, due | 0} of each step that is written
+-- ARGV  texts    list  flat name, value, … of the steps' hash
+-- ARGV  fields   list  flat name, value, … of the record
+-- ARGV  branch   list  {join, number, ok as 1 | 0, text} or {}
+-- ARGV  ends     list  {status, output | '', error | ''} or {}
+-- ARGV  events   list  texts of events
+-- ARGV  grace    int   ms after which a joined step is looked at
+-- ARGV  keep     int   ms for which an ended execution is kept
+--
+-- Reply  {'SETTLED'} | {'JOINED', path}  the branches of `path` have all ended: go on there
+--        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
+--        {'SUPERSEDED', status, attempt}  another attempt took over
+--        {'ENDED', status} | {'MISSING'}
+
+local status = redis.call('HGET', record, 'status')
+local text = redis.call('HGET', steps, path)
+if not status or not text then
+    return {'MISSING'}
+end
+local have = cjson.decode(text)
+
+local function joined_path()
+    local found = branch[1] and redis.call('HGET', steps, branch[1])
+    if found and cjson.decode(found)[1] == 'joined' then
+        return branch[1]
+    end
+end
+
+-- The reply to the first call was lost on the way, and it is made again. Only the holder
+-- of the attempt could have written this state.
+if owner ~= '' and text == state then
+    return {'REPEATED', joined_path()}
+end
+if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner) then
+    -- A worker came back after its lease, or after its branch was cancelled: say so.
+    if owner ~= '' then
+        local detail = {worker = owner, status = have[1], current = have[2]}
+        redis.call('RPUSH', history, cjson.encode({now, 'refused', path, attempt, detail}))
+    end
+    return {'SUPERSEDED', have[1], have[2]}
+end
+if status ~= 'running' and status ~= 'paused' then
+    return {'ENDED', status}
+end
+
+local member = id .. ' ' .. path
+redis.call('HSET', steps, path, state)
+if due > 0 then
+    redis.call('ZADD', watch, due, member)
+else
+    redis.call('ZREM', watch, member)
+end
+for _, open in ipairs(opens) do
+    redis.call('HSET', steps, open[1], open[2])
+    if open[3] > 0 then
+        redis.call('ZADD', watch, open[3], id .. ' ' .. open[1])
+    end
+end
+for i = 1, #texts, 2 do
+    redis.call('HSET', steps, texts[i], texts[i + 1])
+end
+for i = 1, #fields, 2 do
+    redis.call('HSET', record, fields[i], fields[i + 1])
+end
+for _, event in ipairs(events) do
+    redis.call('RPUSH', history, event)
+end
+
+-- End every live token whose path begins with `prefix`.
+local function cancel_below(prefix)
+    local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
+    for _, name in ipairs(redis.call('HKEYS', steps)) do
+        local first = string.sub(name, 1, 1)
+        if first ~= '=' and first ~= '!' and string.sub(name, 1, #prefix) == prefix then
+            local other = cjson.decode(redis.call('HGET', steps, name))
+            if not ended[other[1]] then
+                other[1] = 'cancelled'
+                other[5] = now
+                redis.call('HSET', steps, name, cjson.encode(other))
+                redis.call('ZREM', watch, id .. ' ' .. name)
+                redis.call('RPUSH', history, cjson.encode({now, 'cancelled', name, other[2]}))
+            end
+        end
+    end
+end
+
+if branch[1] then
+    local join = cjson.decode(redis.call('HGET', steps, branch[1]))
+    local ok = branch[3] == 1
+    redis.call('HSET', steps, (ok and '=' or '!') .. branch[1] .. '/' .. branch[2], branch[4])
+    if join[1] == 'joining' then
+        join[9] = join[9] - 1
+        local fired = not ok or join[9] == 0
+        if fired then
+            join[1] = 'joined'
+            join[5] = now
+        end
+        redis.call('HSET', steps, branch[1], cjson.encode(join))
+        if fired then
+            redis.call('ZADD', watch, now + grace, id .. ' ' .. branch[1])
+            if not ok then
+                cancel_below(branch[1] .. '/')
+            end
+            return {'JOINED', branch[1]}
+        end
+    end
+elseif ends[1] then
+    redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))
+    if ends[2] ~= '' then
+        redis.call('HSET', record, 'output', ends[2])
+    end
+    if ends[3] ~= '' then
+        redis.call('HSET', record, 'error', ends[3])
+    end
+    redis.call('ZREM', watch, id .. ' ')
+    redis.call('PEXPIRE', record, keep)
+    redis.call('PEXPIRE', steps, keep)
+    redis.call('PEXPIRE', history, keep)
+end
+return {'SETTLED'}

@@ -1,0 +1,90 @@
+"""Lua scripts of the journal: one file per transition, called by keyword.
+
+The comment header of each ``lua/*.lua`` file is its signature: every ``-- KEYS name …`` and
+``-- ARGV name type …`` line becomes a Lua local and a required keyword argument, so that the
+script, its documentation and its caller cannot drift apart silently. Types are ``int``,
+``str`` and ``list`` (packed with MessagePack, so that texts inside stay bytes); a script may
+have one key of type ``MANY``, which stands for all of its keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgpack
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+_PARAMETER = re.compile(r"^-- (KEYS|ARGV)\s+(\w+)\s+(\w+)", re.MULTILINE)
+_LUA = {
+    "int": "local {name} = tonumber(ARGV[{i}]);",
+    "str": "local {name} = ARGV[{i}];",
+    "list": "local {name} = cmsgpack.unpack(ARGV[{i}]);",
+}
+
+
+class Script:
+    """One atomic transition, as stored in ``lua/<name>.lua``."""
+
+    def __init__(self, name: str, source: str) -> None:
+        parameters = _PARAMETER.findall(source)
+        self.name = name
+        self.keys = [param for kind, param, _ in parameters if kind == "KEYS"]
+        self.many = [p for kind, p, type_ in parameters if kind == "KEYS" and type_ == "MANY"]
+        self.args = {param: type_ for kind, param, type_ in parameters if kind == "ARGV"}
+        if not self.keys:
+            raise ValueError(f"{name}.lua declares no KEYS, so it cannot run on a cluster")
+        if unknown := set(self.args.values()) - set(_LUA):
+            raise ValueError(f"{name}.lua has arguments of unknown type: {sorted(unknown)}")
+        # On the line of the first comment: Redis then reports the file's own line numbers.
+        self.lua = f"{self._locals()} {source}"
+        self.sha = hashlib.sha1(self.lua.encode()).hexdigest()
+
+    def __call__(self, redis: Redis, **given: Any) -> Any:
+        """Run it. Raises TypeError when the arguments are not those of the header."""
+        keys, argv = self.pack(given)
+        try:
+            return redis.evalsha(self.sha, len(keys), *keys, *argv)
+        except NoScriptError:
+            return redis.eval(self.lua, len(keys), *keys, *argv)
+
+    def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
+        if given.keys() != {*self.keys, *self.args}:
+            raise TypeError(
+                f"{self.name} takes {sorted([*self.keys, *self.args])}, got {sorted(given)}"
+            )
+        keys: list[str] = []
+        for name in self.keys:
+            keys += given[name] if name in self.many else [given[name]]
+        argv = [
+            msgpack.packb(given[name]) if type_ == "list" else given[name]
+            for name, type_ in self.args.items()
+        ]
+        return keys, argv
+
+    def _locals(self) -> str:
+        lines = [
+            f"local {name} = KEYS;" if name in self.many else f"local {name} = KEYS[{i}];"
+            for i, name in enumerate(self.keys, 1)
+        ]
+        lines += [
+            _LUA[type_].format(name=name, i=i) for i, (name, type_) in enumerate(self.args.items(), 1)
+        ]
+        return " ".join(lines)
+
+
+@cache
+def load() -> dict[str, Script]:
+    """All scripts of the package, by name."""
+    folder = resources.files("orch.journal") / "lua"
+    return {
+        entry.name.removesuffix(".lua"): Script(
+            entry.name.removesuffix(".lua"), entry.read_text(encoding="utf-8")
+        )
+        for entry in folder.iterdir()
+        if entry.name.endswith(".lua")
+    }

@@ -1,0 +1,229 @@
+"""The facade that a user imports. It delegates, and holds no logic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
+from orch.control.runtime import Runtime
+from orch.control.status import ExecutionContext, ExecutionInfo
+from orch.control.workers import WorkerProcesses
+from orch.errors import WaitTimeout
+from orch.journal.journal import HistoryEntry
+from orch.server import find_server
+from orch.settings import Settings, load_settings
+from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.validation import Finding
+
+Definition = WorkflowDefinition | Mapping[str, Any]
+
+
+class Execution:
+    """A handle on one execution: its ``id``, and what can be asked of it."""
+
+    def __init__(
+        self,
+        manager: WorkflowManager,
+        id: str,
+        *,
+        existed: bool = False,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self._manager = manager
+        self.id = id
+        self.existed = existed
+        self.warnings = warnings
+
+    def status(self) -> ExecutionContext:
+        return self._manager.status(self.id)
+
+    def wait(self, timeout: float | None = None) -> ExecutionContext:
+        """Block until it has ended. ``timeout`` in seconds; raises WaitTimeout.
+
+        The answer is read from Redis 5 ms to 100 ms after the end.
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while not self._manager.ended(self.id):
+            if limit is not None and time.monotonic() >= limit:
+                raise _timeout(self, timeout)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return self.status()
+
+    def history(self) -> list[HistoryEntry]:
+        return self._manager.history(self.id)
+
+    def __repr__(self) -> str:
+        return f"Execution({self.id!r})"
+
+
+class Orchestrator:
+    """Define workflows, start them, ask of them.
+
+    Example::
+
+        orchestrator = Orchestrator()
+        orchestrator.load_workflow("hello.yaml")
+        print(orchestrator.start_workflow("hello", {"name": "Ada"}).wait().output)
+
+    Keyword arguments are settings (see `orch.settings.Settings`). Raises NoServer or
+    Unreachable when there is no Redis, PartitionMismatch, SettingsError.
+    """
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        self.settings = settings or load_settings(**given)
+        self.server = find_server(self.settings)
+        self.runtime = Runtime(self.settings, self.server.url)
+        self.runtime.journal.check()
+        self.manager = WorkflowManager(self.runtime)
+
+    def define_workflow(self, name: str, definition: Definition) -> Workflow:
+        """Check a definition and store it under ``name``. Raises InvalidWorkflow."""
+        return self.manager.define(name, definition)
+
+    def load_workflow(self, path: Path | str) -> Workflow:
+        """Define the workflow of a YAML, JSON or Python file under the file's stem."""
+        return self.manager.load(path)
+
+    def save_workflow(self, workflow: Workflow | str, path: Path | str) -> Path:
+        """Write a workflow to a .yaml or .json file."""
+        return self.manager.save(workflow, path)
+
+    def list_workflows(self) -> list[WorkflowInfo]:
+        """Every workflow that can be started by name."""
+        return self.manager.list()
+
+    def validate_workflow(self, definition: Definition) -> list[Finding]:
+        """All findings of a definition; nothing is stored."""
+        return self.manager.validate(definition)
+
+    def start_workflow(
+        self, name: str, input: Any = None, idempotency_key: str | None = None
+    ) -> Execution:
+        """Start an execution. The same ``idempotency_key`` gives the same execution."""
+        started = self.manager.start(name, input, idempotency_key=idempotency_key)
+        return Execution(
+            self.manager, started.id, existed=started.existed, warnings=started.warnings
+        )
+
+    def execution(self, id: str) -> Execution:
+        """A handle on an execution that was started elsewhere."""
+        return Execution(self.manager, id)
+
+    def get_execution_status(self, id: str) -> ExecutionContext:
+        """Raises NotFound."""
+        return self.manager.status(id)
+
+    def get_execution_history(self, id: str) -> list[HistoryEntry]:
+        """Events, oldest first. Raises NotFound."""
+        return self.manager.history(id)
+
+    def list_executions(
+        self, *, limit: int = 50, status: str | None = None, workflow: str | None = None
+    ) -> list[ExecutionInfo]:
+        """The latest executions, newest first."""
+        return self.manager.executions(limit=limit, status=status, workflow=workflow)
+
+    def workers(self, **given: Any) -> WorkerProcesses:
+        """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""
+        return WorkerProcesses(self.settings, self.server.url, **given)
+
+    def close(self) -> None:
+        self.runtime.close()
+        self.server.close()
+
+    def __enter__(self) -> Orchestrator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncExecution:
+    """An `Execution` whose methods are coroutines."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.id = execution.id
+        self.existed = execution.existed
+        self.warnings = execution.warnings
+
+    async def status(self) -> ExecutionContext:
+        return await asyncio.to_thread(self._execution.status)
+
+    async def wait(self, timeout: float | None = None) -> ExecutionContext:
+        """As `Execution.wait`, without a thread that is held while it waits."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while not await asyncio.to_thread(self._execution._manager.ended, self.id):
+            if limit is not None and time.monotonic() >= limit:
+                raise _timeout(self._execution, timeout)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return await self.status()
+
+    async def history(self) -> list[HistoryEntry]:
+        return await asyncio.to_thread(self._execution.history)
+
+
+class AsyncOrchestrator:
+    """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        self.sync = Orchestrator(settings, **given)
+
+    async def define_workflow(self, name: str, definition: Definition) -> Workflow:
+        return await asyncio.to_thread(self.sync.define_workflow, name, definition)
+
+    async def load_workflow(self, path: Path | str) -> Workflow:
+        return await asyncio.to_thread(self.sync.load_workflow, path)
+
+    async def save_workflow(self, workflow: Workflow | str, path: Path | str) -> Path:
+        return await asyncio.to_thread(self.sync.save_workflow, workflow, path)
+
+    async def list_workflows(self) -> list[WorkflowInfo]:
+        return await asyncio.to_thread(self.sync.list_workflows)
+
+    async def validate_workflow(self, definition: Definition) -> list[Finding]:
+        return await asyncio.to_thread(self.sync.validate_workflow, definition)
+
+    async def start_workflow(
+        self, name: str, input: Any = None, idempotency_key: str | None = None
+    ) -> AsyncExecution:
+        return AsyncExecution(
+            await asyncio.to_thread(self.sync.start_workflow, name, input, idempotency_key)
+        )
+
+    def execution(self, id: str) -> AsyncExecution:
+        return AsyncExecution(self.sync.execution(id))
+
+    async def get_execution_status(self, id: str) -> ExecutionContext:
+        return await asyncio.to_thread(self.sync.get_execution_status, id)
+
+    async def get_execution_history(self, id: str) -> list[HistoryEntry]:
+        return await asyncio.to_thread(self.sync.get_execution_history, id)
+
+    async def list_executions(self, **given: Any) -> list[ExecutionInfo]:
+        return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.sync.close)
+
+    async def __aenter__(self) -> AsyncOrchestrator:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _timeout(execution: Execution, timeout: float | None) -> WaitTimeout:
+    waiting = "; ".join(f"{p}: {why}" for p, why in execution.status().waiting_for.items())
+    return WaitTimeout(
+        f"execution {execution.id} has not ended within {timeout:g} s ({waiting or 'running'})",
+        hint=f"it goes on; `orch status {execution.id}` shows it",
+    )

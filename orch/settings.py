@@ -1,0 +1,131 @@
+"""Settings: ``orch.toml`` < ``ORCH_*`` environment < arguments.
+
+Times are seconds here (people write them); the journal counts in milliseconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import Annotated
+
+from orch.errors import SettingsError
+
+SETTINGS_FILE = "orch.toml"
+
+
+class Settings(BaseSettings):
+    """All that can be set. Every field is ``ORCH_<FIELD>`` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ORCH_", extra="ignore", frozen=True, toml_file=SETTINGS_FILE
+    )
+
+    redis_url: str | None = Field(
+        None, description="Redis of the journal; None: the embedded server of `data_dir`"
+    )
+    broker_url: str | None = Field(
+        None, description="another Celery broker, e.g. amqp://…; None: the same Redis"
+    )
+    use_local_redis: bool = Field(
+        False, description="take a server that already answers on 127.0.0.1:6379"
+    )
+    data_dir: Path = Field(Path(".orch"), description="directory of the embedded server")
+    namespace: str = Field("orch", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix of all keys")
+    partitions: int = Field(
+        64, ge=1, le=1024, description="partitions of the journal; fixed at the first use of a Redis"
+    )
+    include: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="modules or .py files with capabilities; comma-separated in the environment",
+    )
+    builtins: bool = Field(True, description="whether workers serve the built-in capabilities")
+    workflow_dir: Path | None = Field(None, description="directory with definitions to find by name")
+
+    liveness_ttl: float = Field(
+        3.0, gt=0, description="seconds after which a silent worker counts as dead"
+    )
+    liveness_interval: float = Field(1.0, gt=0, description="seconds between signs of life")
+    watch_interval: float = Field(0.2, gt=0, description="seconds between looks at the watch")
+    dispatch_grace: float = Field(
+        3.0, gt=0, description="seconds after which a dispatched step is looked at"
+    )
+    dispatch_grace_max: float = Field(60.0, gt=0, description="the longest pause between such looks")
+    recheck_interval: float = Field(
+        60.0, gt=0, description="seconds between looks at a token that waits for its branches"
+    )
+    redis_patience: float = Field(
+        120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"
+    )
+    default_timeout: float | None = Field(
+        None, gt=0, description="seconds for a step without `timeout`; None: no limit"
+    )
+    max_lost_attempts: int = Field(
+        3, ge=1, description="workers that may die under one step before it counts as poison"
+    )
+    output_limit: int = Field(
+        1_048_576, ge=64, description="largest output of a step and input of a run, bytes of JSON"
+    )
+    retention: float = Field(
+        604_800.0, gt=0, description="seconds for which a finished execution is kept"
+    )
+    chain_links: int = Field(50, ge=1, le=500, description="most links of one Celery chain")
+    broker_acks: bool = Field(
+        False, description="Celery's own acknowledgements on Redis; redundant here, and dear"
+    )
+    visibility_timeout: float = Field(
+        60.0, ge=30, description="seconds, of the broker, when `broker_acks` is on"
+    )
+    fault_point: str | None = Field(
+        None, description="for tests of faults: `NAME:FILE`, the process dies there once"
+    )
+
+    @field_validator("include", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from file, environment and ``given`` (None means: not given).
+
+    Raises SettingsError, which names each field that is wrong and what was found.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as exc:
+        lines = [
+            f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}, "
+            f"found {error.get('input')!r}"
+            for error in exc.errors()
+        ]
+        raise SettingsError(
+            "settings are wrong: " + "; ".join(lines),
+            hint="see the table of settings in docs/settings.md, or unset the ORCH_* variable",
+        ) from exc
+    except ValueError as exc:  # a settings file that is no TOML
+        raise SettingsError(
+            f"{SETTINGS_FILE} cannot be read: {exc}", hint="correct the file, or remove it"
+        ) from exc

@@ -1,0 +1,1 @@
+"""How it runs: the Celery tasks and the worker's own parts."""

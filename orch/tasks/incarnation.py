@@ -1,0 +1,46 @@
+"""Who a worker is: one id for each start of one, shared with the processes of its pool."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+VARIABLE = "ORCH_INCARNATION"
+
+
+def current_incarnation() -> str:
+    """The id of this worker, made at the first call in its main process.
+
+    Children that are forked inherit it with the module; those that are spawned find it in
+    the environment, which counts only if their parent wrote it.
+    """
+    global _current
+    if _current is None:
+        _current = _inherited() or _new()
+    return _current
+
+
+def owner_of(incarnation: str) -> str:
+    """Who holds an attempt: the worker, the process, and a word for this one call."""
+    return f"{incarnation}/{os.getpid()}/{secrets.token_hex(2)}"
+
+
+def parse_owner(owner: str) -> tuple[str, int]:
+    """(incarnation, pid) of an owner."""
+    incarnation, pid, _ = owner.rsplit("/", 2)
+    return incarnation, int(pid)
+
+
+def _inherited() -> str | None:
+    incarnation, _, pid = os.environ.get(VARIABLE, "").rpartition("@")
+    return incarnation if incarnation and pid == str(os.getppid()) else None
+
+
+def _new() -> str:
+    made = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+    os.environ[VARIABLE] = f"{made}@{os.getpid()}"
+    return made
+
+
+_current: str | None = None

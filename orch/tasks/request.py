@@ -1,0 +1,48 @@
+"""What the worker's main process knows of its running steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+on_child_lost: Callable[[str, str, int | None, str], None] | None = None
+"""Set by the warden: (execution, path, pid of the child, reason)."""
+
+
+class StepRequest(Request):  # type: ignore[misc]
+    """A step in the main process; the only place where a dead child is noticed at once."""
+
+    def on_failure(
+        self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        error = exc_info.exception
+        if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded)):
+            self._report(f"{type(error).__name__}: {error}")
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _report(self, reason: str) -> None:
+        if on_child_lost is not None and self.args and len(self.args) >= 2:
+            on_child_lost(self.args[0], self.args[1], self.worker_pid, reason)
+
+
+def held_tokens() -> Iterator[str]:
+    """``execution path`` of each step that this worker has taken and not finished."""
+    for requests in (worker_state.active_requests, worker_state.reserved_requests):
+        for request in _snapshot(requests):
+            if isinstance(request, StepRequest) and request.args and len(request.args) >= 2:
+                yield f"{request.args[0]} {request.args[1]}"
+
+
+def _snapshot(requests: Any) -> list[Any]:
+    """A copy of a set that another thread changes: taken again until it holds still."""
+    for _ in range(100):
+        try:
+            return list(requests)
+        except RuntimeError:
+            continue
+    return []

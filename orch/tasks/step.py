@@ -1,0 +1,209 @@
+"""One step: claim -> call -> settle -> continue."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+from orch.agents.capability import Capability
+from orch.agents.context import Context
+from orch.control.runtime import Runtime
+from orch.errors import NotFound, StepError
+from orch.faults import fault
+from orch.journal.journal import Claimed, Refused
+from orch.tasks.incarnation import current_incarnation, owner_of
+from orch.workflows.plan import Node, Plan
+from orch.workflows.transition import (
+    Completed,
+    Failed,
+    Failure,
+    Outcome,
+    StepState,
+    View,
+    context_of,
+    encode,
+    fields_for,
+)
+
+logger = logging.getLogger(__name__)
+
+Caller = Callable[[Node, Mapping[str, Any], Context], Any]
+"""(step, what its expressions see, context) -> its output as JSON."""
+
+MESSAGE_LIMIT = 2000
+
+
+def run_step(
+    runtime: Runtime, request: Any, call: Caller, execution: str, path: str, plan_key: str
+) -> str:
+    """Run the attempt that is due at ``path``; the answer is a word for Flower.
+
+    Whatever comes of it is committed to the journal: nothing is raised to Celery.
+    """
+    claimed = _claim(runtime, execution, path, plan_key)
+    if isinstance(claimed, Refused):
+        request.chain = None
+        logger.debug("%s of execution %s: %s", path, execution, claimed.word)
+        return claimed.word.lower()
+    plan, claim = claimed
+    fault("claimed")
+    node = plan.node(path)
+    outcome = _call(runtime, node, path, claim, call)
+    fault("called")
+    reply = runtime.advancer.settle(
+        plan,
+        claim.view,
+        path,
+        claim.state,
+        outcome,
+        patience=runtime.settings.redis_patience,
+        skip_dispatch=lambda paths: left_over(request, execution, paths),
+    )
+    if isinstance(reply, Refused):
+        request.chain = None
+        logger.warning(
+            "%s of execution %s, attempt %d: its outcome came too late (%s)",
+            path,
+            execution,
+            claim.state.attempt,
+            reply.word,
+        )
+        return reply.word.lower()
+    if isinstance(outcome, Failed):
+        return f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
+    return "completed"
+
+
+def _claim(
+    runtime: Runtime, execution: str, path: str, plan_key: str
+) -> tuple[Plan, Claimed] | Refused:
+    journal = runtime.journal
+    owner = owner_of(current_incarnation())
+    try:
+        for _ in range(3):
+            key = plan_key
+            plan = journal.patiently(lambda key=key: runtime.plans.get(key))  # type: ignore[misc]
+            node = plan.node(path)
+            reply = journal.patiently(
+                lambda plan=plan, node=node: journal.claim(  # type: ignore[misc]
+                    execution,
+                    path,
+                    owner=owner,
+                    plan=plan.key,
+                    queue=node.queue,
+                    reads=fields_for(plan, path),
+                    lease=lease_of(runtime, node),
+                )
+            )
+            if isinstance(reply, Claimed):
+                return plan, reply
+            if reply.word != "REPLANNED":
+                return reply
+            plan_key = reply.rest[0]
+        return reply
+    except (NotFound, KeyError):
+        return Refused("MISSING")  # a message of a database that was emptied since
+
+
+def lease_of(runtime: Runtime, node: Node) -> int:
+    """When a running attempt must be looked at, ms: at the lease or at its timeout."""
+    lease = int(runtime.settings.liveness_ttl * 1000)
+    timeout = timeout_of(runtime, node)
+    return lease if timeout is None else min(lease, timeout)
+
+
+def timeout_of(runtime: Runtime, node: Node) -> int | None:
+    """How long an attempt may take, ms."""
+    if node.step.timeout is not None:
+        return node.step.timeout
+    default = runtime.settings.default_timeout
+    return None if default is None else int(default * 1000)
+
+
+def _call(runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller) -> Outcome:
+    """Call the capability; whatever it raises becomes a failure under the error's name."""
+    state, view = claim.state, claim.view
+    try:
+        output = call(node, context_of(view, path), make_context(runtime, node, path, state, view))
+        text = encode(output)
+        size = len(text.encode())
+        limit = runtime.settings.output_limit
+        if size > limit:
+            raise StepError(
+                "OutputTooLarge",
+                f"step {node.id!r} returned {size} bytes of JSON, and {limit} are allowed; "
+                f"store it elsewhere and return its place, or raise ORCH_OUTPUT_LIMIT",
+            )
+        return Completed(output, text)
+    except (WorkerShutdown, WorkerTerminate):
+        raise  # the worker is ending; the attempt is taken up elsewhere
+    except StepError as error:
+        data = error.data
+        return Failed(_failure(node, path, state, error.name, error.message, data))
+    except (Exception, SystemExit) as error:
+        message = f"{error}" or type(error).__name__
+        data = {"traceback": _own_frames(error)}
+        return Failed(_failure(node, path, state, type(error).__name__, message, data))
+
+
+def make_context(
+    runtime: Runtime, node: Node, path: str, state: StepState, view: View
+) -> Context:
+    timeout = timeout_of(runtime, node)
+    return Context(
+        execution_id=view.execution,
+        workflow=view.workflow,
+        path=path,
+        step_id=node.id,
+        attempt=state.attempt,
+        deadline=None if timeout is None else (state.started + timeout) / 1000,
+    )
+
+
+def _failure(
+    node: Node, path: str, state: StepState, name: str, message: str, data: Any
+) -> Failure:
+    return Failure(name, message[:MESSAGE_LIMIT], node.id, path, state.attempt, data)
+
+
+def _own_frames(error: BaseException) -> str:
+    """The traceback from the capability's own code on, at most its last ten frames."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "/orch/tasks/" not in f.filename and "/orch/agents/cap" not in f.filename]
+    return "".join(traceback.format_list((own or frames)[-10:]))[-4000:]
+
+
+def call_capability(capability: Capability) -> Caller:
+    """Evaluate the input mapping and call a capability with it."""
+
+    def call(node: Node, seen: Mapping[str, Any], context: Context) -> Any:
+        templates = {}
+        for key in capability.template_parameters:
+            template = node.input.template_at(key)
+            if template is not None and not (template.is_literal or template.is_expression):
+                templates[key] = template.values(seen)
+        return capability.call(node.input.evaluate(seen), context, templates)
+
+    return call
+
+
+def left_over(request: Any, execution: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Let the message's own chain carry what it can; the paths that it cannot carry.
+
+    Links of steps that were skipped are dropped. If the flow went elsewhere, so is the
+    whole rest of the chain.
+    """
+    links = request.chain
+    if not links:
+        return paths
+    for position in range(len(links) - 1, -1, -1):
+        args = links[position]["args"]
+        if args[0] == execution and args[1] in paths:
+            del links[position + 1 :]
+            return tuple(path for path in paths if path != args[1])
+    request.chain = None
+    return paths

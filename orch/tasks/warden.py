@@ -1,0 +1,331 @@
+"""The warden: the part of every worker that looks.
+
+A thread of the main process, with a Redis client and a broker connection of its own (a child
+may be forked at any moment, so it shares no lock with code that runs in children). It says
+that the worker lives and what it holds, takes what is due from the watch, and settles the
+attempts of children that died.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.worker import WorkController
+
+from orch.app import BROKER_AWAY, queue_depth
+from orch.control.runtime import Runtime
+from orch.control.workers import PARENT_VARIABLE
+from orch.embedded import Lease
+from orch.errors import NotFound, OrchError, Unreachable
+from orch.settings import Settings
+from orch.tasks import request as step_request
+from orch.tasks.incarnation import current_incarnation, parse_owner
+from orch.tasks.step import timeout_of
+from orch.workflows.transition import (
+    ExecutionStatus,
+    Failed,
+    Failure,
+    StepState,
+    StepStatus,
+)
+
+logger = logging.getLogger(__name__)
+
+
+OVERTAKEN = 2000
+"""Ms by which a queue must have overtaken a token before its message counts as lost."""
+
+HELD_MARGIN = 1000
+"""Ms that a worker has to know of a step that one of its processes claimed."""
+
+
+class Warden:
+    """Looks after tokens. ``served``: names the queues that this worker consumes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        app: Celery,
+        *,
+        served: Callable[[], list[str]] = list,
+        about: dict[str, Any] | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        self.settings = settings
+        self.runtime = Runtime(settings, url, app, producer=self._own_producer)
+        self.journal = self.runtime.journal
+        self.advancer = self.runtime.advancer
+        self.incarnation = current_incarnation()
+        self.served = served
+        self.about = about or {}
+        self.lease = lease
+        self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._alive_said = 0.0
+        self._swept = time.monotonic()
+        self._connection: Any = None
+        self._producer: Any = None
+        self._away = False
+        self._thread = threading.Thread(target=self._run, name="orch-warden", daemon=True)
+
+    # --- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        step_request.on_child_lost = self.child_lost
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and take the worker off the list of live ones."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=5)
+        try:
+            self.journal.remove_worker(self.incarnation)
+        except OrchError:
+            logger.debug("the sign of life is left to expire: Redis is away")
+
+    def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
+        """Told by the main loop, which must not wait: dealt with by our thread at once."""
+        self._lost.put((execution, path, pid, reason))
+        self._wake.set()
+
+    def _run(self) -> None:
+        pause = self.settings.watch_interval
+        while not self._stopping:
+            try:
+                self._tick()
+                if self._away:
+                    logger.info("Redis and the broker answer again")
+                self._away = False
+                pause = self.settings.watch_interval
+            except Unreachable as exc:
+                self._on_unreachable(exc)
+                pause = min(pause * 2, 2.0)
+            except Exception:
+                logger.exception("the warden met an error that it does not know")
+                pause = min(pause * 2, 2.0)
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _tick(self) -> None:
+        self._end_with_parent()
+        self.say_alive()
+        self._settle_lost_children()
+        self.look()
+        if time.monotonic() - self._swept > 60:
+            self._swept = time.monotonic()
+            self.journal.forget_expired()
+
+    def _on_unreachable(self, exc: Unreachable) -> None:
+        if not self._away:
+            logger.warning("the warden waits: %s", exc)
+        self._away = True
+        self._drop_connection()
+        if self.lease is not None:
+            try:
+                self.lease.revive()
+            except OrchError as problem:
+                logger.warning("%s", problem)
+
+    def _end_with_parent(self) -> None:
+        parent = os.environ.get(PARENT_VARIABLE)
+        if parent and os.getppid() != int(parent):
+            os.environ.pop(PARENT_VARIABLE)
+            logger.warning("the process that started this worker is gone; ending")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # --- signs of life ---------------------------------------------------------------------
+
+    def say_alive(self) -> None:
+        """Say that this worker lives and what it holds, if the last time is long enough ago."""
+        if time.monotonic() - self._alive_said < self.settings.liveness_interval:
+            return
+        held = sorted(set(step_request.held_tokens()))
+        content = {
+            "id": self.incarnation,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": self.served(),
+            **self.about,
+            "at": self.journal.clock(),
+            "holds": held,
+        }
+        ttl = int(self.settings.liveness_ttl * 1000)
+        self.journal.renew_worker(self.incarnation, json.dumps(content), ttl)
+        self._alive_said = time.monotonic()
+
+    def _settle_lost_children(self) -> None:
+        while not self._lost.empty():
+            execution, path, pid, reason = self._lost.get()
+            try:
+                self._settle_lost_child(execution, path, pid, reason)
+            except Unreachable:
+                self._lost.put((execution, path, pid, reason))
+                raise
+
+    def _settle_lost_child(self, execution: str, path: str, pid: int | None, reason: str) -> None:
+        found = self.journal.read_state(execution, path)
+        if found is None or found[1].status is not StepStatus.RUNNING:
+            return
+        if parse_owner(found[1].owner) == (self.incarnation, pid):
+            self.advancer.lose(execution, path, found[1], reason)
+
+    # --- the watch -------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Deal with every token that is due."""
+        while not self._stopping:
+            _, due = self.journal.take_due()
+            if not due:
+                return
+            depths: dict[str, int] = {}
+            for execution, path in due:
+                self.say_alive()
+                try:
+                    self._look_at(execution, path, depths)
+                except NotFound as exc:
+                    logger.error("token %s of execution %s: %s", path, execution, exc)
+
+    def _look_at(self, execution: str, path: str, depths: dict[str, int]) -> None:
+        if not path:
+            self._end_overdue(execution)
+            return
+        found = self.journal.read_state(execution, path)
+        if found is None:
+            self.journal.postpone(execution, path, "", 0)
+            return
+        text, state = found
+        match state.status:
+            case StepStatus.DISPATCHED:
+                self._look_at_dispatched(execution, path, text, state, depths)
+            case StepStatus.RUNNING:
+                self._look_at_running(execution, path, text, state)
+            case StepStatus.RETRYING:
+                self.advancer.redispatch(execution, path, state)
+            case StepStatus.WAITING:
+                self.advancer.fire(execution, path, state)
+            case StepStatus.JOINED:
+                self.advancer.join(execution, path)
+            case StepStatus.JOINING:
+                later = self.journal.clock() + int(self.settings.recheck_interval * 1000)
+                self.journal.postpone(execution, path, text, later)
+            case _:
+                self.journal.postpone(execution, path, text, 0)
+
+    def _look_at_dispatched(
+        self, execution: str, path: str, text: str, state: StepState, depths: dict[str, int]
+    ) -> None:
+        """Nobody has claimed it in time: is its message still in the queue?
+
+        Empty queue: it was lost. Else a claim of a message that was sent well after ours
+        says that ours was overtaken, so lost too. Else it waits its turn: look again when
+        it is twice as old.
+        """
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        name = self.runtime.plans.get(key).node(path).queue
+        if name not in depths:
+            depths[name] = self._depth(name)
+        overtaken = self.journal.mark(execution, name) > state.since + OVERTAKEN
+        if depths[name] == 0 or overtaken:
+            self.advancer.redispatch(execution, path, state)
+            return
+        now = self.journal.clock()
+        longest = int(self.settings.dispatch_grace_max * 1000)
+        pause = min(max(now - state.since, self.journal.grace), longest)
+        self.journal.postpone(execution, path, text, now + pause)
+
+    def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
+        """Is the attempt out of time, or its worker gone, or does its worker not hold it?
+
+        The last happens when Redis came back without its last second: the outcome was
+        committed, and the commit is lost.
+        """
+        now = self.journal.clock()
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        node = self.runtime.plans.get(key).node(path)
+        timeout = timeout_of(self.runtime, node)
+        if timeout is not None and now - state.started >= timeout:
+            message = f"step {node.id!r} took longer than its timeout of {timeout} ms"
+            failure = Failure("StepTimeout", message, node.id, path, state.attempt)
+            self.advancer.fail(execution, path, state, Failed(failure))
+            return
+        owner, _ = parse_owner(state.owner)
+        worker = self.journal.read_worker(owner)
+        if worker is None:
+            self.advancer.lose(execution, path, state, f"worker {owner} is gone")
+            return
+        said, ttl = worker
+        knows = said["at"] > state.started + HELD_MARGIN
+        if knows and f"{execution} {path}" not in said["holds"]:
+            self.advancer.lose(execution, path, state, f"worker {owner} does not hold it")
+            return
+        due = now + max(ttl, 50)
+        if timeout is not None:
+            due = min(due, state.started + timeout)
+        self.journal.postpone(execution, path, text, due)
+
+    def _end_overdue(self, execution: str) -> None:
+        error = {
+            "name": "ExecutionTimeout",
+            "message": "the execution took longer than its `timeoutMs`",
+        }
+        self.journal.end(execution, ExecutionStatus.FAILED, error)
+
+    # --- the broker ------------------------------------------------------------------------
+
+    def _depth(self, name: str) -> int:
+        try:
+            return queue_depth(self.runtime.app, name, self._own_producer().connection)
+        except BROKER_AWAY as exc:
+            raise Unreachable(f"the broker does not answer: {exc}") from exc
+
+    def _own_producer(self) -> Any:
+        if self._producer is None:
+            self._connection = self.runtime.app.connection_for_write()
+            self._producer = self.runtime.app.amqp.Producer(self._connection, auto_declare=False)
+        return self._producer
+
+    def _drop_connection(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.close()
+            except Exception:
+                logger.debug("closing a broken connection", exc_info=True)
+
+
+class WardenStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the warden with the worker; made known by `orch.tasks.worker`."""
+
+    requires = {"celery.worker.components:Pool"}
+
+    def __init__(self, parent: WorkController, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.warden: Warden | None = None
+
+    def start(self, parent: WorkController) -> None:
+        make = parent.app.orch_make_warden
+        self.warden = make(parent)
+        self.warden.start()
+
+    def stop(self, parent: WorkController) -> None:
+        if self.warden is not None:
+            self.warden.stop()
+
+    terminate = stop

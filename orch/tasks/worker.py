@@ -1,0 +1,158 @@
+"""Makes the Celery app of a worker: capabilities, warden, settings."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import celery
+from celery import Celery, signals
+from celery.worker import WorkController
+from kombu import Queue
+
+from orch.agents.builtin import BUILTIN_MODULES
+from orch.agents.capability import registry, to_json_value
+from orch.agents.context import Context
+from orch.app import create_app
+from orch.control.runtime import Runtime
+from orch.errors import SettingsError
+from orch.faults import arm
+from orch.server import Server, find_server
+from orch.settings import Settings, load_settings
+from orch.tasks.flow import register_flow_tasks
+from orch.tasks.incarnation import current_incarnation
+from orch.tasks.request import StepRequest
+from orch.tasks.step import Caller, call_capability, run_step
+from orch.tasks.warden import Warden, WardenStep
+from orch.workflows.plan import TASK_PREFIX, Node
+
+logger = logging.getLogger(__name__)
+
+
+class StepTask(celery.Task):  # type: ignore[misc]
+    """A Celery task that runs the steps of one capability."""
+
+    Request = StepRequest
+    abstract = True
+    ignore_result = True
+
+
+def create_worker_app(settings: Settings | None = None) -> Celery:
+    """The app for ``celery -A worker worker``, with every capability that it has code for.
+
+    Raises NoServer or Unreachable when there is no Redis, SettingsError when a module of
+    ``ORCH_INCLUDE`` cannot be imported.
+    """
+    settings = settings or load_settings()
+    modules = import_modules(settings)
+    server = find_server(settings)
+    app = create_app(settings, server.url)
+    app.set_default()
+    runtime = Runtime(settings, server.url, app)
+    runtime.journal.check()
+    arm(settings.fault_point)
+    current_incarnation()
+    callers = {name: call_capability(found) for name, found in registry().items()}
+    callers |= {task.name: call_celery_task(task) for task in celery_tasks(modules)}
+    for name, caller in callers.items():
+        register_step_task(app, runtime, name, caller)
+    register_flow_tasks(app, runtime)
+    app.conf.task_queues = [Queue(name, routing_key=name) for name in sorted(callers)]
+    app.steps["worker"].add(WardenStep)
+    app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
+    app.orch_capabilities = frozenset(callers)
+    return app
+
+
+def import_modules(settings: Settings) -> list[ModuleType]:
+    """Import the built-in capabilities and those of the setting `include`."""
+    names = [*(BUILTIN_MODULES if settings.builtins else ()), *settings.include]
+    return [import_module(name) for name in names]
+
+
+def import_module(name: str) -> ModuleType:
+    """A module by dotted name, or a .py file by path. Raises SettingsError."""
+    try:
+        if not name.endswith(".py"):
+            if (here := str(Path.cwd())) not in sys.path:
+                sys.path.insert(0, here)
+            return importlib.import_module(name)
+        path = Path(name).resolve()
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.exists():
+            raise ImportError(f"no such file: {path}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+    except SettingsError:
+        raise
+    except Exception as exc:
+        raise SettingsError(
+            f"{name!r}, named as a module with capabilities, cannot be imported: "
+            f"{type(exc).__name__}: {exc}",
+            hint="ORCH_INCLUDE takes dotted module names and paths of .py files, comma-separated",
+        ) from exc
+
+
+def celery_tasks(modules: list[ModuleType]) -> Iterator[celery.Task]:
+    """The user's own Celery tasks in the included modules: each can be a step."""
+    for module in modules:
+        for value in list(vars(module).values()):
+            if isinstance(value, celery.Task) and not value.name.startswith(
+                (TASK_PREFIX, "celery.")
+            ):
+                yield value
+
+
+def call_celery_task(task: celery.Task) -> Caller:
+    """Call an existing Celery task as it is: a mapping as keywords, a list as arguments."""
+
+    def call(node: Node, seen: Mapping[str, Any], context: Context) -> Any:
+        given = node.input.evaluate(seen)
+        if isinstance(given, list):
+            return to_json_value(task(*given), capability=node.capability)
+        return to_json_value(task(**(given or {})), capability=node.capability)
+
+    return call
+
+
+def register_step_task(app: Celery, runtime: Runtime, name: str, caller: Caller) -> None:
+    @app.task(name=TASK_PREFIX + name, base=StepTask, bind=True, ignore_result=True)
+    def step(self: celery.Task, execution: str, path: str, plan: str) -> str:
+        return run_step(runtime, self.request, caller, execution, path, plan)
+
+
+def make_warden(
+    settings: Settings, server: Server, app: Celery, worker: WorkController
+) -> Warden:
+    pool = type(worker.pool).__module__.rpartition(".")[2]
+    return Warden(
+        settings,
+        server.url,
+        app,
+        served=lambda: sorted(app.amqp.queues.consume_from),
+        about={"name": worker.hostname, "pool": pool, "concurrency": worker.concurrency},
+        lease=server.lease,
+    )
+
+
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _warn_of_queues_without_code(instance: Any, **_: Any) -> None:
+    known = getattr(instance.app, "orch_capabilities", None)
+    if known is None:
+        return
+    for name in instance.app.amqp.queues.consume_from:
+        if name not in known:
+            logger.warning(
+                "this worker has no code for a capability %r; it serves only steps that name "
+                "%r as their queue. Name the module that has it: ORCH_INCLUDE=package.module",
+                name,
+                name,
+            )

@@ -1,0 +1,1 @@
+"""What a workflow is: definition, expressions, plan, transition, canvas. Pure."""

@@ -1,0 +1,92 @@
+"""(plan, paths) -> Celery canvas: the work still to do for these tokens.
+
+======================  ===============================================================
+a run of task steps     ``chain``, cut after ``links`` signatures
+branches of a parallel  ``chord(group(chains), join)``; the body is a hint only, since the
+                        journal counts the branches
+anything else           nothing: it is decided in a settle, or sleeps in the watch
+======================  ===============================================================
+
+A signature carries ids and no data: (execution, path, plan key). It is immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from celery import chain, chord, group
+from celery.canvas import Signature
+
+from orch.workflows.definition import StepType
+from orch.workflows.plan import Node, Plan, join_of, split
+
+JOIN_TASK = "orch.flow.join"
+DEFAULT_LINKS = 50
+
+
+def compile_canvas(
+    plan: Plan, execution: str, paths: Iterable[str], *, links: int = DEFAULT_LINKS
+) -> list[Signature]:
+    """One canvas for each group of ``paths`` that belongs together.
+
+    Two or more paths in branches of the same parallel step become one chord; every other
+    path becomes a chain, or a bare signature where nothing is known to follow.
+    """
+    canvases: list[Signature] = []
+    for join, members in groupby(paths, key=lambda path: join_of(split(path)[0])):
+        runs = [run_of(plan, execution, path, links) for path in members]
+        if join is None or len(runs) == 1:
+            canvases += [_chained(run) for run in runs]
+        else:
+            body = join_signature(plan, execution, join[0])
+            canvases.append(chord(group([_chained(run) for run in runs]), body))
+    return canvases
+
+
+def run_of(plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS) -> list[Signature]:
+    """The signatures from ``path`` on, as far as the plan alone says what follows.
+
+    A step with a condition is part of the run: if it is skipped, the worker drops its link.
+    """
+    run: list[Signature] = []
+    at: str | None = path
+    while at is not None and len(run) < links:
+        node = plan.node(at)
+        run.append(step_signature(plan, node, execution, at))
+        at = _certain_successor(plan, node, at)
+    return run
+
+
+def step_signature(plan: Plan, node: Node, execution: str, path: str) -> Signature:
+    return _signature(
+        node.task_name, (execution, path, plan.key), node.queue, f"{plan.definition.name}/{path}"
+    )
+
+
+def join_signature(plan: Plan, execution: str, path: str) -> Signature:
+    """The body of a chord. Whoever serves the first branch can run it: it needs no agent."""
+    queue = next(
+        n.queue for n in plan.nodes() if n.key.startswith(f"{plan.node(path).key}/") and n.queue
+    )
+    return _signature(
+        JOIN_TASK, (execution, path, plan.key), queue, f"{plan.definition.name}/{path} join"
+    )
+
+
+def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
+    if not isinstance(node.next, str):
+        return None
+    following = plan.scopes[node.scope].nodes[node.next]
+    return plan.follow(path, node.next) if following.type is StepType.TASK else None
+
+
+def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str) -> Signature:
+    return Signature(
+        task, args=args, immutable=True, options={"queue": queue, "argsrepr": shown}
+    )
+
+
+def _chained(run: list[Signature]) -> Signature:
+    return run[0] if len(run) == 1 else chain(*run)

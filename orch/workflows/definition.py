@@ -1,0 +1,290 @@
+"""What a user writes: the pydantic models of a workflow definition.
+
+Keys may be camelCase (as in JSON) or snake_case (as in Python); both load, camelCase is
+what is written. Unknown keys are errors. Times are milliseconds unless a field says otherwise.
+A version is the hash of the canonical JSON, so a stored definition never changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+CapabilityName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=200)
+]
+Milliseconds = Annotated[int, Field(ge=1)]
+
+ERROR_HANDLERS = "errorHandlers"
+"""First part of the path of a step that an error handler runs; no step may be called so."""
+
+
+class StepType(StrEnum):
+    TASK = "task"  # a capability, or a Celery task, does something
+    SUBWORKFLOW = "subworkflow"  # another workflow runs as an execution of its own
+    PARALLEL = "parallel"  # branches run at the same time and are joined
+    MAP = "map"  # the same steps for every item of a list
+    DECISION = "decision"  # an expression chooses the next step
+    WAIT = "wait"  # nothing happens until an instant
+    EVENT = "event"  # waits for a named event, or emits one
+    LOOP = "loop"  # steps are repeated while a condition holds
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class RetryPolicy(Model):
+    """When a failed attempt is tried again."""
+
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
+    """Tries in all, the first included; without it: until it succeeds."""
+    interval: Annotated[int, Field(ge=0)] = 1000
+    """Pause before the second attempt, ms."""
+    backoff_rate: Annotated[float, Field(ge=1)] = 1.0
+    """Factor by which each further pause is longer."""
+    max_interval: Milliseconds | None = None
+    """The longest pause, ms."""
+    jitter: bool = False
+    """Whether a pause is drawn between half of its length and the whole."""
+    retry_on: list[str] = Field(default_factory=lambda: ["*"])
+    """Names of the errors that are tried again; `*` is any."""
+    abort_on: list[str] = Field(default_factory=list)
+    """Names of the errors that are never tried again."""
+
+
+class ErrorAction(Model):
+    """`onError` in its long form: which errors go to which step."""
+
+    errors: list[str] = Field(default_factory=lambda: ["*"])
+    """Names of the errors that are taken; `*` is any."""
+    next: StepId
+    """The step, of the same scope, that goes on."""
+
+
+class ErrorHandler(Model):
+    """Takes the errors that no `onError` took."""
+
+    error: str = "*"
+    """Name of the error; `*` is any."""
+    handler: Name
+    """A step of this workflow (the run goes on there), else a workflow, else a capability
+    (they run, then the execution ends as failed)."""
+    retry: RetryPolicy | None = None
+    """For a handler that is a capability."""
+
+
+class Branches(Model):
+    """An expression, and the step for each of its values."""
+
+    expression: str
+    branches: dict[str, StepId]
+    """Value of the expression, as text, to the id of a step."""
+    default: StepId | None = None
+    """The step for every other value."""
+
+
+class Branch(Model):
+    """One branch of a `parallel`."""
+
+    name: str | None = None
+    steps: Annotated[list[WorkflowStep], Field(min_length=1)]
+
+
+class Tolerance(Model):
+    """How many members may fail: a count, or a percentage of them."""
+
+    count: Annotated[int, Field(ge=0)] | None = None
+    percentage: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+class AtLeast(Model):
+    at_least: Annotated[int, Field(ge=1)]
+
+
+class ParallelExecution(Model):
+    branches: Annotated[list[Branch], Field(min_length=1)]
+    join: Literal["all", "any", "quorum"] | AtLeast = "all"
+    """`all` branches must succeed; the first that fails ends the step."""
+    tolerate: Tolerance | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+
+
+class MapExecution(Model):
+    items: str | list[JsonValue]
+    as_: Annotated[str, Field(alias="as")] = "item"
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    steps: list[WorkflowStep] | None = None
+    capability: CapabilityName | None = None
+    input: JsonValue = None
+    collect: str | None = None
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    tolerate: Tolerance | None = None
+    name: str | None = None
+
+
+class LoopExecution(Model):
+    while_: Annotated[str | None, Field(alias="while")] = None
+    until: str | None = None
+    max_iterations: Annotated[int, Field(ge=1)] = 1000
+    steps: Annotated[list[WorkflowStep], Field(min_length=1)]
+
+
+class Poll(Model):
+    capability: CapabilityName
+    input: JsonValue = None
+    interval: Milliseconds = 1000
+    backoff_rate: Annotated[float, Field(ge=1)] = 1.0
+    max_interval: Milliseconds | None = None
+    max_attempts: Annotated[int, Field(ge=1)] | None = None
+
+
+class WaitCondition(Model):
+    """Exactly one of `duration`, `until`, `cron`, or `poll` with `until`."""
+
+    duration: int | str | None = None
+    """Milliseconds, an ISO 8601 duration (`PT1H30M`), or an expression that gives either."""
+    until: str | None = None
+    """An ISO 8601 instant, or an expression that gives one."""
+    cron: str | None = None
+    poll: Poll | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> WaitCondition:
+        given = [n for n in ("duration", "until", "cron") if getattr(self, n) is not None]
+        if self.poll is not None:
+            if given != ["until"]:
+                raise ValueError("`poll` takes `until`, a condition, and nothing else beside it")
+        elif len(given) != 1:
+            raise ValueError(
+                f"takes one of `duration`, `until`, `cron`; found {', '.join(given) or 'none'}"
+            )
+        return self
+
+
+class EventDefinition(Model):
+    name: str
+    action: Literal["wait", "emit"] = "wait"
+    match: str | None = None
+    correlation: str | None = None
+    payload: JsonValue = None
+    timeout: Milliseconds | None = None
+    on_timeout: StepId | None = None
+
+
+class SubworkflowCall(Model):
+    name: Name
+    version: str | None = None
+
+
+class WorkflowStep(Model):
+    """A node of a definition. The field named like the type holds what the type needs."""
+
+    id: StepId
+    name: str | None = None
+    type: StepType = StepType.TASK
+    description: str | None = None
+    agent: str | None = None
+    """One agent that must do it; without it, any that serves the capability."""
+    capability: CapabilityName | None = None
+    """What does it: the name of a capability, which is the name of its queue."""
+    task: CapabilityName | None = None
+    """Instead of a capability: the name of an existing Celery task."""
+    queue: str | None = None
+    """The queue, where it is not named like the capability or task."""
+    input: JsonValue = None
+    """What the capability gets: values, in which strings may be expressions."""
+    output: dict[str, str] | str | None = None
+    """Variables that the step sets: name to expression (a single name takes `$.output`)."""
+    condition: str | None = None
+    """The step is skipped unless this expression is true."""
+    retry: RetryPolicy | None = None
+    timeout: Milliseconds | None = None
+    """How long one attempt may take, ms."""
+    next: StepId | Branches | None = None
+    """The step that follows; without it, the scope ends here."""
+    parallel: ParallelExecution | None = None
+    map: MapExecution | None = None
+    loop: LoopExecution | None = None
+    decision: Branches | None = None
+    wait: WaitCondition | None = None
+    event: EventDefinition | None = None
+    subworkflow: SubworkflowCall | str | None = None
+    on_error: StepId | ErrorAction | list[ErrorAction] | None = None
+    """Where the run goes when the last attempt failed."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> WorkflowStep:
+        if self.type is StepType.TASK:
+            if (self.capability is None) == (self.task is None):
+                raise ValueError("a task names either a `capability` or a Celery `task`")
+        elif getattr(self, self.type.value) is None:
+            raise ValueError(f"a step of type `{self.type}` needs the field `{self.type}`")
+        for kind in StepType:
+            if kind is not StepType.TASK and kind is not self.type and getattr(self, kind.value):
+                raise ValueError(f"the field `{kind}` does not belong to a step of type `{self.type}`")
+        return self
+
+    def error_actions(self) -> list[ErrorAction]:
+        """`onError` in its long form."""
+        if self.on_error is None:
+            return []
+        if isinstance(self.on_error, str):
+            return [ErrorAction(next=self.on_error)]
+        return list(self.on_error) if isinstance(self.on_error, list) else [self.on_error]
+
+    def output_mapping(self) -> dict[str, str]:
+        """`output` in its long form."""
+        if isinstance(self.output, str):
+            return {self.output: "$.output"}
+        return self.output or {}
+
+
+class WorkflowDefinition(Model):
+    """A workflow, as its author wrote it. Immutable; its version is the hash of its content."""
+
+    name: Name
+    description: str | None = None
+    version: str | None = None
+    """A label for people; the engine goes by the hash."""
+    input: dict[str, JsonValue] | None = None
+    """JSON Schema of the input."""
+    output: dict[str, JsonValue] | None = None
+    """JSON Schema of the output."""
+    result: JsonValue = None
+    """What an execution gives: values, in which strings may be expressions.
+    Without it, the output of the step that ended it."""
+    steps: Annotated[list[WorkflowStep], Field(min_length=1)]
+    error_handlers: list[ErrorHandler] = Field(default_factory=list)
+    timeout_ms: Milliseconds | None = None
+    """How long an execution may take, ms."""
+    tags: list[str] = Field(default_factory=list)
+
+    def canonical(self) -> str:
+        """The JSON that is stored and hashed: sorted keys, camelCase, no defaults, no blanks."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def content_hash(self) -> str:
+        """The version: the first 12 hex digits of the SHA-256 of `canonical()`."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+
+Branch.model_rebuild()
+MapExecution.model_rebuild()
+LoopExecution.model_rebuild()
+WorkflowStep.model_rebuild()
+WorkflowDefinition.model_rebuild()

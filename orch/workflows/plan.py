@@ -1,0 +1,461 @@
+"""Definition -> Plan: scopes, nodes, successors, handlers, and what each step reads.
+
+A plan is what a worker needs at each step, computed once per version. Its parts are:
+
+scope   a list of steps that follow one another: the workflow itself (``""``), a branch of a
+        parallel (``build/0``), an error handler (``errorHandlers/0``)
+node    a step in its scope, with its expressions compiled
+path    where a token stands: scope, step and, in a cycle, the lap: ``build/0/lint#2``. A lap
+        counts how often the cycle that holds the step was entered from behind, so that each
+        visit has a path of its own; the first lap is not written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from orch.errors import NotSupportedYet
+from orch.workflows.definition import (
+    ERROR_HANDLERS,
+    Branches,
+    ErrorAction,
+    ErrorHandler,
+    RetryPolicy,
+    StepType,
+    WorkflowDefinition,
+    WorkflowStep,
+)
+from orch.workflows.expressions import (
+    Compiled,
+    Expression,
+    compile_value,
+    parse_expression,
+)
+
+ROOT = ""
+TASK_PREFIX = "orch."
+RUNNABLE = frozenset({StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT})
+
+_LAP = re.compile(r"#\d+")
+
+Reads = frozenset[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A compiled `decision`, or a `next` that depends on an expression."""
+
+    expression: Expression
+    branches: Mapping[str, str]
+    default: str | None
+
+    @classmethod
+    def of(cls, branches: Branches) -> Choice:
+        return cls(parse_expression(branches.expression), branches.branches, branches.default)
+
+    def targets(self) -> Iterator[str]:
+        yield from self.branches.values()
+        if self.default is not None:
+            yield self.default
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step in its scope. ``key`` is its path without laps."""
+
+    key: str
+    scope: str
+    step: WorkflowStep
+    index: int
+    input: Compiled
+    output: tuple[tuple[str, Compiled], ...]
+    condition: Expression | None
+    choice: Choice | None
+    wait: Compiled | None
+    next: str | Choice | None
+    on_error: tuple[ErrorAction, ...]
+    branches: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.step.id
+
+    @property
+    def type(self) -> StepType:
+        return self.step.type
+
+    @property
+    def capability(self) -> str:
+        """Name of the capability, or of the Celery task, that does it; empty for other types."""
+        return self.step.capability or self.step.task or ""
+
+    @property
+    def queue(self) -> str:
+        return self.step.queue or self.capability
+
+    @property
+    def task_name(self) -> str:
+        """Name of the Celery task that carries it."""
+        return TASK_PREFIX + self.capability
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        return self.step.retry
+
+    def targets(self) -> Iterator[str]:
+        """Ids of all steps of the scope that may follow when the step succeeds."""
+        if self.choice is not None:
+            yield from self.choice.targets()
+        if isinstance(self.next, Choice):
+            yield from self.next.targets()
+        elif self.next is not None:
+            yield self.next
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Steps that follow one another; the first is where it begins."""
+
+    key: str
+    nodes: Mapping[str, Node]
+    cycles: Mapping[str, int] = field(default_factory=dict)
+    """Step id -> number of the cycle that holds it; steps outside of cycles are missing."""
+
+    @property
+    def entry(self) -> Node:
+        return next(iter(self.nodes.values()))
+
+
+class Plan:
+    """The compiled form of one version, with the workflows that handle its errors.
+
+    ``key`` names the plan: the version, or a hash of it and of its handlers' versions.
+    Raises NotSupportedYet when a step's type cannot be run by this release.
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        *,
+        key: str | None = None,
+        handlers: Mapping[str, WorkflowDefinition] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.key = key or definition.content_hash()
+        self.scopes: dict[str, Scope] = {}
+        self._nodes: dict[str, Node] = {}
+        self._add_scope(ROOT, definition.steps)
+        for index, handler in enumerate(definition.error_handlers):
+            self._add_handler(index, handler, handlers or {})
+        self.result = compile_value(definition.result) if definition.result is not None else None
+        self._reads: dict[str, Reads] = {}
+        self._uses_previous: dict[str, bool] = {}
+
+    # --- finding one's way ---------------------------------------------------------------
+
+    def node(self, path: str) -> Node:
+        """The node of a path, laps left aside. Raises KeyError when there is none."""
+        return self._nodes[_LAP.sub("", path) if "#" in path else path]
+
+    def nodes(self) -> Iterable[Node]:
+        return self._nodes.values()
+
+    def scope(self, scope_path: str) -> Scope:
+        return self.scopes[_LAP.sub("", scope_path) if "#" in scope_path else scope_path]
+
+    def follow(self, path: str, target: str) -> str:
+        """The path at which ``target`` stands when it follows the step at ``path``.
+
+        Inside a cycle a step back (or to itself) begins the next lap; leaving it, or
+        entering one, begins at the first. Each lap only goes forward, so paths never repeat.
+        """
+        scope_path, own = split(path)
+        step_id, lap = split_lap(own)
+        scope = self.scope(scope_path)
+        cycle = scope.cycles.get(target)
+        if cycle is None or scope.cycles.get(step_id) != cycle:
+            return join_path(scope_path, target)
+        back = scope.nodes[target].index <= scope.nodes[step_id].index
+        return join_path(scope_path, target, lap + 1 if back else lap)
+
+    def handler_for(self, error_name: str) -> tuple[int, ErrorHandler] | None:
+        """The first handler that takes an error of this name."""
+        for index, handler in enumerate(self.definition.error_handlers):
+            if handler.error in ("*", error_name):
+                return index, handler
+        return None
+
+    @cached_property
+    def capabilities(self) -> dict[str, str]:
+        """Capability (or Celery task) -> queue, of every step that a worker must serve."""
+        return {n.capability: n.queue for n in self.nodes() if n.type is StepType.TASK}
+
+    # --- what a step reads ---------------------------------------------------------------
+
+    def reads(self, path: str) -> Reads:
+        """All that must be known to run the step and to decide what follows it."""
+        node = self.node(path)
+        if node.key not in self._reads:
+            found = node.input.reads | self._reads_after(node) | self._reads_on_failure(node)
+            self._reads[node.key] = frozenset(found)
+        return self._reads[node.key]
+
+    def begin_reads(self) -> Reads:
+        return frozenset(self._reads_to_enter(self.scopes[ROOT].entry, set()))
+
+    def uses_previous_output(self, scope_path: str) -> bool:
+        """Whether a step of the scope reads ``$.output`` of the step before it."""
+        scope = self.scope(scope_path)
+        if scope.key not in self._uses_previous:
+            self._uses_previous[scope.key] = any(
+                read[0] == "output"
+                for node in scope.nodes.values()
+                for read in self._reads_before_run(node)
+            )
+        return self._uses_previous[scope.key]
+
+    def _reads_before_run(self, node: Node) -> Reads:
+        found = node.input.reads
+        if node.condition is not None:
+            found |= node.condition.reads
+        if node.choice is not None:
+            found |= node.choice.expression.reads
+        if node.wait is not None:
+            found |= node.wait.reads
+        return found
+
+    def _reads_after(self, node: Node, seen: set[str] | None = None) -> set[tuple[str, ...]]:
+        seen = set() if seen is None else seen
+        found: set[tuple[str, ...]] = set()
+        for _, value in node.output:
+            found |= {read for read in value.reads if read[0] != "output"}
+        if isinstance(node.next, Choice):
+            found |= node.next.expression.reads
+        scope = self.scopes[node.scope]
+        for target in node.targets():
+            found |= self._reads_to_enter(scope.nodes[target], seen)
+        if node.scope == ROOT and node.next is None and self.result is not None:
+            found |= self.result.reads
+        return found
+
+    def _reads_to_enter(self, node: Node, seen: set[str]) -> set[tuple[str, ...]]:
+        if node.key in seen:
+            return set()
+        seen.add(node.key)
+        found: set[tuple[str, ...]] = set()
+        if node.condition is not None:
+            found |= node.condition.reads | self._reads_after(node, seen)
+        if node.choice is not None:
+            found |= node.choice.expression.reads | self._reads_after(node, seen)
+        if node.wait is not None:
+            found |= node.wait.reads
+        for branch in node.branches:
+            found |= self._reads_to_enter(self.scopes[branch].entry, seen)
+        if node.type is not StepType.TASK:
+            found |= self._reads_on_failure(node, seen)
+        return found
+
+    def _reads_on_failure(self, node: Node, seen: set[str] | None = None) -> set[tuple[str, ...]]:
+        seen = set() if seen is None else seen
+        found: set[tuple[str, ...]] = set()
+        scope = self.scopes[node.scope]
+        for action in node.on_error:
+            found |= self._reads_to_enter(scope.nodes[action.next], seen)
+        if node.scope == ROOT and self.definition.error_handlers:
+            root = self.scopes[ROOT].nodes
+            for index, handler in enumerate(self.definition.error_handlers):
+                entry = root.get(handler.handler) or self.scopes[handler_scope(index)].entry
+                found |= self._reads_to_enter(entry, seen)
+            found |= {("input",), ("cause",)}
+        return found
+
+    # --- building ------------------------------------------------------------------------
+
+    def _add_handler(
+        self, index: int, handler: ErrorHandler, workflows: Mapping[str, WorkflowDefinition]
+    ) -> None:
+        if handler.handler in self.scopes[ROOT].nodes:
+            return
+        workflow = workflows.get(handler.handler)
+        if workflow is not None:
+            self._add_scope(handler_scope(index), workflow.steps)
+            return
+        step = WorkflowStep(
+            id=re.sub(r"[^A-Za-z0-9_.-]", "_", handler.handler),
+            capability=handler.handler,
+            retry=handler.retry,
+            input="$.input",
+        )
+        self._add_scope(handler_scope(index), [step])
+
+    def _add_scope(self, key: str, steps: Iterable[WorkflowStep]) -> None:
+        nodes = {
+            step.id: self._make_node(key, index, step) for index, step in enumerate(steps)
+        }
+        # A failure leads from any step to a handler, so handlers take part in the cycles.
+        handlers = [
+            handler.handler
+            for handler in self.definition.error_handlers
+            if key == ROOT and handler.handler in nodes
+        ]
+        self.scopes[key] = Scope(key, nodes, find_cycles(nodes, handlers))
+        self._nodes.update({node.key: node for node in nodes.values()})
+
+    def _make_node(self, scope: str, index: int, step: WorkflowStep) -> Node:
+        if step.type not in RUNNABLE:
+            raise NotSupportedYet(
+                f"step {step.id!r} is of type {step.type.value!r}, which this release "
+                f"validates but does not run yet",
+                hint=f"types that run: {', '.join(sorted(RUNNABLE))}",
+            )
+        _refuse_what_does_not_run(step)
+        key = join_path(scope, step.id)
+        branches: list[str] = []
+        if step.parallel is not None:
+            for number, branch in enumerate(step.parallel.branches):
+                branches.append(join_path(key, str(number)))
+                self._add_scope(branches[-1], branch.steps)
+        return Node(
+            key=key,
+            scope=scope,
+            step=step,
+            index=index,
+            input=compile_value(step.input),
+            output=tuple((n, compile_value(v)) for n, v in step.output_mapping().items()),
+            condition=parse_expression(step.condition) if step.condition else None,
+            choice=Choice.of(step.decision) if step.decision else None,
+            wait=_compile_wait(step),
+            next=Choice.of(step.next) if isinstance(step.next, Branches) else step.next,
+            on_error=tuple(step.error_actions()),
+            branches=tuple(branches),
+        )
+
+
+def _compile_wait(step: WorkflowStep) -> Compiled | None:
+    if step.wait is None:
+        return None
+    value = step.wait.duration if step.wait.duration is not None else step.wait.until
+    return compile_value(value)
+
+
+def _refuse_what_does_not_run(step: WorkflowStep) -> None:
+    missing = []
+    if step.parallel is not None:
+        missing += ["parallel.join"] if step.parallel.join != "all" else []
+        missing += ["parallel.tolerate"] if step.parallel.tolerate else []
+        missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
+    if step.wait is not None:
+        missing += ["wait.cron"] if step.wait.cron else []
+        missing += ["wait.poll"] if step.wait.poll else []
+    missing += ["agent"] if step.agent else []
+    if missing:
+        raise NotSupportedYet(
+            f"step {step.id!r} uses {', '.join(missing)}, which this release validates "
+            f"but does not run yet",
+            hint="leave it out, or wait for the release that brings it",
+        )
+
+
+def find_cycles(nodes: Mapping[str, Node], handlers: Iterable[str] = ()) -> dict[str, int]:
+    """Number the strongly connected components with a cycle in them (Tarjan 1972, iterative).
+
+    ``handlers`` are steps to which every other step may lead.
+    """
+    edges = {
+        step_id: [
+            target
+            for target in (
+                *node.targets(),
+                *(action.next for action in node.on_error),
+                *(handler for handler in handlers if handler != step_id),
+            )
+            if target in nodes
+        ]
+        for step_id, node in nodes.items()
+    }
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    cycles: dict[str, int] = {}
+
+    for root in nodes:
+        if root in order:
+            continue
+        work = [(root, iter(edges[root]))]
+        order[root] = low[root] = len(order)
+        stack.append(root)
+        on_stack.add(root)
+        while work:
+            current, targets = work[-1]
+            for target in targets:
+                if target not in order:
+                    order[target] = low[target] = len(order)
+                    stack.append(target)
+                    on_stack.add(target)
+                    work.append((target, iter(edges[target])))
+                    break
+                if target in on_stack:
+                    low[current] = min(low[current], order[target])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[current])
+                if low[current] == order[current]:
+                    _close_component(current, edges, stack, on_stack, cycles)
+    return cycles
+
+
+def _close_component(
+    root: str,
+    edges: Mapping[str, list[str]],
+    stack: list[str],
+    on_stack: set[str],
+    cycles: dict[str, int],
+) -> None:
+    members = []
+    while True:
+        member = stack.pop()
+        on_stack.discard(member)
+        members.append(member)
+        if member == root:
+            break
+    if len(members) > 1 or root in edges[root]:
+        number = max(cycles.values(), default=0) + 1
+        cycles.update(dict.fromkeys(members, number))
+
+
+def join_path(scope_path: str, step_id: str, lap: int = 1) -> str:
+    own = step_id if lap == 1 else f"{step_id}#{lap}"
+    return f"{scope_path}/{own}" if scope_path else own
+
+
+def split(path: str) -> tuple[str, str]:
+    """``build/0/lint#2`` -> (``build/0``, ``lint#2``)."""
+    scope_path, _, own = path.rpartition("/")
+    return scope_path, own
+
+
+def split_lap(own: str) -> tuple[str, int]:
+    """``lint#2`` -> (``lint``, 2)."""
+    step_id, _, lap = own.partition("#")
+    return step_id, int(lap) if lap else 1
+
+
+def join_of(scope_path: str) -> tuple[str, int] | None:
+    """The path of the parallel step, and the branch, of a branch's scope; else None."""
+    parent, _, number = scope_path.rpartition("/")
+    if not parent or in_handler(scope_path) and parent == ERROR_HANDLERS:
+        return None
+    return parent, int(number)
+
+
+def in_handler(path: str) -> bool:
+    return path.startswith(ERROR_HANDLERS + "/")
+
+
+def handler_scope(index: int) -> str:
+    return f"{ERROR_HANDLERS}/{index}"
