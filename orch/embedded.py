@@ -517,7 +517,8 @@ class _Keeper:
         return ""
 
     def _look(self) -> None:
-        reply = _command(self._state["port"], self._state["password"], "PING")
+        # Patient: a loading server looks at its clients only now and then.
+        reply = _command(self._state["port"], self._state["password"], "PING", timeout=LINGER)
         if reply == b"+PONG":
             self._publish()
         elif reply.startswith(b"-LOADING"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from orch.workflows.definition import (
     Branches,
     ErrorAction,
     RetryPolicy,
+    StepType,
     WorkflowDefinition,
     WorkflowStep,
 )
@@ -116,6 +118,15 @@ def test_yaml_and_json_carry_every_value_unchanged(value: Any) -> None:
     for format in ("yaml", "json"):
         loaded = loads(dumps(definition, format), format)  # type: ignore[arg-type]
         assert loaded.canonical() == definition.canonical()
+
+
+def test_the_reference_names_every_field_and_type() -> None:
+    reference = (Path(__file__).parent.parent / "docs" / "definition.md").read_text("utf-8")
+    definitions = [WorkflowDefinition.model_json_schema(by_alias=True)]
+    definitions += definitions[0]["$defs"].values()
+    fields = {name for model in definitions for name in model.get("properties", ())}
+    missing = [name for name in sorted(fields | set(StepType)) if f"`{name}`" not in reference]
+    assert missing == []
 
 
 def test_a_definition_cannot_be_changed() -> None:

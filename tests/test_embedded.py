@@ -470,14 +470,14 @@ def test_a_load_longer_than_the_timeout_is_finished_for_the_next_try(
 ) -> None:
     with acquire(data) as lease, redis.Redis.from_url(lease.url) as client:
         pipeline = client.pipeline(transaction=False)
-        for number in range(12_000):
+        for number in range(24_000):
             pipeline.set(f"key {number}", "value")
         pipeline.execute()
     end_keeper(data)
     wait_until(lambda: not processes_of(data))
     slow = tmp_path / "valkey-server"
     slow.write_text(
-        f"#!/bin/sh\n(cat; echo key-load-delay 250) > slow.conf\nexec {find_binary()} slow.conf\n"
+        f"#!/bin/sh\n(cat; echo key-load-delay 100) > slow.conf\nexec {find_binary()} slow.conf\n"
     )
     slow.chmod(0o755)
     with pytest.raises(NoServer, match="still be loading"):
@@ -485,7 +485,7 @@ def test_a_load_longer_than_the_timeout_is_finished_for_the_next_try(
     began = time.monotonic()
     wait_until(lambda: "url" in state_of(data), timeout=60)
     assert time.monotonic() - began > embedded.LINGER, "the load was too short to prove anything"
-    assert read(lease.url, "key 11999") == "value"
+    assert read(lease.url, "key 23999") == "value"
 
 
 def test_without_the_wheel_a_server_on_path_is_used(

@@ -227,9 +227,7 @@ def test_a_saved_definition_loads_as_the_same_version(tmp_path: Path, suffix: st
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_failed_save_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "flow.yaml", "old")
 
     def full(handle: int) -> None:

@@ -453,6 +453,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these line breaks of Unicode as they are, and reads them back as blanks.
+    style = '"' if any(letter in text for letter in "\x85\u2028\u2029\ufeff") else None
+    node: yaml.ScalarNode = dumper.represent_scalar(_TAG + "str", text, style=style)
+    return node
+
+
+_Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver(
     _TAG + "float", re.compile(rf"(?:{_FLOAT.pattern}|{_INTEGER.pattern})\Z"), list("-+.0123456789")
 )

@@ -1055,10 +1055,15 @@ def _misses(schema: Mapping[str, Any], value: Any) -> list[str]:
         path, message = problems[0]
         return [f"the schema itself is not valid, at {_extend('', path) or 'its root'}: {message}"]
     try:
-        found = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
+        found = sorted(validator.iter_errors(value), key=_by_place)
     except (RecursionError, Unresolvable) as error:
         return [f"the schema cannot be applied: {type(error).__name__}"]
     return list(dict.fromkeys(_mismatch(error) for error in found))
+
+
+def _by_place(error: SchemaMismatch) -> tuple[list[str], bool]:
+    """In the order of the fields; what is missing first."""
+    return list(map(str, error.absolute_path)), error.validator != "required"
 
 
 def _expected_input(schema: Mapping[str, Any]) -> str:

@@ -146,7 +146,7 @@ def test_a_timeout_ends_the_program_and_its_children(tmp_path: Path) -> None:
 def test_a_program_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     failure(
-        "CommandTimeout", f"trap '' TERM; echo $$ > {file}; sleep 1000; sleep 1000", timeout=0.3
+        "CommandTimeout", f"trap '' TERM; echo $$ > {file}; sleep 1000; sleep 1000", timeout=0.5
     )
     assert not lives(pid_in(file))
 

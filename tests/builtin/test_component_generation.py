@@ -41,17 +41,9 @@ def test_a_missing_number_is_null() -> None:
     assert rows("a,b\n1,x\n,y\n") == [{"a": 1, "b": "x"}, {"a": None, "b": "y"}]
 
 
-@pytest.mark.parametrize("data", ['[{"a": 1}]', ' [\n{"a": 1}]', [{"a": 1}], '{"a": 1}', {"a": 1}])
-def test_json_and_objects_are_rows(data: Any) -> None:
-    assert rows(data, {"type": "limit", "count": 5}) == [{"a": 1}]
-
-
-@pytest.mark.parametrize(
-    "data", ["just a sentence, or two", "a,b\nc\n", {"a": 1}, None, 5, "[broken"]
-)
+@pytest.mark.parametrize("data", ["a sentence, or two", "a,b\nc\n", "", {"a": 1}, None, 5, "[{"])
 def test_data_passes_where_nothing_is_to_be_done(data: Any) -> None:
-    result = component_generation(data=data)["result"]
-    assert result == ([] if data == "just a sentence, or two" else data)
+    assert component_generation(data=data)["result"] == data
 
 
 def test_the_steps_follow_one_another() -> None:
