@@ -34,8 +34,8 @@ help: ## show this list
 	@echo "usage: make TARGET"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-demo: $(RUN) ## run the demonstration: a workflow, real workers, one of them killed
-	$(BIN)/python examples/demo.py $(ARGS)
+demo: $(RUN) ## run a workflow on a CSV file, with a server and workers of its own
+	$(BIN)/orch run data_processing --input-file examples/sales.json $(ARGS)
 
 dev: $(TEST) ## install everything for work on the project into .venv
 	@echo "ready: .venv/bin/orch --help, .venv/bin/celery -A worker worker, make test"

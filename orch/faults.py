@@ -1,7 +1,8 @@
 """Places where a test may let a process die: `fault("settled")`.
 
-Armed by the setting `fault_point`, ``NAME:FILE``: the process that comes to NAME first, and
-can make FILE, kills itself with SIGKILL. Without the setting a call costs one comparison.
+Armed by the setting `fault_point`, ``NAME:FILE`` or several with commas: the process that comes
+to NAME first, and can make FILE, kills itself with SIGKILL; who deletes FILE arms it again.
+Without the setting a call costs one look-up.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import os
 import signal
 
-_armed: tuple[str, str] | None = None
+_armed: dict[str, str] = {}
 
 
 def arm(setting: str | None) -> None:
-    global _armed
-    _armed = None
-    if setting:
-        name, _, file = setting.partition(":")
-        _armed = (name, file)
+    _armed.clear()
+    for part in (setting or "").split(","):
+        name, _, file = part.partition(":")
+        if name:
+            _armed[name] = file
 
 
 def fault(name: str) -> None:
-    if _armed is None or _armed[0] != name:
+    if name not in _armed:
         return
     try:
-        os.close(os.open(_armed[1], os.O_CREAT | os.O_EXCL))
+        os.close(os.open(_armed[name], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

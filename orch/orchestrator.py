@@ -19,7 +19,8 @@ from orch.settings import Settings, load_settings
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation import Finding
 
-Definition = WorkflowDefinition | Mapping[str, Any]
+Definition = WorkflowDefinition | Mapping[str, Any] | str
+"""A model, its content as a mapping, or YAML or JSON text."""
 
 
 class Execution:
@@ -98,7 +99,9 @@ class Orchestrator:
         """Every workflow that can be started by name."""
         return self.manager.list()
 
-    def validate_workflow(self, definition: Definition) -> list[Finding]:
+    def validate_workflow(
+        self, definition: WorkflowDefinition | Mapping[str, Any]
+    ) -> list[Finding]:
         """All findings of a definition; nothing is stored."""
         return self.manager.validate(definition)
 
@@ -189,7 +192,9 @@ class AsyncOrchestrator:
     async def list_workflows(self) -> list[WorkflowInfo]:
         return await asyncio.to_thread(self.sync.list_workflows)
 
-    async def validate_workflow(self, definition: Definition) -> list[Finding]:
+    async def validate_workflow(
+        self, definition: WorkflowDefinition | Mapping[str, Any]
+    ) -> list[Finding]:
         return await asyncio.to_thread(self.sync.validate_workflow, definition)
 
     async def start_workflow(

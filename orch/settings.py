@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         60.0, ge=30, description="seconds, of the broker, when `broker_acks` is on"
     )
     fault_point: str | None = Field(
-        None, description="for tests of faults: `NAME:FILE`, the process dies there once"
+        None, description="for tests of faults: `NAME:FILE,…`, one process dies there"
     )
 
     @field_validator("include", mode="before")

@@ -116,7 +116,7 @@ def test_yaml_and_json_carry_every_value_unchanged(value: Any) -> None:
         name="n", steps=[WorkflowStep(id="a", capability="c", input={"value": value})]
     )
     for format in ("yaml", "json"):
-        loaded = loads(dumps(definition, format), format)  # type: ignore[arg-type]
+        loaded = loads(dumps(definition, format), format)
         assert loaded.canonical() == definition.canonical()
 
 

@@ -39,7 +39,9 @@ def decision(step_id: str, branches: dict[str, str], **fields: Any) -> dict[str,
 
 
 def parallel(step_id: str, *branches: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
-    own = {name: fields.pop(name) for name in ("join", "maxConcurrency") if name in fields}
+    own: dict[str, Any] = {
+        name: fields.pop(name) for name in ("join", "maxConcurrency") if name in fields
+    }
     own["branches"] = [{"steps": steps} for steps in branches]
     return {"id": step_id, "type": "parallel", "parallel": own, **fields}
 

@@ -24,6 +24,7 @@ from orch.control.status import (
     unserved,
 )
 from orch.errors import InputError, InvalidWorkflow, NotFound
+from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.loading import (
@@ -31,6 +32,7 @@ from orch.workflows.loading import (
     library_definition,
     library_names,
     load_definition,
+    loads,
     save_definition,
 )
 from orch.workflows.plan import Plan
@@ -97,15 +99,17 @@ class WorkflowManager:
     def define(
         self,
         key: str,
-        definition: WorkflowDefinition | Mapping[str, Any],
+        definition: WorkflowDefinition | Mapping[str, Any] | str,
         *,
         beside: Path | None = None,
     ) -> Workflow:
         """Check a definition and store it as the latest version of ``key``.
 
-        ``beside``: a file or directory in whose directory other workflows are looked for.
-        Raises InvalidWorkflow with all findings, NotSupportedYet.
+        A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose directory other workflows are looked for.
+        Raises LoadError, InvalidWorkflow with all findings, NotSupportedYet.
         """
+        if isinstance(definition, str):
+            definition = loads(definition, source=f"workflow {key!r}")
         made, findings = self._checked(key, definition, beside)
         plan = self.plans.store(key, made, self.handlers_of(made, beside))
         self._stored[key] = plan
@@ -251,6 +255,7 @@ class WorkflowManager:
         if not started:
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
+        fault("started")
         self.runtime.advancer.apply(plan, execution, transition.dispatched)
         for joined in transition.joined:
             self.runtime.advancer.join(execution, joined, plan)

@@ -1,0 +1,1 @@
+"""Real faults: processes that are killed with SIGKILL, servers that vanish, lost messages."""
