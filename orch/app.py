@@ -13,7 +13,7 @@ from celery import Celery, group
 from celery.backends.redis import RedisBackend
 from celery.canvas import Signature, _chord
 from celery.exceptions import OperationalError as CeleryOperationalError
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 from kombu.utils.uuid import uuid
 
@@ -119,7 +119,7 @@ def keep_worker_through_redis_restart() -> None:
         except (*self.connection_errors, *self.channel_errors, AttributeError):
             pass
 
-    Connection.maybe_close_channel = maybe_close_channel
+    Connection.maybe_close_channel = maybe_close_channel  # type: ignore[method-assign]
 
 
 def dispatch(app: Celery, canvases: Iterable[Signature], producer: Any = None) -> None:

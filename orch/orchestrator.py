@@ -97,7 +97,7 @@ class Orchestrator:
 
     def list_workflows(self) -> list[WorkflowInfo]:
         """Every workflow that can be started by name."""
-        return self.manager.list()
+        return self.manager.workflows()
 
     def validate_workflow(
         self, definition: WorkflowDefinition | Mapping[str, Any]

@@ -280,7 +280,7 @@ def test_an_async_function_is_given_up_at_the_deadline() -> None:
 
     with pytest.raises(StepError, match="still running at the deadline") as refused:
         known("slow").call({}, Context(deadline=time.time() + 0.05))
-    assert refused.value.name == "Timeout"
+    assert refused.value.name == "StepTimeout"
     assert ended.wait(10)
 
 

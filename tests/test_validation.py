@@ -683,9 +683,9 @@ def test_two_thousand_steps_take_less_than_a_second() -> None:
     ]
     steps[-1]["next"] = "h"
     steps.append(task("h"))
-    begin = time.perf_counter()
+    begin = time.process_time()
     definition, found = validate_document(document(*steps, errorHandlers=[{"handler": "h"}]))
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     assert definition is not None
     assert [f.path for f in found] == ["steps[0].input.a"]
 

@@ -311,7 +311,7 @@ def _run_on_loop(coroutine: Coroutine[Any, Any, Any], name: str, context: Contex
         if future.done():  # the coroutine's own
             raise
         raise StepError(
-            "Timeout", f"capability {name!r} was still running at the deadline of its attempt"
+            "StepTimeout", f"capability {name!r} was still running at the deadline of its attempt"
         ) from None
     finally:
         future.cancel()

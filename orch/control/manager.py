@@ -169,7 +169,7 @@ class WorkflowManager:
             )
         return self.define(key, definition)
 
-    def list(self) -> list[WorkflowInfo]:
+    def workflows(self) -> list[WorkflowInfo]:
         """Every workflow that can be started by name."""
         found: dict[str, WorkflowInfo] = {}
         for key in library_names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,6 +19,9 @@ from orch.settings import Settings
 
 PARENT_VARIABLE = "ORCH_PARENT_PID"
 """Names the process that a worker ends with; the warden watches it."""
+
+_numbers = itertools.count()
+"""For node names: two workers of one name would answer each other's control messages."""
 
 
 class WorkerProcesses:
@@ -59,10 +63,10 @@ class WorkerProcesses:
     def start(self, timeout: float = 30.0) -> WorkerProcesses:
         """Start them and wait until each has said that it lives. Raises OrchError."""
         with self.log.open("ab") as log:
-            for number in range(self.count):
+            for _ in range(self.count):
                 self.processes.append(
                     subprocess.Popen(
-                        self.command(f"orch{number}-{os.getpid()}@%h"),
+                        self.command(f"orch{next(_numbers)}-{os.getpid()}@%h"),
                         env=self._environment(),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
@@ -82,18 +86,13 @@ class WorkerProcesses:
         return [*command, "-Q", ",".join(self.queues)] if self.queues else command
 
     def _environment(self) -> dict[str, str]:
-        names = {"namespace": "NAMESPACE", "partitions": "PARTITIONS"}
-        own = {
-            f"ORCH_{variable}": str(getattr(self.settings, field))
-            for field, variable in names.items()
-        }
+        given = self.settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        own = {f"ORCH_{name.upper()}": str(value) for name, value in given.items()}
         own |= {
             "ORCH_REDIS_URL": self.url,
             "ORCH_INCLUDE": ",".join(self.include),
             PARENT_VARIABLE: str(os.getpid()),
         }
-        if self.settings.broker_url:
-            own["ORCH_BROKER_URL"] = self.settings.broker_url
         inherited = {k: v for k, v in os.environ.items() if k != "ORCH_INCARNATION"}
         return {**inherited, **own, **self.environment}
 

@@ -217,7 +217,7 @@ class Journal:
                 "MISCONF: Redis cannot write its disk",
             ) from exc
 
-    def _read(self, call: Callable[[], T]) -> T:
+    def _read(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
         except AWAY as exc:
@@ -391,8 +391,8 @@ class Journal:
             hold=hold,
             most=most,
         )
-        tokens = [tuple(member.split(" ", 1)) for member in reply[1:]]
-        return (int(reply[0]) if reply[0] else None), tokens  # type: ignore[return-value]
+        tokens = [(e, path) for e, _, path in (member.partition(" ") for member in reply[1:])]
+        return (int(reply[0]) if reply[0] else None), tokens
 
     def end(
         self, execution: str, status: ExecutionStatus, error: Mapping[str, Any]
@@ -478,7 +478,7 @@ class Journal:
             ((score, execution) for page in pages for execution, score in page), reverse=True
         )
         for _, execution in newest[:limit]:
-            found = self._read(lambda id=execution: self.redis.hgetall(self.keys.record(id)))  # type: ignore[misc]
+            found = self._read(lambda id=execution: self.redis.hgetall(self.keys.record(id)))
             if found:
                 yield _record(execution, found)
 
@@ -488,10 +488,10 @@ class Journal:
         oldest = self.clock() - self._keep()
         for partition in range(self.keys.partitions):
             index = self.keys.index(partition)
-            old = self._read(lambda key=index: self.redis.zrangebyscore(key, "-inf", oldest, 0, 200))  # type: ignore[misc]
-            gone = [e for e in old if not self._read(lambda id=e: self.redis.exists(self.keys.record(id)))]  # type: ignore[misc]
+            old = self._read(lambda key=index: self.redis.zrangebyscore(key, "-inf", oldest, 0, 200))
+            gone = [e for e in old if not self._read(lambda id=e: self.redis.exists(self.keys.record(id)))]
             if gone:
-                dropped += int(self._read(lambda key=index, ids=gone: self.redis.zrem(key, *ids)))  # type: ignore[misc]
+                dropped += int(self._read(lambda key=index, ids=gone: self.redis.zrem(key, *ids)))
         return dropped
 
     def mark(self, execution: str, queue: str) -> int:
@@ -512,10 +512,12 @@ class Journal:
         self._read(lambda: self.redis.set(self.keys.plan(plan), content))
 
     def read_definition(self, version: str) -> str | None:
-        return self._read(lambda: self.redis.get(self.keys.definition(version)))
+        found: str | None = self._read(lambda: self.redis.get(self.keys.definition(version)))
+        return found
 
     def read_plan(self, plan: str) -> str | None:
-        return self._read(lambda: self.redis.get(self.keys.plan(plan)))
+        found: str | None = self._read(lambda: self.redis.get(self.keys.plan(plan)))
+        return found
 
     def workflows(self) -> dict[str, str]:
         """Name -> latest version of every stored workflow."""
@@ -562,7 +564,7 @@ class Journal:
         names = self._read(
             lambda: self.redis.zrangebyscore(self.keys.workers(), self.clock(), "+inf")
         )
-        texts = [self._read(lambda n=name: self.redis.get(self.keys.worker(n))) for name in names]  # type: ignore[misc]
+        texts = [self._read(lambda n=name: self.redis.get(self.keys.worker(n))) for name in names]
         return [json.loads(text) for text in texts if text is not None]
 
     # --- small things --------------------------------------------------------------------------

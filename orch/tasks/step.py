@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from orch.agents.capability import Capability
 from orch.agents.context import Context
 from orch.control.runtime import Runtime
-from orch.errors import NotFound, StepError
+from orch.errors import NotFound, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
@@ -23,6 +24,7 @@ from orch.workflows.transition import (
     Failure,
     Outcome,
     StepState,
+    StepStatus,
     View,
     context_of,
     encode,
@@ -161,7 +163,34 @@ def make_context(
         step_id=node.id,
         attempt=state.attempt,
         deadline=None if timeout is None else (state.started + timeout) / 1000,
+        is_cancelled=_Cancelled(runtime, view.execution, path, state),
     )
+
+
+class _Cancelled:
+    """Whether the attempt is still ours, asked of the journal at most once a second."""
+
+    def __init__(self, runtime: Runtime, execution: str, path: str, state: StepState) -> None:
+        self._journal = runtime.journal
+        self._token = (execution, path)
+        self._owner = state.owner
+        self._asked = time.monotonic()
+        self._answer = False
+
+    def __call__(self) -> bool:
+        if self._answer or time.monotonic() - self._asked < 1.0:
+            return self._answer
+        self._asked = time.monotonic()
+        try:
+            found = self._journal.read_state(*self._token)
+        except Unreachable:
+            return False
+        self._answer = (
+            found is None
+            or found[1].status is not StepStatus.RUNNING
+            or found[1].owner != self._owner
+        )
+        return self._answer
 
 
 def _failure(

@@ -14,7 +14,7 @@ from typing import Any
 import celery
 from celery import Celery, signals
 from celery.worker import WorkController
-from kombu import Queue
+from kombu.entity import Queue
 
 from orch.agents.builtin import BUILTIN_MODULES
 from orch.agents.capability import registry, to_json_value

@@ -29,6 +29,7 @@ from orch.workflows.plan import (
     join_path,
     split,
 )
+from orch.workflows.validation import check_output
 
 MAX_INLINE_MOVES = 1000
 """Decisions and skips that one transition may pass; more is a cycle that nothing leaves."""
@@ -617,6 +618,12 @@ class _Move:
             except StepError as error:
                 failure = Failure(error.name, f"`result` of the workflow: {error.message}")
                 self._fail_execution(failure.as_dict())
+                return
+        if self.plan.definition.output is not None:
+            misses = check_output(self.plan.definition, output)
+            if misses:
+                message = f"the output misses the workflow's schema: {'; '.join(misses)}"
+                self._fail_execution(Failure("InvalidOutput", message).as_dict())
                 return
         self.end = End(ExecutionStatus.COMPLETED, output=encode(output))
         self.note("ended", detail={"status": ExecutionStatus.COMPLETED.value})

@@ -1,0 +1,120 @@
+"""The server dies in the midst of it: one that is named, and the embedded one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from redis import Redis
+
+from orch import Orchestrator
+from orch.errors import Unreachable
+from orch.orchestrator import Execution
+
+from .conftest import LONG, Measure
+from .processes import System, Worker, chain, wait_until
+
+EXECUTIONS = 200
+STEPS = 3
+DEADLINE = 120.0
+BY_DIRECTORY = {"ORCH_REDIS_URL": ""}
+"""A worker that finds the embedded server by its directory, as one that is started by hand."""
+
+
+def keep_starting(system: System, name: str, count: int, into: list[Execution]) -> None:
+    """Start executions as a careful submitter does: by key, again when Redis is away."""
+    for number in range(count):
+        while True:
+            try:
+                into.append(system.start(name, idempotency_key=str(number)))
+                break
+            except Unreachable:
+                time.sleep(0.05)
+
+
+def test_executions_end_once_although_redis_is_killed_in_the_midst_of_them(
+    own_server: System, measure: Measure
+) -> None:
+    system = own_server
+    name = system.define("chain", *chain(STEPS))
+    system.staff(2)
+    executions: list[Execution] = []
+    submitter = threading.Thread(
+        target=keep_starting, args=(system, name, EXECUTIONS, executions), daemon=True
+    )
+    submitter.start()
+    for share in (0.2, 0.6) if LONG else (0.4,):
+        wait_until(lambda share=share: len(system.all_runs()) > EXECUTIONS * STEPS * share)
+        system.server.kill()
+        system.server.start()
+    up = time.monotonic()
+    submitter.join(DEADLINE)
+    assert len({execution.id for execution in executions}) == EXECUTIONS
+
+    for execution in executions:
+        assert execution.wait(DEADLINE).status == "completed"
+
+    measure(f"Redis restarted amid {EXECUTIONS} executions -> all ended", time.monotonic() - up)
+    for execution in executions:
+        system.assert_committed_once(execution, [f"s{n}" for n in range(STEPS)])
+    assert all(worker.alive for worker in system.workers), "a worker ended with its server"
+
+
+def test_workers_go_on_when_the_embedded_server_was_killed(
+    tmp_path: Path, measure: Measure
+) -> None:
+    data = tmp_path / ".orch"
+    with Orchestrator(data_dir=data) as orchestrator:
+        worker = Worker(orchestrator, "prefork", tmp_path, environment=BY_DIRECTORY)
+        try:
+            orchestrator.define_workflow("chain", {"name": "chain", "steps": chain(STEPS)})
+            assert orchestrator.start_workflow("chain").wait(DEADLINE).status == "completed"
+            before = server_pid(orchestrator.server.url)
+            os.kill(before, signal.SIGKILL)
+            killed = time.monotonic()
+            execution = wait_until(lambda: started(orchestrator), what="the server is back")
+            assert execution.wait(DEADLINE).status == "completed"
+            measure("embedded server killed -> next execution ended", time.monotonic() - killed)
+            assert server_pid(orchestrator.server.url) != before
+            assert worker.alive
+        finally:
+            worker.stop()
+
+
+def test_a_worker_brings_back_an_embedded_server_whose_keeper_was_killed_too(
+    tmp_path: Path, measure: Measure
+) -> None:
+    data = tmp_path / ".orch"
+    with Orchestrator(data_dir=data) as orchestrator:
+        worker = Worker(orchestrator, "prefork", tmp_path, environment=BY_DIRECTORY)
+        try:
+            orchestrator.define_workflow("chain", {"name": "chain", "steps": chain(STEPS)})
+            state = json.loads((data / "server.json").read_text())
+            for pid in (state["keeper_pid"], server_pid(orchestrator.server.url)):
+                os.kill(pid, signal.SIGKILL)
+            killed = time.monotonic()
+            execution = wait_until(lambda: started(orchestrator), what="the server is back")
+            assert execution.wait(DEADLINE).status == "completed"
+            measure("embedded server and keeper killed -> ended", time.monotonic() - killed)
+            assert worker.alive
+        finally:
+            worker.stop()
+
+
+def started(orchestrator: Orchestrator) -> Execution | None:
+    try:
+        return orchestrator.start_workflow("chain", idempotency_key="after the fall")
+    except Unreachable:
+        return None
+
+
+def server_pid(url: str) -> int:
+    client = Redis.from_url(url)
+    try:
+        return int(client.info("server")["process_id"])
+    finally:
+        client.close()
