@@ -78,10 +78,22 @@ class Advancer:
             paths = (path, *paths)
         if skip_dispatch is not None:
             paths = skip_dispatch(paths)
-        self.apply(plan, view.execution, paths)
-        for joined in (*transition.joined, *((reply.joined,) if reply.joined else ())):
-            self.join(view.execution, joined, plan)
+        joined = (*transition.joined, *((reply.joined,) if reply.joined else ()))
+        self.go_on(plan, view.execution, paths, joined)
         return reply
+
+    def go_on(
+        self, plan: Plan, execution: str, paths: Sequence[str], joined: Sequence[str]
+    ) -> None:
+        """Carry on what was committed: it raises nothing, since the watch would do it too."""
+        self.apply(plan, execution, paths)
+        for path in joined:
+            try:
+                self.join(execution, path, plan)
+            except Unreachable as exc:
+                logger.warning(
+                    "the join %s of execution %s is left to the watch: %s", path, execution, exc
+                )
 
     def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
         if not paths:

@@ -256,9 +256,7 @@ class WorkflowManager:
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")
-        self.runtime.advancer.apply(plan, execution, transition.dispatched)
-        for joined in transition.joined:
-            self.runtime.advancer.join(execution, joined, plan)
+        self.runtime.advancer.go_on(plan, execution, transition.dispatched, transition.joined)
         return Started(
             execution, key, plan.definition.content_hash(), warnings=self._warnings(plan)
         )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state as worker_state
 from celery.worker.request import Request
+
+CHILD_LOST = (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
+"""What billiard says when the process of a step is gone, or on its way out."""
 
 on_child_lost: Callable[[str, str, int | None, str], None] | None = None
 """Set by the warden: (execution, path, pid of the child, reason)."""
@@ -21,7 +24,9 @@ class StepRequest(Request):  # type: ignore[misc]
         self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
         error = exc_info.exception
-        if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded)):
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, CHILD_LOST):
             self._report(f"{type(error).__name__}: {error}")
         return super().on_failure(exc_info, send_failed_event, return_ok)
 

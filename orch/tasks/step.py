@@ -6,11 +6,12 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from orch.agents.capability import Capability
+from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, StepError, Unreachable
@@ -37,6 +38,7 @@ Caller = Callable[[Node, Mapping[str, Any], Context], Any]
 """(step, what its expressions see, context) -> its output as JSON."""
 
 MESSAGE_LIMIT = 2000
+DATA_LIMIT = 16_384
 
 
 def run_step(
@@ -85,27 +87,25 @@ def _claim(
 ) -> tuple[Plan, Claimed] | Refused:
     journal = runtime.journal
     owner = owner_of(current_incarnation())
+
+    def claim(key: str) -> tuple[Plan, Claimed] | Refused:
+        plan = runtime.plans.get(key)
+        node = plan.node(path)
+        reply = journal.claim(
+            execution,
+            path,
+            owner=owner,
+            plan=plan.key,
+            queue=node.queue,
+            reads=fields_for(plan, path),
+            lease=lease_of(runtime, node),
+        )
+        return reply if isinstance(reply, Refused) else (plan, reply)
+
     try:
-        for _ in range(3):
-            key = plan_key
-            plan = journal.patiently(lambda key=key: runtime.plans.get(key))  # type: ignore[misc]
-            node = plan.node(path)
-            reply = journal.patiently(
-                lambda plan=plan, node=node: journal.claim(  # type: ignore[misc]
-                    execution,
-                    path,
-                    owner=owner,
-                    plan=plan.key,
-                    queue=node.queue,
-                    reads=fields_for(plan, path),
-                    lease=lease_of(runtime, node),
-                )
-            )
-            if isinstance(reply, Claimed):
-                return plan, reply
-            if reply.word != "REPLANNED":
-                return reply
-            plan_key = reply.rest[0]
+        reply = journal.patiently(partial(claim, plan_key))
+        if isinstance(reply, Refused) and reply.word == "REPLANNED":
+            reply = journal.patiently(partial(claim, reply.rest[0]))
         return reply
     except (NotFound, KeyError):
         return Refused("MISSING")  # a message of a database that was emptied since
@@ -144,7 +144,7 @@ def _call(runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller)
     except (WorkerShutdown, WorkerTerminate):
         raise  # the worker is ending; the attempt is taken up elsewhere
     except StepError as error:
-        data = error.data
+        data = _bounded(error.data)
         return Failed(_failure(node, path, state, error.name, error.message, data))
     except (Exception, SystemExit) as error:
         message = f"{error}" or type(error).__name__
@@ -197,6 +197,19 @@ def _failure(
     node: Node, path: str, state: StepState, name: str, message: str, data: Any
 ) -> Failure:
     return Failure(name, message[:MESSAGE_LIMIT], node.id, path, state.attempt, data)
+
+
+def _bounded(data: Any) -> Any:
+    """What an error carries along, as JSON of at most 16 KiB; else a text that is cut there."""
+    if data is None:
+        return None
+    try:
+        value = to_json_value(data)
+        if len(encode(value)) <= DATA_LIMIT:
+            return value
+    except StepError:
+        value = repr(data)
+    return str(value)[:DATA_LIMIT]
 
 
 def _own_frames(error: BaseException) -> str:

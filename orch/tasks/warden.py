@@ -195,8 +195,13 @@ class Warden:
                 self.say_alive()
                 try:
                     self._look_at(execution, path, depths)
+                except Unreachable:
+                    raise
                 except NotFound as exc:
                     logger.error("token %s of execution %s: %s", path, execution, exc)
+                except Exception:
+                    # One token that cannot be dealt with must not keep the others waiting.
+                    logger.exception("token %s of execution %s", path, execution)
 
     def _look_at(self, execution: str, path: str, depths: dict[str, int]) -> None:
         if not path:

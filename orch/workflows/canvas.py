@@ -13,7 +13,6 @@ A signature carries ids and no data: (execution, path, plan key). It is immutabl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 from typing import Any
 
 from celery import chain, chord, group
@@ -34,14 +33,17 @@ def compile_canvas(
     Two or more paths in branches of the same parallel step become one chord; every other
     path becomes a chain, or a bare signature where nothing is known to follow.
     """
+    members: dict[str | None, list[Signature]] = {}
+    for path in paths:
+        join = join_of(split(path)[0])
+        run = _chained(run_of(plan, execution, path, links))
+        members.setdefault(join and join[0], []).append(run)
     canvases: list[Signature] = []
-    for join, members in groupby(paths, key=lambda path: join_of(split(path)[0])):
-        runs = [run_of(plan, execution, path, links) for path in members]
-        if join is None or len(runs) == 1:
-            canvases += [_chained(run) for run in runs]
+    for step, runs in members.items():
+        if step is None or len(runs) == 1:
+            canvases += runs
         else:
-            body = join_signature(plan, execution, join[0])
-            canvases.append(chord(group([_chained(run) for run in runs]), body))
+            canvases.append(chord(group(runs), join_signature(plan, execution, step)))
     return canvases
 
 
@@ -79,7 +81,9 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
     if not isinstance(node.next, str):
         return None
     following = plan.scopes[node.scope].nodes[node.next]
-    return plan.follow(path, node.next) if following.type is StepType.TASK else None
+    if following.type is not StepType.TASK or following.index <= node.index:
+        return None  # a lap is compiled when it begins
+    return plan.follow(path, node.next)
 
 
 def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str) -> Signature:

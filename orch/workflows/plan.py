@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from orch.errors import NotSupportedYet
+from orch.errors import DefinitionError, NotSupportedYet
 from orch.workflows.definition import (
     ERROR_HANDLERS,
     Branches,
@@ -40,6 +40,7 @@ TASK_PREFIX = "orch."
 RUNNABLE = frozenset({StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT})
 
 _LAP = re.compile(r"#\d+")
+_CAPABILITY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 Reads = frozenset[tuple[str, ...]]
 
@@ -199,12 +200,15 @@ class Plan:
         """All that must be known to run the step and to decide what follows it."""
         node = self.node(path)
         if node.key not in self._reads:
-            found = node.input.reads | self._reads_after(node) | self._reads_on_failure(node)
+            found = set(node.input.reads)
+            self._read_on(found, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
 
     def begin_reads(self) -> Reads:
-        return frozenset(self._reads_to_enter(self.scopes[ROOT].entry, set()))
+        found: set[tuple[str, ...]] = set()
+        self._read_on(found, self.scopes[ROOT].entry)
+        return frozenset(found)
 
     def uses_previous_output(self, scope_path: str) -> bool:
         """Whether a step of the scope reads ``$.output`` of the step before it."""
@@ -227,50 +231,53 @@ class Plan:
             found |= node.wait.reads
         return found
 
-    def _reads_after(self, node: Node, seen: set[str] | None = None) -> set[tuple[str, ...]]:
-        seen = set() if seen is None else seen
-        found: set[tuple[str, ...]] = set()
-        for _, value in node.output:
-            found |= {read for read in value.reads if read[0] != "output"}
-        if isinstance(node.next, Choice):
-            found |= node.next.expression.reads
-        scope = self.scopes[node.scope]
-        for target in node.targets():
-            found |= self._reads_to_enter(scope.nodes[target], seen)
-        if node.scope == ROOT and node.next is None and self.result is not None:
-            found |= self.result.reads
-        return found
+    def _read_on(self, found: set[tuple[str, ...]], *ahead: tuple[str, ...] | Node) -> None:
+        """Add reads to ``found``, and what is read on entering the nodes among ``ahead``.
 
-    def _reads_to_enter(self, node: Node, seen: set[str]) -> set[tuple[str, ...]]:
-        if node.key in seen:
-            return set()
-        seen.add(node.key)
-        found: set[tuple[str, ...]] = set()
-        if node.condition is not None:
-            found |= node.condition.reads | self._reads_after(node, seen)
-        if node.choice is not None:
-            found |= node.choice.expression.reads | self._reads_after(node, seen)
+        It goes on behind steps that may be passed without a worker. A loop, not a recursion:
+        hundreds of steps with a condition may follow one another.
+        """
+        todo = list(ahead)
+        seen: set[str] = set()
+        while todo:
+            at = todo.pop()
+            if not isinstance(at, Node):
+                found.add(at)
+            elif at.key not in seen:
+                seen.add(at.key)
+                todo += self._on_entry(at)
+
+    def _on_entry(self, node: Node) -> Iterator[tuple[str, ...] | Node]:
+        """What entering a step reads, and the nodes to which it may lead at once."""
+        for expression in (node.condition, node.choice and node.choice.expression):
+            if expression is not None:
+                yield from expression.reads
+                yield from self._after(node)
         if node.wait is not None:
-            found |= node.wait.reads
+            yield from node.wait.reads
         for branch in node.branches:
-            found |= self._reads_to_enter(self.scopes[branch].entry, seen)
-        if node.type is not StepType.TASK:
-            found |= self._reads_on_failure(node, seen)
-        return found
+            yield self.scopes[branch].entry
+        if node.type is not StepType.TASK or node.condition is not None:
+            yield from self._on_failure(node)
 
-    def _reads_on_failure(self, node: Node, seen: set[str] | None = None) -> set[tuple[str, ...]]:
-        seen = set() if seen is None else seen
-        found: set[tuple[str, ...]] = set()
-        scope = self.scopes[node.scope]
+    def _after(self, node: Node) -> Iterator[tuple[str, ...] | Node]:
+        for _, value in node.output:
+            yield from (read for read in value.reads if read[0] != "output")
+        if isinstance(node.next, Choice):
+            yield from node.next.expression.reads
+        for target in node.targets():
+            yield self.scopes[node.scope].nodes[target]
+        if node.scope == ROOT and node.next is None and self.result is not None:
+            yield from self.result.reads
+
+    def _on_failure(self, node: Node) -> Iterator[tuple[str, ...] | Node]:
         for action in node.on_error:
-            found |= self._reads_to_enter(scope.nodes[action.next], seen)
+            yield self.scopes[node.scope].nodes[action.next]
         if node.scope == ROOT and self.definition.error_handlers:
             root = self.scopes[ROOT].nodes
             for index, handler in enumerate(self.definition.error_handlers):
-                entry = root.get(handler.handler) or self.scopes[handler_scope(index)].entry
-                found |= self._reads_to_enter(entry, seen)
-            found |= {("input",), ("cause",)}
-        return found
+                yield root.get(handler.handler) or self.scopes[handler_scope(index)].entry
+            yield from (("input",), ("cause",))
 
     # --- building ------------------------------------------------------------------------
 
@@ -283,8 +290,14 @@ class Plan:
         if workflow is not None:
             self._add_scope(handler_scope(index), workflow.steps)
             return
+        if not _CAPABILITY.fullmatch(handler.handler):
+            raise DefinitionError(
+                f"error handler {handler.handler!r} is no step of the workflow and no workflow "
+                f"that is known, and cannot be the name of a capability",
+                hint="define that workflow first, or put its file beside this one",
+            )
         step = WorkflowStep(
-            id=re.sub(r"[^A-Za-z0-9_.-]", "_", handler.handler),
+            id=handler.handler,
             capability=handler.handler,
             retry=handler.retry,
             input="$.input",

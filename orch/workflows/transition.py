@@ -31,8 +31,8 @@ from orch.workflows.plan import (
 )
 from orch.workflows.validation import check_output
 
-MAX_INLINE_MOVES = 1000
-"""Decisions and skips that one transition may pass; more is a cycle that nothing leaves."""
+MAX_INLINE_LAPS = 1000
+"""Laps that one transition may begin; more is a cycle in which no step does anything."""
 
 
 class StepStatus(StrEnum):
@@ -439,7 +439,8 @@ class _Move:
         self.events: list[Event] = []
         self.branch: BranchEnd | None = None
         self.end: End | None = None
-        self.moves = 0
+        self.pending: list[tuple[Node, str]] = []  # steps to enter, the next one last
+        self.laps = 0
 
     # --- from outside --------------------------------------------------------------------
 
@@ -487,6 +488,9 @@ class _Move:
         return self.transition(path, self._ended(state, StepStatus.FAILED))
 
     def transition(self, path: str, state: StepState | None) -> Transition:
+        """Follow the flow to where it rests, and give all that was collected."""
+        while self.pending and self.end is None:
+            self._enter_next()
         return Transition(
             path=path,
             state=state,
@@ -506,9 +510,16 @@ class _Move:
     # --- the flow ------------------------------------------------------------------------
 
     def enter(self, node: Node, path: str) -> None:
-        """The token comes to a step."""
-        self.moves += 1
-        if self.moves > MAX_INLINE_MOVES:
+        """The token comes to a step.
+
+        It is entered in a loop (by `transition`), not from here: a flow may skip more steps in
+        a row than Python allows calls to be nested.
+        """
+        self.pending.append((node, path))
+
+    def _enter_next(self) -> None:
+        node, path = self.pending.pop()
+        if self.laps > MAX_INLINE_LAPS:
             self._give_up(node, path)
             return
         try:
@@ -548,9 +559,9 @@ class _Move:
             target = node.next
         if target is None:
             raise no_branch(node, choice, value)
+        self._set_variables(node, path, value)
         self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.COMPLETED))
         self.note("decided", path, 1, {"value": to_text(value)[:100], "next": target})
-        self._set_variables(node, path, value)
         self._step_to(node, path, target)
 
     def _wait(self, node: Node, path: str, context: dict[str, Any]) -> None:
@@ -558,7 +569,8 @@ class _Move:
         value = node.wait.evaluate(context)
         due = instant_of(node, value, self.now)
         state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now)
-        self.opens[path] = Open(path, state, due)
+        # An instant before 1970 is no score that says "live"; one that is past is due now.
+        self.opens[path] = Open(path, state, max(due, self.now))
         self.note("waiting", path, 1, {"until": due})
 
     def _fork(self, node: Node, path: str) -> None:
@@ -566,13 +578,11 @@ class _Move:
         state = replace(
             self._fresh(), status=StepStatus.JOINING, started=self.now, total=total, left=total
         )
-        self.opens[path] = Open(path, state, None)
+        self.opens[path] = Open(path, state, self.now + self.grace)
         self.note("forked", path, 1, {"branches": total})
-        for number, branch in enumerate(node.branches):
+        for number, branch in reversed(list(enumerate(node.branches))):
             entry = self.plan.scopes[branch].entry
             self.enter(entry, join_path(join_path(path, str(number)), entry.id))
-            if self.end is not None or self.opens[path].state.status is not StepStatus.JOINING:
-                return
 
     def after(self, node: Node, path: str, output: Any) -> None:
         """A step succeeded: its output is seen by the scope, and the token goes on."""
@@ -599,7 +609,9 @@ class _Move:
             self._end_scope(split(path)[0], output)
 
     def _step_to(self, node: Node, path: str, target: str) -> None:
-        self.enter(self.plan.scopes[node.scope].nodes[target], self.plan.follow(path, target))
+        following = self.plan.scopes[node.scope].nodes[target]
+        self.laps += following.index <= node.index
+        self.enter(following, self.plan.follow(path, target))
 
     def _end_scope(self, scope_path: str, output: Any) -> None:
         if scope_path == ROOT:
@@ -656,6 +668,7 @@ class _Move:
             self.opens[join] = replace(opened, state=replace(opened.state, left=left))
 
     def _cancel_below(self, join: str) -> None:
+        self.pending = [step for step in self.pending if not step[1].startswith(f"{join}/")]
         for path, opened in list(self.opens.items()):
             if path.startswith(f"{join}/") and opened.state.status in LIVE:
                 self.opens[path] = Open(path, self._ended(opened.state, StepStatus.CANCELLED))
@@ -691,10 +704,10 @@ class _Move:
         if target is not None and target.id == split(path)[1].partition("#")[0]:
             self._fail_execution(error)  # a handler cannot handle its own failure
             return
+        if target is not None and self._handled_before(error):
+            return
         self.note("routed", path, 0, {"to": handler.handler, "handler": True})
         if target is not None:
-            if self._handled_before(error):
-                return
             self._take(ROOT, error)
             self.fields[CAUSE_FIELD] = encode(error)
             self.enter(target, self.plan.follow(path, target.id))
@@ -722,15 +735,24 @@ class _Move:
         self.fields[error_field(scope_path)] = encode(error)
 
     def _give_up(self, node: Node, path: str) -> None:
+        """Nobody takes this error: what takes it may lie in the same cycle.
+
+        It ends no more than the own scope, so that an execution never ends beside tokens that
+        live in other branches.
+        """
         failure = Failure(
             "EndlessDecision",
-            f"{MAX_INLINE_MOVES} decisions followed one another without a step that does "
-            f"anything; the last is {node.id!r}",
+            f"the flow went back {MAX_INLINE_LAPS} times without a step that does anything; "
+            f"the last is {node.id!r}",
             node.id,
             path,
-        )
-        if self.end is None:
-            self._fail_execution(failure.as_dict())
+        ).as_dict()
+        scope_path = split(path)[0]
+        if join_of(scope_path) is not None:
+            self.laps = 0
+            self._end_branch(scope_path, False, encode(failure))
+        else:
+            self._fail_execution(failure)
 
     def _failure(self, error: StepError, node: Node, path: str) -> Failure:
         return Failure(error.name, error.message, node.id, path, data=error.data)
@@ -742,8 +764,9 @@ class _Move:
             return
         context = context_of(self.view, path)
         context["output"] = output
-        for name, value in node.output:
-            found = value.evaluate(context)
+        # All or none: a mapping that fails must not leave half of the variables set.
+        values = [(name, value.evaluate(context)) for name, value in node.output]
+        for name, found in values:
             self.view.variables[name] = found  # type: ignore[index]
             self.fields[variable_field(name)] = encode(found)
 

@@ -243,7 +243,7 @@ class System:
             key
             for key in self.redis.scan_iter(count=1000)
             if not self.keys.is_permanent(key)
-            and not key.startswith("_kombu.binding.")
+            and not key.startswith("_kombu.binding")
             and self.redis.ttl(key) == -1
         ]
 

@@ -18,10 +18,13 @@ if not have then
     redis.call('ZREM', watch, id .. ' ')
     return {'MISSING'}
 end
-redis.call('ZREM', watch, id .. ' ')
 if have ~= 'running' and have ~= 'paused' then
+    redis.call('ZREM', watch, id .. ' ')
     return {'DONE', have}
 end
+-- The record first: out of memory, Redis refuses this command before anything is changed. It
+-- never refuses ZREM, which done first would have forgotten the deadline of a live execution.
+redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
 local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
 for _, name in ipairs(redis.call('HKEYS', steps)) do
     local first = string.sub(name, 1, 1)
@@ -36,8 +39,8 @@ for _, name in ipairs(redis.call('HKEYS', steps)) do
         end
     end
 end
-redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
 redis.call('RPUSH', history, event)
+redis.call('ZREM', watch, id .. ' ')
 redis.call('PEXPIRE', record, keep)
 redis.call('PEXPIRE', steps, keep)
 redis.call('PEXPIRE', history, keep)

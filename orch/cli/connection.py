@@ -1,0 +1,99 @@
+"""From the options of a command to settings, and to an Orchestrator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orch.errors import NotFound, Unreachable
+
+if TYPE_CHECKING:
+    from orch.orchestrator import Orchestrator
+    from orch.settings import Settings
+
+ID_DIGITS = 16
+SEARCHED = 1000
+"""Latest executions among which the beginning of an id is looked for."""
+
+
+def settings_of(
+    redis: str | None = None,
+    data_dir: Path | None = None,
+    broker: str | None = None,
+    **more: Any,
+) -> Settings:
+    """Settings with the options on top. ``--data-dir`` asks for the embedded server in it.
+
+    Raises SettingsError, also when both --redis and --data-dir are given.
+    """
+    from orch.errors import SettingsError
+    from orch.settings import load_settings
+
+    if redis and data_dir:
+        raise SettingsError(
+            "--redis names a server, and --data-dir asks for the embedded one",
+            hint="give one of them",
+        )
+    settings = load_settings(redis_url=redis, data_dir=data_dir, broker_url=broker, **more)
+    if data_dir is not None:
+        settings = settings.model_copy(update={"redis_url": None, "use_local_redis": False})
+    return settings
+
+
+@contextlib.contextmanager
+def connect(
+    redis: str | None = None,
+    data_dir: Path | None = None,
+    broker: str | None = None,
+    **more: Any,
+) -> Iterator[Orchestrator]:
+    """An Orchestrator for the time of a ``with`` block. Raises Unreachable, SettingsError."""
+    settings = settings_of(redis, data_dir, broker, **more)
+    from orch.orchestrator import Orchestrator
+
+    with Orchestrator(settings) as orchestrator:
+        yield orchestrator
+
+
+def check_broker(orchestrator: Orchestrator) -> None:
+    """Make sure that a broker of its own answers: without it nothing would be carried.
+
+    Raises Unreachable. A broker in the Redis of the journal has answered before.
+    """
+    url = orchestrator.settings.broker_url
+    if not url:
+        return
+    from orch.journal.journal import without_password
+
+    connection = orchestrator.runtime.app.connection_for_write(connect_timeout=3)
+    try:
+        connection.ensure_connection(max_retries=1, timeout=3)
+    except Exception as exc:  # each transport has errors of its own, and a wrong URL others
+        shown = without_password(url)
+        raise Unreachable(
+            f"the broker at {shown} does not answer: {exc}",
+            url=shown,
+            hint="start it, or correct ORCH_BROKER_URL or --broker",
+        ) from exc
+    finally:
+        connection.release()
+
+
+def find_execution(orchestrator: Orchestrator, id: str) -> str:
+    """The whole id of an execution, of which ``id`` may be the beginning. Raises NotFound."""
+    if len(id) >= ID_DIGITS:
+        return id
+    journal = orchestrator.runtime.journal
+    if journal.status(id) is not None:
+        return id
+    found = [
+        record.id for record in journal.executions(SEARCHED) if id and record.id.startswith(id)
+    ]
+    if len(found) > 1:
+        raise NotFound(
+            f"{id!r} is the beginning of {len(found)} executions: {', '.join(sorted(found)[:5])}",
+            hint="give more digits",
+        )
+    return found[0] if found else id

@@ -1,0 +1,206 @@
+"""Commands about definitions: validate, graph, schema, define, workflows."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.options import Broker, DataDir, Json, Redis, Target
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+if TYPE_CHECKING:
+    from orch.control.manager import Workflow
+    from orch.orchestrator import Orchestrator
+    from orch.workflows.definition import WorkflowDefinition
+    from orch.workflows.plan import Plan
+    from orch.workflows.validation import Finding
+
+
+class GraphFormat(StrEnum):
+    MERMAID = "mermaid"
+    CANVAS = "canvas"
+    JSON = "json"
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Definitions to check.")],
+    as_json: Json = False,
+) -> None:
+    """Say all that is wrong with definitions. Needs no Redis.
+
+    Exit code 2 when one of them has errors; warnings alone are no reason.
+    """
+    from orch.cli.connection import settings_of
+    from orch.cli.files import review
+    from orch.workflows.validation import errors_in
+
+    settings = settings_of()
+    reviews = [(file, review(file, settings)[1]) for file in files]
+    valid = {file: not errors_in(findings) for file, findings in reviews}
+    if as_json:
+        objects = [
+            {"file": str(file), "valid": valid[file], "findings": [f.as_dict() for f in findings]}
+            for file, findings in reviews
+        ]
+        if len(objects) == 1:
+            del objects[0]["file"]
+        output.print_json(objects if len(objects) > 1 else objects[0])
+    else:
+        for file, findings in reviews:
+            _print_findings(file, findings, valid[file])
+    raise typer.Exit(0 if all(valid.values()) else 2)
+
+
+def _print_findings(file: Path, findings: list[Finding], valid: bool) -> None:
+    for finding in findings:
+        # The message of a broken file begins with its place, and shows the line.
+        where = f"{finding.path or 'workflow'}: " if not finding.message.startswith(f"{file}") else ""
+        output.line(f"{file}: {finding.severity}: {where}{finding.message}")
+        if finding.hint:
+            output.line(f"    hint: {finding.hint}")
+    output.line(f"{file}: {'valid' if valid else 'not valid'}")
+
+
+def graph(
+    target: Target,
+    format: Annotated[GraphFormat, typer.Option("--format", "-f", help="What to print.")] = (
+        GraphFormat.MERMAID
+    ),
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a workflow: as a Mermaid flowchart, as its Celery canvas, or as nodes and edges.
+
+    A file needs no Redis.
+    """
+    if format is GraphFormat.CANVAS:
+        from orch.cli.canvas import as_objects, draw, segments
+
+        found = segments(_plan_of(target, redis, data_dir, broker))
+        if as_json:
+            output.print_json(as_objects(found))
+        else:
+            output.line(draw(found))
+        return
+    from orch.workflows.graph import as_json as graph_json
+    from orch.workflows.graph import mermaid
+
+    definition = _definition_of(target, redis, data_dir, broker)
+    if as_json or format is GraphFormat.JSON:
+        output.print_json(graph_json(definition))
+    else:
+        output.line(mermaid(definition).rstrip("\n"))
+
+
+def _definition_of(
+    target: str, redis: str | None, data_dir: Path | None, broker: str | None
+) -> WorkflowDefinition:
+    from orch.cli.connection import connect
+    from orch.cli.files import is_file, read_definition
+
+    if is_file(target):
+        return read_definition(Path(target))
+    with connect(redis, data_dir, broker) as orchestrator:
+        return orchestrator.manager.get(target).definition
+
+
+def _plan_of(target: str, redis: str | None, data_dir: Path | None, broker: str | None) -> Plan:
+    from orch.cli.connection import connect, settings_of
+    from orch.cli.files import checked_definition, handlers_beside, is_file
+    from orch.workflows.plan import Plan
+
+    if is_file(target):
+        settings = settings_of(redis, data_dir, broker)
+        definition = checked_definition(Path(target), settings)
+        return Plan(definition, handlers=handlers_beside(definition, Path(target), settings))
+    with connect(redis, data_dir, broker) as orchestrator:
+        definition = orchestrator.manager.get(target).definition
+        return Plan(definition, handlers=orchestrator.manager.handlers_of(definition, None))
+
+
+def schema(as_json: Json = False) -> None:
+    """Print the JSON Schema of the definition language, for editors."""
+    from orch.workflows.validation import json_schema
+
+    output.print_json(json_schema())
+
+
+def define(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition to store.")],
+    name: Annotated[
+        Optional[str],
+        typer.Option("--name", metavar="NAME", help="Store it under NAME, not the file's stem."),
+    ] = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Store a definition, so that it can be started by its name."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        workflow = store(orchestrator, file, name)
+    if as_json:
+        warnings = [finding.as_dict() for finding in workflow.warnings]
+        output.print_json({"name": workflow.key, "version": workflow.version, "warnings": warnings})
+    else:
+        output.line(f"{workflow.key} {workflow.version}")
+
+
+def store(orchestrator: Orchestrator, file: Path, name: str | None = None) -> Workflow:
+    """Define the workflow of a file, with those beside it in reach; warnings on stderr."""
+    with contextlib.redirect_stdout(sys.stderr):  # a .py file is run, and may print
+        if name is None:
+            workflow = orchestrator.manager.load(file)
+        else:
+            from orch.cli.files import read_definition
+
+            workflow = orchestrator.manager.define(name, read_definition(file), beside=file)
+    for finding in workflow.warnings:
+        output.say(f"{file}: {finding}")
+    return workflow
+
+
+def workflows(
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """List the workflows that can be started by name."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.list_workflows()
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "key": info.key,
+                    "name": info.name,
+                    "version": info.version,
+                    "description": info.description,
+                    "source": info.source,
+                }
+                for info in found
+            ]
+        )
+        return
+    rows = [(info.key, info.version, info.source, _short(info.description)) for info in found]
+    output.table(("workflow", "version", "source", "description"), rows)
+
+
+def _short(text: str | None) -> str:
+    first = " ".join((text or "").split())
+    return first if len(first) <= 60 else f"{first[:59].rstrip()}…"

@@ -1,0 +1,90 @@
+"""The input of an execution, from the arguments of a command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from orch.errors import InputError
+
+
+def read_input(pairs: Sequence[str] | None, file: Path | None) -> Any:
+    """The input; None when none was given. Raises InputError.
+
+    ``pairs`` are ``key=value``, as `set_field` takes them; they change what ``file`` holds.
+    """
+    value = read_json(file, "the input") if file is not None else None
+    if not pairs:
+        return value
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise InputError(
+            f"--input sets fields of an object, and {file} holds {_kind(value)}",
+            hint="use one of --input and --input-file",
+        )
+    for pair in pairs:
+        set_field(value, pair)
+    return value
+
+
+def set_field(target: dict[str, Any], pair: str) -> None:
+    """Set ``a.b=1`` in ``target``: JSON where it is JSON, else text. Raises InputError."""
+    key, equals, text = pair.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise InputError(
+            f"--input {pair!r} is not of the form key=value",
+            hint="for example: --input name=Ada --input retries=3 --input options.fast=true",
+        )
+    at = target
+    for depth, part in enumerate(parts[:-1], 1):
+        at = at.setdefault(part, {})
+        if not isinstance(at, dict):
+            raise InputError(
+                f"--input {pair!r} sets a field of {'.'.join(parts[:depth])!r}, which is "
+                f"{_kind(at)}",
+                hint="give each key either a value or fields",
+            )
+    at[parts[-1]] = parse_value(text)
+
+
+def parse_value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def read_json(file: Path, what: str) -> Any:
+    """The JSON in a file, or on stdin for ``-``. Raises InputError."""
+    name = "stdin" if str(file) == "-" else str(file)
+    try:
+        content = sys.stdin.buffer.read() if name == "stdin" else file.read_bytes()
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+    except OSError as error:
+        raise InputError(
+            f"{what} cannot be read: {name}: {error.strerror}", hint="check the path"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{what} in {name} is no valid JSON: line {error.lineno}, column {error.colno}: "
+            f"{error.msg}",
+            hint='JSON puts keys and texts in double quotes: {"name": "Ada"}',
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} in {name} is no valid JSON: {error}") from error
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "a text", dict: "an object", type(None): "null"}.get(
+        type(value), f"the value {value!r}"
+    )

@@ -1,0 +1,114 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+_WHERE = "Where"
+_INPUT = "Input"
+_WORKERS = "Workers"
+
+
+class Pool(StrEnum):
+    PREFORK = "prefork"
+    THREADS = "threads"
+    SOLO = "solo"
+    GEVENT = "gevent"
+
+
+class Status(StrEnum):
+    """The states of an execution; the same as `orch.workflows.transition.ExecutionStatus`."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+Redis = Annotated[
+    Optional[str],
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        help="Redis of the journal, instead of ORCH_REDIS_URL.",
+        rich_help_panel=_WHERE,
+    ),
+]
+DataDir = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Use the embedded Redis of this directory, even where ORCH_REDIS_URL is set.",
+        rich_help_panel=_WHERE,
+    ),
+]
+Broker = Annotated[
+    Optional[str],
+    typer.Option(
+        "--broker",
+        metavar="URL",
+        help="Celery's broker, instead of ORCH_BROKER_URL.",
+        rich_help_panel=_WHERE,
+    ),
+]
+
+Inputs = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="KEY=VALUE",
+        help="A field of the input; a VALUE that is no JSON is text, a.b=1 sets {a: {b: 1}}. "
+        "May be repeated.",
+        rich_help_panel=_INPUT,
+    ),
+]
+InputFile = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--input-file",
+        metavar="FILE",
+        help="The input as JSON; - is stdin. --input changes fields of it.",
+        rich_help_panel=_INPUT,
+    ),
+]
+IdempotencyKey = Annotated[
+    Optional[str],
+    typer.Option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="The same KEY gives the same execution, however often it is started.",
+    ),
+]
+Timeout = Annotated[
+    Optional[float],
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="Do not wait longer; exit code 5."),
+]
+
+Include = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--include",
+        metavar="MODULE",
+        help="A module, or a .py file, with capabilities. May be repeated.",
+        rich_help_panel=_WORKERS,
+    ),
+]
+ExecutionId = Annotated[
+    str, typer.Argument(metavar="ID", help="The execution; its first digits do, if no other has them.")
+]
+Target = Annotated[
+    str, typer.Argument(metavar="FILE|NAME", help="A YAML, JSON or Python file, or a known workflow.")
+]

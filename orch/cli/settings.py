@@ -1,0 +1,81 @@
+"""The command settings: each value, and where it came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orch.cli import output
+from orch.cli.options import Broker, DataDir, Json, Redis
+
+if TYPE_CHECKING:
+    from orch.settings import Settings
+
+
+def settings(
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show every setting, its value, and where the value came from. Needs no Redis."""
+    from orch.cli.connection import settings_of
+
+    found = settings_of(redis, data_dir, broker)
+    options: dict[str, str] = {}
+    if redis is not None:
+        options["redis_url"] = "--redis"
+    if broker is not None:
+        options["broker_url"] = "--broker"
+    if data_dir is not None:
+        options |= dict.fromkeys(("data_dir", "redis_url", "use_local_redis"), "--data-dir")
+    rows = [
+        {
+            "name": name,
+            "value": shown_value(getattr(found, name)),
+            "source": source_of(name, options, found),
+            "variable": f"ORCH_{name.upper()}",
+            "description": field.description or "",
+        }
+        for name, field in type(found).model_fields.items()
+    ]
+    if as_json:
+        output.print_json(rows)
+        return
+    output.table(
+        ("setting", "value", "from", "meaning"),
+        [(r["name"], _text(r["value"]), r["source"], r["description"]) for r in rows],
+    )
+
+
+def shown_value(value: Any) -> Any:
+    """A value as JSON, without passwords."""
+    from orch.journal.journal import without_password
+
+    if isinstance(value, str) and "://" in value:
+        return without_password(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def source_of(name: str, options: Mapping[str, str], found: Settings) -> str:
+    """``--redis``, ``ORCH_REDIS_URL``, ``orch.toml`` or ``default``."""
+    from orch.settings import SETTINGS_FILE
+
+    if name in options:
+        return options[name]
+    variable = f"ORCH_{name.upper()}"
+    for present in os.environ:
+        if present.upper() == variable:
+            return present
+    return SETTINGS_FILE if name in found.model_fields_set else "default"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

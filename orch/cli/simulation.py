@@ -1,0 +1,95 @@
+"""The command simulate."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.inputs import read_input, read_json
+from orch.cli.options import InputFile, Inputs, Json
+from orch.errors import InputError
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+if TYPE_CHECKING:
+    from orch.control.simulation import Simulation
+
+
+def simulate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition to try.")],
+    mocks: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--mocks",
+            metavar="FILE",
+            help="JSON: what each step gives, how often it fails, how long it takes.",
+        ),
+    ] = None,
+    inputs: Inputs = None,
+    input_file: InputFile = None,
+    as_json: Json = False,
+) -> None:
+    """Run a workflow with mocked capabilities on a virtual clock.
+
+    A wait of a month takes no time. Nothing is stored, and nothing outside is touched.
+    """
+    from orch.cli.connection import settings_of
+    from orch.cli.files import checked_definition, handlers_beside
+
+    settings = settings_of()
+    definition = checked_definition(file, settings)
+    given = _read_mocks(mocks) if mocks is not None else None
+    value = read_input(inputs, input_file)
+    from orch.control.simulation import simulate as run_simulation
+
+    found = run_simulation(
+        definition,
+        key=file.stem,
+        handlers=handlers_beside(definition, file, settings),
+        input=value,
+        mocks=given,
+    )
+    if as_json:
+        output.print_json(found.as_dict())
+    else:
+        _print(found)
+    raise typer.Exit(0 if found.status == "completed" else 1)
+
+
+def _read_mocks(file: Path) -> dict[str, Any]:
+    """The mocks in a file. Raises InputError for a key that means nothing."""
+    from orch.control.simulation import Mocks
+
+    mocks = read_json(file, "the mocks")
+    if not isinstance(mocks, dict):
+        raise InputError(
+            f"the mocks in {file} are no object", hint='for example: {"fail": {"fetch": 2}}'
+        )
+    known = list(Mocks.model_fields)
+    for key in mocks:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise InputError(
+                f"the mocks in {file} have an unknown key {key!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}",
+            )
+    return mocks
+
+
+def _print(found: Simulation) -> None:
+    rows = [
+        (output.duration(step.at_ms), step.path, step.attempt, step.outcome)
+        for step in found.steps
+    ]
+    output.table(("at", "path", "attempt", "outcome"), rows)
+    output.line()
+    output.line(found.status)
+    if found.error:
+        output.line(f"{found.error.get('name')}: {found.error.get('message')}")
+    if found.output is not None:
+        output.print_json(found.output)
