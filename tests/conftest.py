@@ -19,6 +19,7 @@ from orch.embedded import ephemeral
 from orch.journal.journal import Journal, open_redis
 from orch.journal.keys import Keys
 from orch.settings import Settings
+from tests.build import FakeClock
 
 T = TypeVar("T")
 
@@ -28,20 +29,6 @@ LONG = os.environ.get("ORCH_CHAOS") == "long"
 hypothesis.settings.register_profile("short", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("long" if LONG else "short")
-
-
-class FakeClock:
-    """A clock that only moves when it is told to. ``now`` in ms since the epoch."""
-
-    def __init__(self, now: int = 1_750_000_000_000) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, ms: int) -> int:
-        self.now += ms
-        return self.now
 
 
 @pytest.fixture(scope="session")

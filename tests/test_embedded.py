@@ -22,9 +22,10 @@ import redis
 
 from orch import embedded
 from orch.embedded import EmbeddedServer, acquire, ephemeral, find_binary, find_local
+from orch.embedded.resp import command
 from orch.errors import NoServer
 
-ROOT = Path(embedded.__file__).parent.parent
+ROOT = Path(embedded.__file__).parents[2]
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 
 USE_UNTIL_STDIN_ENDS = """
@@ -375,7 +376,7 @@ def _raises(action: Callable[[], object]) -> bool:
 def test_a_wrong_password_sends_no_further_command() -> None:
     with ephemeral() as server:
         port = int(server.url.rsplit(":", 1)[1].split("/")[0])
-        assert embedded._command(port, "not ours", "SHUTDOWN") == b""
+        assert command(port, "not ours", "SHUTDOWN") == b""
         assert find_local(server.url, timeout=5)
 
 

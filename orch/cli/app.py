@@ -87,7 +87,8 @@ def run_command(arguments: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         name = context.command_path if context is not None else "orch"
         hint = f"`{name} --help` shows how it is used"
-        if message := error.format_message():
+        # pydantic, in which newer versions of typer check values, says what kind of error it is
+        if message := error.format_message().replace("Value error, ", ""):
             output.report("UsageError", message, hint, as_json=as_json)
         return 2
     except (KeyboardInterrupt, typer.Abort):

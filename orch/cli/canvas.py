@@ -137,8 +137,10 @@ class _Finder:
         join = join_of(node.scope)
         if join is not None:
             return f"branch {join[1]} of {join[0]} ends"
-        return "the execution fails: its error was handled" if in_handler(node.key) else (
-            "the workflow ends"
+        return (
+            "the execution fails: its error was handled"
+            if in_handler(node.key)
+            else ("the workflow ends")
         )
 
     def _name(self, node: Node, target: str) -> str:
@@ -152,7 +154,8 @@ def draw(found: Sequence[Segment]) -> str:
         lines.append(f"{segment.begins} → {segment.path}")
         if segment.canvas is not None:
             lines += _draw(segment.canvas, "  ")
-        lines += [f"  ⋯ {end}" if not end.startswith("  ") else f"    {end}" for end in segment.ends]
+        for end in segment.ends:
+            lines.append(f"    {end}" if end.startswith("  ") else f"  ⋯ {end}")
         lines.append("")
     return "\n".join(lines).rstrip("\n")
 

@@ -67,9 +67,10 @@ def check_broker(orchestrator: Orchestrator) -> None:
         return
     from orch.journal.journal import without_password
 
-    connection = orchestrator.runtime.app.connection_for_write(connect_timeout=3)
+    app = orchestrator.runtime.app
     try:
-        connection.ensure_connection(max_retries=1, timeout=3)
+        with app.connection_for_write(connect_timeout=3) as connection:
+            connection.ensure_connection(max_retries=1, timeout=3)
     except Exception as exc:  # each transport has errors of its own, and a wrong URL others
         shown = without_password(url)
         raise Unreachable(
@@ -77,8 +78,6 @@ def check_broker(orchestrator: Orchestrator) -> None:
             url=shown,
             hint="start it, or correct ORCH_BROKER_URL or --broker",
         ) from exc
-    finally:
-        connection.release()
 
 
 def find_execution(orchestrator: Orchestrator, id: str) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orch.workflows.plan import Plan
     from orch.workflows.validation import Finding
 
+MOST_WARNINGS = 2
+"""Findings that are shown by commands that are about something else."""
+
 
 class GraphFormat(StrEnum):
     MERMAID = "mermaid"
@@ -62,7 +65,8 @@ def validate(
 def _print_findings(file: Path, findings: list[Finding], valid: bool) -> None:
     for finding in findings:
         # The message of a broken file begins with its place, and shows the line.
-        where = f"{finding.path or 'workflow'}: " if not finding.message.startswith(f"{file}") else ""
+        broken = finding.message.startswith(str(file))
+        where = "" if broken else f"{finding.path or 'workflow'}: "
         output.line(f"{file}: {finding.severity}: {where}{finding.message}")
         if finding.hint:
             output.line(f"    hint: {finding.hint}")
@@ -167,8 +171,11 @@ def store(orchestrator: Orchestrator, file: Path, name: str | None = None) -> Wo
             from orch.cli.files import read_definition
 
             workflow = orchestrator.manager.define(name, read_definition(file), beside=file)
-    for finding in workflow.warnings:
+    for finding in workflow.warnings[:MOST_WARNINGS]:
         output.say(f"{file}: {finding}")
+    if len(workflow.warnings) > MOST_WARNINGS:
+        more = len(workflow.warnings) - MOST_WARNINGS
+        output.say(f"{file}: {more} more; `orch validate {file}` shows them")
     return workflow
 
 

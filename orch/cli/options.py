@@ -107,8 +107,10 @@ Include = Annotated[
     ),
 ]
 ExecutionId = Annotated[
-    str, typer.Argument(metavar="ID", help="The execution; its first digits do, if no other has them.")
+    str,
+    typer.Argument(metavar="ID", help="An execution, or the beginning of its id."),
 ]
 Target = Annotated[
-    str, typer.Argument(metavar="FILE|NAME", help="A YAML, JSON or Python file, or a known workflow.")
+    str,
+    typer.Argument(metavar="FILE|NAME", help="A YAML, JSON or Python file, or a workflow."),
 ]

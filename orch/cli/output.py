@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -88,10 +89,8 @@ def report(
         error: dict[str, Any] = {"name": name, "message": message, "hint": hint}
         if findings is not None:
             error["findings"] = [finding.as_dict() for finding in findings]
-        try:
+        with contextlib.suppress(ReaderGone):
             print_json({"error": error})
-        except ReaderGone:
-            pass
 
 
 def is_plain(stream: TextIO) -> bool:
@@ -123,7 +122,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in map(_cell, row)))
+        cells = [*map(_cell, row[:-1]), str(row[-1] or "")]
+        made.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in cells))
     shown = console(sys.stdout)
     with shown.capture() as captured:
         shown.print(made)

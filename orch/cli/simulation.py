@@ -83,8 +83,7 @@ def _read_mocks(file: Path) -> dict[str, Any]:
 
 def _print(found: Simulation) -> None:
     rows = [
-        (output.duration(step.at_ms), step.path, step.attempt, step.outcome)
-        for step in found.steps
+        (output.duration(step.at_ms), step.path, step.attempt, step.outcome) for step in found.steps
     ]
     output.table(("at", "path", "attempt", "outcome"), rows)
     output.line()

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orch.errors import OrchError
 from orch.journal.journal import Journal, open_redis
@@ -23,14 +24,28 @@ PARENT_VARIABLE = "ORCH_PARENT_PID"
 _numbers = itertools.count()
 """For node names: two workers of one name would answer each other's control messages."""
 
+_LONG_LIFE = 10.0  # seconds after which a worker's death is a new trouble, not the same
+_SHORTEST_BACK_OFF = 0.5
+_LONGEST_BACK_OFF = 30.0
+
+
+@dataclass
+class _Life:
+    """One worker's: when it began, how long its successor waits, and until when."""
+
+    begun: float
+    pause: float = 0.0
+    due: float | None = None
+
 
 class WorkerProcesses:
     """Celery workers as child processes, for the time of a ``with`` block.
 
     ``count`` workers of ``concurrency`` slots each; ``queues``: what they serve, by default
     all that they have code for; ``include``: modules or .py files with capabilities;
-    ``pool``: prefork | threads | solo. They end with the block, and also when this process
-    is killed. Their log goes to ``log``, by default a temporary file.
+    ``pool``: prefork | threads | solo; ``events``: whether Flower sees their tasks. They end
+    with the block, and also when this process is killed. Their log goes to ``log``, by default
+    a temporary file.
     """
 
     def __init__(
@@ -46,6 +61,7 @@ class WorkerProcesses:
         log: Path | None = None,
         loglevel: str = "WARNING",
         environment: dict[str, str] | None = None,
+        events: bool = False,
     ) -> None:
         self.settings = settings
         self.url = url
@@ -56,26 +72,58 @@ class WorkerProcesses:
         self.include = [*settings.include, *include]
         self.loglevel = loglevel
         self.environment = environment or {}
-        self.log = log or Path(tempfile.mkstemp(prefix="orch-workers-", suffix=".log")[1])
+        self.events = events
+        self.log = log or _new_log()
         self._keep_log = log is not None
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._lives: list[_Life] = []
 
     def start(self, timeout: float = 30.0) -> WorkerProcesses:
         """Start them and wait until each has said that it lives. Raises OrchError."""
-        with self.log.open("ab") as log:
-            for _ in range(self.count):
-                self.processes.append(
-                    subprocess.Popen(
-                        self.command(f"orch{next(_numbers)}-{os.getpid()}@%h"),
-                        env=self._environment(),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                    )
-                )
-        self._wait_until_alive(timeout)
+        try:
+            with self.log.open("ab") as log:
+                for _ in range(self.count):
+                    self.processes.append(self._spawn(log))
+                    self._lives.append(_Life(time.monotonic()))
+            self._wait_until_alive(timeout)
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command(f"orch{next(_numbers)}-{os.getpid()}@%h"),
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def tend(self) -> list[str]:
+        """Start those that died again; a sentence for each death. To be called often.
+
+        One that dies soon waits longer each time, from 0.5 s to 30 s.
+        """
+        said, now = [], time.monotonic()
+        for slot, (process, life) in enumerate(zip(self.processes, self._lives, strict=True)):
+            if process.poll() is None:
+                continue
+            if life.due is None:
+                soon = now - life.begun < _LONG_LIFE
+                longer = min(max(life.pause * 2, _SHORTEST_BACK_OFF), _LONGEST_BACK_OFF)
+                life.pause = longer if soon else _SHORTEST_BACK_OFF
+                life.due = now + life.pause
+                said.append(
+                    f"worker {process.pid} ended with {process.returncode}; "
+                    f"another one is started in {life.pause:g} s"
+                )
+            elif now >= life.due:
+                with self.log.open("ab") as log:
+                    self.processes[slot] = self._spawn(log)
+                life.begun, life.due = now, None
+        return said
 
     def command(self, name: str) -> list[str]:
         """The command line of one worker."""
@@ -83,6 +131,7 @@ class WorkerProcesses:
         command += ["-n", name, "-c", str(self.concurrency), "-P", self.pool]
         command += ["-l", self.loglevel, "--without-gossip", "--without-mingle"]
         command += ["--without-heartbeat"]
+        command += ["-E"] if self.events else []
         return [*command, "-Q", ",".join(self.queues)] if self.queues else command
 
     def _environment(self) -> dict[str, str]:
@@ -107,8 +156,10 @@ class WorkerProcesses:
                     return
                 dead = [p for p in self.processes if p.poll() is not None]
                 if dead or time.monotonic() > limit:
-                    self.stop()
-                    raise OrchError(self._sentence(dead), hint=f"the whole log: {self.log}")
+                    error = OrchError(self._sentence(dead), hint=f"the whole log: {self.log}")
+                    if dead and dead[0].returncode in (2, 4):
+                        error.exit_code = dead[0].returncode  # as `orch.tasks.entry` chose it
+                    raise error
                 time.sleep(0.05)
         finally:
             redis.close()
@@ -139,3 +190,9 @@ class WorkerProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _new_log() -> Path:
+    handle, name = tempfile.mkstemp(prefix="orch-workers-", suffix=".log")
+    os.close(handle)
+    return Path(name)

@@ -72,7 +72,8 @@ class Script:
             for i, name in enumerate(self.keys, 1)
         ]
         lines += [
-            _LUA[type_].format(name=name, i=i) for i, (name, type_) in enumerate(self.args.items(), 1)
+            _LUA[type_].format(name=name, i=i)
+            for i, (name, type_) in enumerate(self.args.items(), 1)
         ]
         return " ".join(lines)
 

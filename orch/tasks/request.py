@@ -35,6 +35,26 @@ class StepRequest(Request):  # type: ignore[misc]
             on_child_lost(self.args[0], self.args[1], self.worker_pid, reason)
 
 
+def see_dead_children_at_once(pool: Any) -> None:
+    """Let the main loop look at a dead child again until it can be reaped.
+
+    The pool looks once, when the child's pipe closes; a killed process closes its files a
+    moment before it can be waited for, and then the pool's next look is up to 5 s away.
+    ``pool``: one of Celery's; others than prefork have no children.
+    """
+    inner = getattr(pool, "_pool", None)
+    looked = getattr(inner, "_event_process_exit", None)
+    if inner is None or looked is None:
+        return
+
+    def look_again(hub: Any, process: Any) -> None:
+        looked(hub, process)
+        for delay in (0.02, 0.1, 0.5):
+            hub.call_later(delay, inner.maintain_pool)
+
+    inner._event_process_exit = look_again
+
+
 def held_tokens() -> Iterator[str]:
     """``execution path`` of each step that this worker has taken and not finished."""
     for requests in (worker_state.active_requests, worker_state.reserved_requests):

@@ -13,8 +13,9 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
+from orch.app import dispatch_link
 from orch.control.runtime import Runtime
-from orch.errors import NotFound, StepError, Unreachable
+from orch.errors import NotFound, StepError, Unreachable, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
@@ -77,9 +78,19 @@ def run_step(
             reply.word,
         )
         return reply.word.lower()
+    if request.chain:
+        _continue(runtime, request, execution)
     if isinstance(outcome, Failed):
         return f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
     return "completed"
+
+
+def _continue(runtime: Runtime, request: Any, execution: str) -> None:
+    """Send the next link of the message's own chain."""
+    try:
+        dispatch_link(runtime.app, request)
+    except Unreachable as exc:
+        logger.warning("next of execution %s not published, the watch will: %s", execution, exc)
 
 
 def _claim(

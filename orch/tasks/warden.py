@@ -122,7 +122,6 @@ class Warden:
     def _tick(self) -> None:
         self._end_with_parent()
         self.say_alive()
-        self._settle_lost_children()
         self.look()
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
@@ -187,6 +186,7 @@ class Warden:
     def look(self) -> None:
         """Deal with every token that is due."""
         while not self._stopping:
+            self._settle_lost_children()  # not after the last of a hundred thousand tokens
             _, due = self.journal.take_due()
             if not due:
                 return
@@ -236,7 +236,8 @@ class Warden:
 
         Empty queue: it was lost. Else a claim of a message that was sent well after ours
         says that ours was overtaken, so lost too. Else it waits its turn: look again when
-        it is twice as old.
+        the queue should have come so far, but not before it is a quarter older (the queue
+        may stand still), and at the latest when it is twice as old.
         """
         key = self.journal.plan_of(execution)
         if key is None:
@@ -244,13 +245,14 @@ class Warden:
         name = self.runtime.plans.get(key).node(path).queue
         if name not in depths:
             depths[name] = self._depth(name)
-        overtaken = self.journal.mark(execution, name) > state.since + OVERTAKEN
-        if depths[name] == 0 or overtaken:
+        ahead = state.since + OVERTAKEN - self.journal.mark(execution, name)
+        if depths[name] == 0 or ahead < 0:
             self.advancer.redispatch(execution, path, state)
             return
         now = self.journal.clock()
+        age = now - state.since
         longest = int(self.settings.dispatch_grace_max * 1000)
-        pause = min(max(now - state.since, self.journal.grace), longest)
+        pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
         self.journal.postpone(execution, path, text, now + pause)
 
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
@@ -325,6 +327,7 @@ class WardenStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.warden: Warden | None = None
 
     def start(self, parent: WorkController) -> None:
+        step_request.see_dead_children_at_once(parent.pool)
         make = parent.app.orch_make_warden
         self.warden = make(parent)
         self.warden.start()

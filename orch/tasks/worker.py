@@ -64,6 +64,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
         register_step_task(app, runtime, name, caller)
     register_flow_tasks(app, runtime)
     app.conf.task_queues = [Queue(name, routing_key=name) for name in sorted(callers)]
+    app.conf.worker_consumer = "orch.tasks.consumer:PromptConsumer"
     app.steps["worker"].add(WardenStep)
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
     app.orch_capabilities = frozenset(callers)

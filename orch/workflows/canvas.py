@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from celery import chain, chord, group
-from celery.canvas import Signature
+from celery import chord, group
+from celery.canvas import Signature, _chain
 
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Node, Plan, join_of, split
@@ -93,4 +93,5 @@ def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str) -> Sign
 
 
 def _chained(run: list[Signature]) -> Signature:
-    return run[0] if len(run) == 1 else chain(*run)
+    # Not `chain(*run)`: it makes the same object, after two copies of each signature.
+    return run[0] if len(run) == 1 else _chain(run)

@@ -54,3 +54,10 @@ def hold(context: Context, attempts: int = 1) -> int:
 def die(context: Context) -> None:
     note(context)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@capability("chaos_work")
+def work(context: Context, seconds: float = 0.03) -> int:
+    note(context)
+    time.sleep(seconds)
+    return context.attempt

@@ -100,12 +100,10 @@ class Valkey:
 class Worker:
     """One Celery worker in a session of its own, with its children."""
 
-    def __init__(self, orchestrator: Orchestrator, pool: str, directory: Path, **given: Any):
-        environment = {
-            "CHAOS_DIRECTORY": str(directory),
-            "ORCH_BUILTINS": "0",
-            "ORCH_FAULT_POINT": ",".join(f"{p}:{directory / p}" for p in FAULT_POINTS),
-        }
+    def __init__(
+        self, orchestrator: Orchestrator, pool: str, directory: Path, **environment: str
+    ) -> None:
+        own = {"CHAOS_DIRECTORY": str(directory), "ORCH_BUILTINS": "0"}
         self._processes = WorkerProcesses(
             orchestrator.settings,
             orchestrator.server.url,
@@ -113,8 +111,7 @@ class Worker:
             concurrency=1 if pool == "solo" else 2,
             include=[str(CAPABILITIES)],
             log=directory / "workers.log",
-            environment=environment | given.pop("environment", {}),
-            **given,
+            environment=own | environment,
         ).start(timeout=60)
         self.process = self._processes.processes[0]
         self.pid = self.process.pid
@@ -158,11 +155,13 @@ class System:
 
     # --- workers -----------------------------------------------------------------------------
 
-    def staff(self, count: int, **given: Any) -> None:
+    def staff(self, count: int) -> None:
         """See to it that ``count`` workers live: replace those that were killed."""
         self.workers = [worker for worker in self.workers if worker.alive]
+        points = ",".join(f"{point}:{self.directory / point}" for point in FAULT_POINTS)
         while len(self.workers) < count:
-            self.workers.append(Worker(self.orchestrator, self.pool, self.directory, **given))
+            worker = Worker(self.orchestrator, self.pool, self.directory, ORCH_FAULT_POINT=points)
+            self.workers.append(worker)
 
     def worker_of(self, owner: str) -> Worker:
         """The worker that holds an attempt; ``owner`` as in the history."""

@@ -21,8 +21,8 @@ from .processes import System, Worker, chain, wait_until
 EXECUTIONS = 200
 STEPS = 3
 DEADLINE = 120.0
-BY_DIRECTORY = {"ORCH_REDIS_URL": ""}
-"""A worker that finds the embedded server by its directory, as one that is started by hand."""
+BY_DIRECTORY = ""
+"""As ORCH_REDIS_URL: the worker finds the embedded server as one does that is started by hand."""
 
 
 def keep_starting(system: System, name: str, count: int, into: list[Execution]) -> None:
@@ -69,7 +69,7 @@ def test_workers_go_on_when_the_embedded_server_was_killed(
 ) -> None:
     data = tmp_path / ".orch"
     with Orchestrator(data_dir=data) as orchestrator:
-        worker = Worker(orchestrator, "prefork", tmp_path, environment=BY_DIRECTORY)
+        worker = Worker(orchestrator, "prefork", tmp_path, ORCH_REDIS_URL=BY_DIRECTORY)
         try:
             orchestrator.define_workflow("chain", {"name": "chain", "steps": chain(STEPS)})
             assert orchestrator.start_workflow("chain").wait(DEADLINE).status == "completed"
@@ -90,11 +90,11 @@ def test_a_worker_brings_back_an_embedded_server_whose_keeper_was_killed_too(
 ) -> None:
     data = tmp_path / ".orch"
     with Orchestrator(data_dir=data) as orchestrator:
-        worker = Worker(orchestrator, "prefork", tmp_path, environment=BY_DIRECTORY)
+        worker = Worker(orchestrator, "prefork", tmp_path, ORCH_REDIS_URL=BY_DIRECTORY)
         try:
             orchestrator.define_workflow("chain", {"name": "chain", "steps": chain(STEPS)})
             state = json.loads((data / "server.json").read_text())
-            for pid in (state["keeper_pid"], server_pid(orchestrator.server.url)):
+            for pid in (state["keeper"], server_pid(orchestrator.server.url)):
                 os.kill(pid, signal.SIGKILL)
             killed = time.monotonic()
             execution = wait_until(lambda: started(orchestrator), what="the server is back")

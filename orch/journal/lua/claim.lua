@@ -4,7 +4,8 @@
 -- KEYS  steps    HASH  path -> state
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
--- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms
+-- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms; it may lag
+--                      by 100 ms, so that most claims leave it alone
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  path     str   where the token stands
@@ -18,7 +19,7 @@
 --        {'DONE' | 'OWNED' | 'EARLY', status}  ended | held by another | not dispatched
 --        {'PAUSED'} | {'ENDED', status} | {'MISSING'} | {'REPLANNED', plan}
 
-local have = redis.call('HMGET', record, 'status', 'plan')
+local have = redis.call('HMGET', record, 'status', 'plan', unpack(reads))
 if not have[1] then
     return {'MISSING'}
 end
@@ -47,7 +48,7 @@ elseif status ~= 'dispatched' and status ~= 'running' then
 end
 if status == 'dispatched' then
     local mark = redis.call('HGET', marks, queue)
-    if not mark or tonumber(mark) < state[5] then
+    if not mark or tonumber(mark) + 100 < state[5] then
         redis.call('HSET', marks, queue, string.format('%.0f', state[5]))
     end
     state[1] = 'running'
@@ -59,7 +60,10 @@ if status == 'dispatched' then
     redis.call('ZADD', watch, due, id .. ' ' .. path)
     redis.call('RPUSH', history, cjson.encode({now, 'claimed', path, state[2], {worker = owner}}))
 end
-local reply = {'CLAIMED', text}
+-- What was asked for already stands where the reply wants it.
+local reply = have
+reply[1] = 'CLAIMED'
+reply[2] = text
 for i, name in ipairs(reads) do
     if name == 'v:*' then
         local all = {}
@@ -71,8 +75,6 @@ for i, name in ipairs(reads) do
             end
         end
         reply[i + 2] = all
-    else
-        reply[i + 2] = redis.call('HGET', record, name)
     end
 end
 return reply

@@ -57,28 +57,35 @@ if status ~= 'running' and status ~= 'paused' then
     return {'ENDED', status}
 end
 
-local member = id .. ' ' .. path
-redis.call('HSET', steps, path, state)
-if due > 0 then
-    redis.call('ZADD', watch, due, member)
-else
-    redis.call('ZREM', watch, member)
-end
-for _, open in ipairs(opens) do
-    redis.call('HSET', steps, open[1], open[2])
-    if open[3] > 0 then
-        redis.call('ZADD', watch, open[3], id .. ' ' .. open[1])
+-- One command for many values, in pieces: `unpack` ends at some thousands.
+local function call_with(command, key, values)
+    for i = 1, #values, 1000 do
+        redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
     end
 end
-for i = 1, #texts, 2 do
-    redis.call('HSET', steps, texts[i], texts[i + 1])
+
+local written = {path, state}
+local watched = {}
+if due > 0 then
+    watched = {due, id .. ' ' .. path}
+else
+    redis.call('ZREM', watch, id .. ' ' .. path)
 end
-for i = 1, #fields, 2 do
-    redis.call('HSET', record, fields[i], fields[i + 1])
+for _, open in ipairs(opens) do
+    written[#written + 1] = open[1]
+    written[#written + 1] = open[2]
+    if open[3] > 0 then
+        watched[#watched + 1] = open[3]
+        watched[#watched + 1] = id .. ' ' .. open[1]
+    end
 end
-for _, event in ipairs(events) do
-    redis.call('RPUSH', history, event)
+for _, text in ipairs(texts) do
+    written[#written + 1] = text
 end
+call_with('HSET', steps, written)
+call_with('ZADD', watch, watched)
+call_with('HSET', record, fields)
+call_with('RPUSH', history, events)
 
 -- End every live token whose path begins with `prefix`.
 local function cancel_below(prefix)

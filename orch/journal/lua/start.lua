@@ -19,19 +19,30 @@
 if redis.call('EXISTS', record) == 1 then
     return {'EXISTS'}
 end
-redis.call('HSET', record, unpack(fields))
-for _, open in ipairs(opens) do
-    redis.call('HSET', steps, open[1], open[2])
-    if open[3] > 0 then
-        redis.call('ZADD', watch, open[3], id .. ' ' .. open[1])
+-- One command for many values, in pieces: `unpack` ends at some thousands.
+local function call_with(command, key, values)
+    for i = 1, #values, 1000 do
+        redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
     end
 end
-for i = 1, #texts, 2 do
-    redis.call('HSET', steps, texts[i], texts[i + 1])
+
+call_with('HSET', record, fields)
+local written = {}
+local watched = {}
+for _, open in ipairs(opens) do
+    written[#written + 1] = open[1]
+    written[#written + 1] = open[2]
+    if open[3] > 0 then
+        watched[#watched + 1] = open[3]
+        watched[#watched + 1] = id .. ' ' .. open[1]
+    end
 end
-for _, event in ipairs(events) do
-    redis.call('RPUSH', history, event)
+for _, text in ipairs(texts) do
+    written[#written + 1] = text
 end
+call_with('HSET', steps, written)
+call_with('ZADD', watch, watched)
+call_with('RPUSH', history, events)
 redis.call('ZADD', index, now, id)
 if ended > 0 then
     redis.call('PEXPIRE', record, ended)

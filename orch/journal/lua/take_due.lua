@@ -12,14 +12,15 @@ local found = {''}
 local soonest
 for _, watch in ipairs(watches) do
     local room = most - #found + 1
-    if room > 0 then
+    local first = redis.call('ZRANGE', watch, 0, 0, 'WITHSCORES')
+    if room > 0 and first[2] and tonumber(first[2]) <= now then
         local due = redis.call('ZRANGEBYSCORE', watch, '-inf', now, 'LIMIT', 0, room)
         for _, member in ipairs(due) do
             redis.call('ZADD', watch, now + hold, member)
             found[#found + 1] = member
         end
+        first = redis.call('ZRANGE', watch, 0, 0, 'WITHSCORES')
     end
-    local first = redis.call('ZRANGE', watch, 0, 0, 'WITHSCORES')
     if first[2] and (not soonest or tonumber(first[2]) < soonest) then
         soonest = tonumber(first[2])
     end

@@ -1,0 +1,461 @@
+"""Commands about executions: run, start, status, list, history, cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.definitions import store
+from orch.cli.inputs import read_input
+from orch.cli.options import (
+    Broker,
+    DataDir,
+    ExecutionId,
+    IdempotencyKey,
+    Include,
+    InputFile,
+    Inputs,
+    Json,
+    Pool,
+    Quiet,
+    Redis,
+    Status,
+    Target,
+    Timeout,
+)
+from orch.errors import OrchError, Unreachable
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+if TYPE_CHECKING:
+    from orch.cli.progress import Progress
+    from orch.control.status import ExecutionContext
+    from orch.control.workers import WorkerProcesses
+    from orch.orchestrator import Execution, Orchestrator
+
+EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 3}
+NOT_ENDED = 5
+CANCEL_GRACE = 0.5
+"""Seconds for what still runs of a cancelled execution: its outcome would be refused anyway."""
+_STEP_KEYS = ("path", "step", "capability", "status", "attempts", "started", "ended", "worker")
+_PAUSES = 0.01, 0.1
+_WORKERS = "Workers"
+
+
+def run(
+    target: Target,
+    inputs: Inputs = None,
+    input_file: InputFile = None,
+    timeout: Timeout = None,
+    idempotency_key: IdempotencyKey = None,
+    with_workers: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--with-workers/--without-workers",
+            help="Bring workers for the time of the run, or use those that are there. By default "
+            "it brings some with the embedded Redis, or if one of the options below is given.",
+            show_default=False,
+            rich_help_panel=_WORKERS,
+        ),
+    ] = None,
+    workers: Annotated[
+        Optional[int],
+        typer.Option(
+            "--workers", metavar="N", min=1, help="How many. [1]", rich_help_panel=_WORKERS
+        ),
+    ] = None,
+    concurrency: Annotated[
+        Optional[int],
+        typer.Option(
+            "--concurrency",
+            metavar="N",
+            min=1,
+            help="Steps at a time in each. [2]",
+            rich_help_panel=_WORKERS,
+        ),
+    ] = None,
+    pool: Annotated[
+        Pool, typer.Option("--pool", help="Their pool.", rich_help_panel=_WORKERS)
+    ] = Pool.PREFORK,
+    include: Include = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a workflow, show its progress, and print its output.
+
+    Ctrl-C cancels the execution. Ends with 0 when it completed, 1 when it failed, 3 when it
+    was cancelled, 5 when it had not ended after --timeout.
+    """
+    value = read_input(inputs, input_file)
+    from orch.cli.connection import check_broker, connect
+
+    with connect(redis, data_dir, broker) as orchestrator, contextlib.ExitStack() as stack:
+        key = resolve(orchestrator, target)
+        check_startable(orchestrator, key, value)
+        check_broker(orchestrator)
+        given = workers is not None or concurrency is not None or bool(include)
+        own = None
+        if with_workers or (with_workers is None and (given or orchestrator.server.embedded)):
+            own = orchestrator.workers(
+                count=workers or 1,
+                concurrency=concurrency or 2,
+                pool=pool.value,
+                include=include or (),
+            )
+            stack.enter_context(own)
+        execution = begin(orchestrator, key, value, idempotency_key)
+        if execution.warnings and own is not None:
+            output.say("hint: name the module that has it: --include package.module or FILE.py")
+        ended = _watch_or_cancel(orchestrator, execution, timeout, quiet, own)
+        context = execution.status()
+        code = finish(context, ended, timeout, as_json=as_json, own=own is not None)
+        if own is not None and context.status == "cancelled":
+            own.stop(grace=CANCEL_GRACE)
+    raise typer.Exit(code)
+
+
+def resolve(orchestrator: Orchestrator, target: str) -> str:
+    """The key under which FILE|NAME is started; a file is defined first."""
+    from orch.cli.files import is_file
+
+    return store(orchestrator, Path(target)).key if is_file(target) else target
+
+
+def check_startable(orchestrator: Orchestrator, key: str, value: Any) -> None:
+    """Raise NotFound or InputError before anything is begun that would have to end again."""
+    from orch.workflows.validation import check_input
+
+    definition = orchestrator.manager.get(key).definition
+    if definition.input is not None:
+        check_input(definition, {} if value is None else value)
+
+
+def begin(
+    orchestrator: Orchestrator, key: str, value: Any, idempotency_key: str | None
+) -> Execution:
+    """Start an execution; what there is to say of it goes to stderr."""
+    execution = orchestrator.start_workflow(key, value, idempotency_key)
+    if execution.existed:
+        output.say(f"execution {execution.id} was started before with this idempotency key")
+    for warning in execution.warnings:
+        output.warn(warning)
+    return execution
+
+
+def _watch_or_cancel(
+    orchestrator: Orchestrator,
+    execution: Execution,
+    timeout: float | None,
+    quiet: bool,
+    own: WorkerProcesses | None,
+) -> bool:
+    """As `watch`; Ctrl-C cancels what this command has started."""
+    tend = _tender(own)
+    if not quiet:
+        output.say(f"execution {execution.id}")
+    try:
+        return watch(orchestrator, execution.id, timeout=timeout, quiet=quiet, tend=tend)
+    except KeyboardInterrupt:
+        if execution.existed:
+            raise
+        output.say(f"cancelling execution {execution.id}")
+        orchestrator.manager.cancel(execution.id, "cancelled by Ctrl-C")
+        return True
+
+
+def _tender(own: WorkerProcesses | None) -> Callable[[], None]:
+    def tend() -> None:
+        if own is not None:
+            for sentence in own.tend():
+                output.warn(sentence)
+
+    return tend
+
+
+def watch(
+    orchestrator: Orchestrator,
+    id: str,
+    *,
+    timeout: float | None = None,
+    quiet: bool = False,
+    tend: Callable[[], None] = lambda: None,
+) -> bool:
+    """Show the progress of an execution until it has ended; False: not within ``timeout`` s.
+
+    ``tend`` is called between looks. A Redis that goes away is waited for.
+    """
+    from orch.cli.progress import make_progress
+
+    record = orchestrator.runtime.journal.record(id)
+    limit = None if timeout is None else time.monotonic() + timeout
+    with make_progress(record.created, quiet=quiet) as progress:
+        for ended in _looks(orchestrator, id, progress):
+            if ended:
+                return True
+            if limit is not None and time.monotonic() >= limit:
+                return False
+            tend()
+    raise AssertionError("looks never end")
+
+
+def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[bool]:
+    """Whether the execution has ended, again and again, with its new events shown."""
+    journal, seen = orchestrator.runtime.journal, 0
+    shortest, longest = _PAUSES
+    pause, away_since = shortest, 0.0
+    while True:
+        try:
+            ended = orchestrator.manager.ended(id)  # before its events, so that none is missed
+            entries = journal.history(id, seen)
+            away_since = 0.0
+        except Unreachable as error:
+            ended, entries = False, []
+            away_since = away_since or _announce(error)
+            if time.monotonic() - away_since > orchestrator.settings.redis_patience:
+                raise
+            _revive(orchestrator)
+        seen += len(entries)
+        progress.add(entries)
+        progress.tick(journal.clock())
+        yield ended
+        pause = shortest if entries else min(pause * 1.5, longest)
+        time.sleep(pause)
+
+
+def _announce(error: Unreachable) -> float:
+    output.warn(f"{error.message}; waiting for it")
+    return time.monotonic()
+
+
+def _revive(orchestrator: Orchestrator) -> None:
+    lease = orchestrator.server.lease
+    if lease is not None:
+        with contextlib.suppress(OrchError):
+            lease.revive()
+
+
+def finish(
+    context: ExecutionContext,
+    ended: bool,
+    timeout: float | None,
+    *,
+    as_json: bool,
+    own: bool = False,
+) -> int:
+    """Print what came of an execution; the exit code."""
+    if as_json:
+        output.print_json(result_object(context))
+    if not ended:
+        _say_not_ended(context, timeout, own)
+        return NOT_ENDED
+    took = output.duration(context.metrics.duration)
+    output.say(f"execution {context.id} {context.status} in {took}")
+    if context.error:
+        where = context.error.get("path")
+        at = f" (step {where})" if where else ""
+        output.say(f"{context.error.get('name')}: {context.error.get('message')}{at}")
+    if context.status == "failed":
+        output.say(f"\nhint: `orch history {context.id}` shows how it came to this")
+    if context.status == "completed" and not as_json:
+        output.print_json(context.output)
+    return EXIT_CODES[context.status]
+
+
+def _say_not_ended(context: ExecutionContext, timeout: float | None, own: bool) -> None:
+    output.say(f"execution {context.id} has not ended within {timeout:g} s")
+    for path, why in context.waiting_for.items():
+        output.say(f"  {path}: {why}")
+    goes_on = "it goes on when a worker is there" if own else "it goes on"
+    output.say(f"\nhint: {goes_on}; `orch status --watch {context.id}` shows it")
+
+
+def result_object(context: ExecutionContext) -> dict[str, Any]:
+    """What `run --json` prints."""
+    found = context.model_dump(mode="json")
+    keys = ("id", "workflow", "version", "status", "input", "output", "variables", "error")
+    return {
+        **{key: found[key] for key in keys},
+        "steps": [{key: step[key] for key in _STEP_KEYS} for step in found["steps"]],
+    }
+
+
+def start(
+    target: Target,
+    inputs: Inputs = None,
+    input_file: InputFile = None,
+    idempotency_key: IdempotencyKey = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for its end, and print as `run` does.")
+    ] = False,
+    timeout: Timeout = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Start an execution and print its id; workers that run elsewhere do it.
+
+    With --wait, Ctrl-C ends the waiting and leaves the execution alone.
+    """
+    value = read_input(inputs, input_file)
+    from orch.cli.connection import check_broker, connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        key = resolve(orchestrator, target)
+        check_broker(orchestrator)
+        execution = begin(orchestrator, key, value, idempotency_key)
+        if wait:
+            ended = watch(orchestrator, execution.id, timeout=timeout, quiet=quiet)
+            raise typer.Exit(finish(execution.status(), ended, timeout, as_json=as_json))
+        if as_json:
+            record = orchestrator.runtime.journal.record(execution.id)
+            output.print_json(
+                {
+                    "id": execution.id,
+                    "workflow": record.workflow,
+                    "version": record.version,
+                    "existed": execution.existed,
+                    "warnings": list(execution.warnings),
+                }
+            )
+        else:
+            output.line(execution.id)
+
+
+def status(
+    id: ExecutionId,
+    follow: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show its progress until it has ended.")
+    ] = False,
+    timeout: Timeout = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show the steps of an execution, and why each live one is not done yet.
+
+    With --watch the exit code is that of `run`, else 0 whatever the status is.
+    """
+    from orch.cli.connection import connect, find_execution
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = find_execution(orchestrator, id)
+        ended = watch(orchestrator, found, timeout=timeout) if follow else True
+        context = orchestrator.get_execution_status(found)
+    if as_json:
+        output.print_json(context.model_dump(mode="json"))
+    else:
+        _print_status(context)
+    if follow:
+        raise typer.Exit(EXIT_CODES[context.status] if ended else NOT_ENDED)
+
+
+def _print_status(context: ExecutionContext) -> None:
+    took = output.duration(context.metrics.duration)
+    output.line(f"execution {context.id} of {context.workflow} {context.version}")
+    output.line(f"{context.status}, created {context.created}, {took}")
+    if context.error:
+        output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    output.line()
+    rows = []
+    for step in context.steps:
+        note = step.waiting_for or ""
+        if step.error:
+            note = note or f"{step.error.get('name')}: {step.error.get('message')}"
+        took = output.duration(step.duration_ms)
+        rows.append((step.path, step.status, step.attempts, took, step.worker, note))
+    output.table(("step", "status", "attempts", "duration", "worker", ""), rows)
+
+
+def list_(
+    status: Annotated[
+        Optional[Status], typer.Option("--status", "-s", help="Only those of this status.")
+    ] = None,
+    workflow: Annotated[
+        Optional[str], typer.Option("--workflow", metavar="NAME", help="Only those of NAME.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")
+    ] = 20,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """List executions, the newest first."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.list_executions(
+            limit=limit, status=status.value if status else None, workflow=workflow
+        )
+    if as_json:
+        output.print_json([info.model_dump(mode="json") for info in found])
+        return
+    rows = [(i.id, i.workflow, i.status, i.created, output.duration(i.duration_ms)) for i in found]
+    output.table(("id", "workflow", "status", "created", "duration"), rows)
+
+
+def history(
+    id: ExecutionId,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show all that happened to an execution, the oldest first."""
+    from orch.cli.connection import connect, find_execution
+    from orch.cli.progress import describe
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.get_execution_history(find_execution(orchestrator, id))
+    if as_json:
+        output.print_json([entry.as_dict() for entry in found])
+        return
+    begun = found[0].at if found else 0
+    rows = [
+        (f"{(e.at - begun) / 1000:.3f} s", e.event, e.path, e.attempt or "", describe(e))
+        for e in found
+    ]
+    output.table(("at", "event", "step", "attempt", ""), rows)
+
+
+def cancel(
+    id: ExecutionId,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for its error and history.")
+    ] = "",
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """End an execution now; what its steps are doing is thrown away.
+
+    Exit code 1 when it had completed or failed before.
+    """
+    from orch.cli.connection import connect, find_execution
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = find_execution(orchestrator, id)
+        done = orchestrator.manager.cancel(found, reason)
+        status = orchestrator.runtime.journal.record(found).status.value
+    if as_json:
+        output.print_json({"id": found, "status": status, "cancelled": done})
+    elif done:
+        output.line(f"execution {found} cancelled")
+    else:
+        output.say(f"execution {found} had ended before: {status}")
+    raise typer.Exit(0 if status == "cancelled" else 1)

@@ -1,0 +1,200 @@
+"""The events of an execution as people read them: line by line, or a table that moves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orch.cli import output
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from orch.journal.journal import HistoryEntry
+
+# Event -> the state that a step is in after it; other events leave its state alone.
+STATES = {
+    "claimed": "running",
+    "completed": "completed",
+    "decided": "completed",
+    "failed": "failed",
+    "retrying": "retrying",
+    "retried": "dispatched",
+    "redispatched": "dispatched",
+    "lost": "lost",
+    "waiting": "waiting",
+    "forked": "joining",
+    "skipped": "skipped",
+    "cancelled": "cancelled",
+}
+_ENDED = ("completed", "failed", "skipped", "cancelled")
+
+
+def describe(entry: HistoryEntry) -> str:
+    """What an event says beside its word: the error, where it goes, until when it waits."""
+    parts = []
+    for key, value in entry.detail.items():
+        match key:
+            case "error" if isinstance(value, dict):
+                parts.append(f"{value.get('name')}: {_one_line(value.get('message'))}")
+            case "due":
+                parts.append(f"again in {output.duration(value - entry.at)}")
+            case "until":
+                parts.append(f"for {output.duration(value - entry.at)}")
+            case "worker":
+                parts.append(f"on {str(value).rsplit('/', 2)[0]}")
+            case "to" | "next":
+                parts.append(f"→ {value}")
+            case "branches":
+                parts.append(f"{value} branches")
+            case "status":
+                parts.append(str(value))
+            case _:
+                parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def _one_line(message: Any) -> str:
+    text = " ".join(str(message).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+@dataclass
+class Row:
+    """The state of one step, as its events tell it. Instants in ms since the epoch."""
+
+    path: str
+    state: str
+    attempt: int
+    began: int
+    ended: int = 0
+    note: str = ""
+
+
+class Progress(Protocol):
+    def __enter__(self) -> Progress: ...
+    def __exit__(self, *_: object) -> None: ...
+    def add(self, entries: Sequence[HistoryEntry]) -> None:
+        """Take note of what happened since the last call."""
+
+    def tick(self, now: int) -> None:
+        """Time went on. ``now`` in ms since the epoch."""
+
+
+def make_progress(created: int, *, quiet: bool = False) -> Progress:
+    """A table that moves where stderr is a terminal, else lines. ``created``: ms."""
+    if quiet:
+        return Silence()
+    return Lines(created) if output.is_plain(sys.stderr) else LiveTable()
+
+
+class Silence:
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add(self, entries: Sequence[HistoryEntry]) -> None:
+        pass
+
+    def tick(self, now: int) -> None:
+        pass
+
+
+class Steps:
+    """The rows of an execution, in the order in which its steps were first heard of."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+
+    def take(self, entry: HistoryEntry) -> Row | None:
+        """The row that an event changes; None when it changes none."""
+        state = STATES.get(entry.event)
+        if state is None or not entry.path:
+            return None
+        row = self.rows.setdefault(entry.path, Row(entry.path, state, 0, entry.at))
+        row.state, row.attempt = state, entry.attempt
+        if entry.event == "claimed":
+            row.began = entry.at
+        row.ended = entry.at if state in _ENDED else 0
+        row.note = describe(entry)
+        return row
+
+
+class Lines(Silence):
+    """One line on stderr for each change of a step's state."""
+
+    def __init__(self, created: int) -> None:
+        self.created = created
+        self.steps = Steps()
+
+    def add(self, entries: Sequence[HistoryEntry]) -> None:
+        for entry in entries:
+            row = self.steps.take(entry)
+            if row is None:
+                continue
+            parts = [f"{(entry.at - self.created) / 1000:8.3f} s", row.path, row.state]
+            if row.attempt > 1:
+                parts.append(f"attempt {row.attempt}")
+            if row.ended:
+                parts.append(output.duration(row.ended - row.began))
+            if row.note and row.state != "running":
+                parts.append(row.note)
+            output.say("  ".join(parts))
+
+
+class LiveTable(Silence):
+    """A table of all steps that is drawn anew in place."""
+
+    def __init__(self) -> None:
+        self.steps = Steps()
+        self.now = 0
+        self.live: Live | None = None
+
+    def __enter__(self) -> LiveTable:
+        from rich.live import Live
+
+        self.console = output.console(sys.stderr)
+        self.live = Live(
+            get_renderable=lambda: self.table(self.console.height - 3),
+            console=self.console,
+            refresh_per_second=8,
+            redirect_stdout=False,
+        )
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if self.live is not None:
+            self.live.__exit__(*exc)
+            self.live = None
+
+    def add(self, entries: Sequence[HistoryEntry]) -> None:
+        for entry in entries:
+            self.steps.take(entry)
+
+    def tick(self, now: int) -> None:
+        self.now = now
+
+    def table(self, most: int) -> Table:
+        """The latest ``most`` rows: what moves is at the end."""
+        from rich.table import Table
+        from rich.text import Text
+
+        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for column in ("step", "state", "attempt", "duration", ""):
+            made.add_column(column, no_wrap=True, overflow="ellipsis")
+        rows = list(self.steps.rows.values())
+        for row in rows[-max(most, 1) :]:
+            made.add_row(
+                row.path,
+                Text(row.state, output.STYLES.get(row.state, "")),
+                str(row.attempt or ""),
+                output.duration(max((row.ended or self.now) - row.began, 0)),
+                Text(row.note),
+            )
+        return made

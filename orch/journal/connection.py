@@ -1,0 +1,149 @@
+"""The seam to Redis: opening it, running scripts, and translating what goes wrong.
+
+Calls are not repeated by the Redis client: `Connection.patiently` does it, since every script
+may be run twice without harm (its fence, its start key or its owner says so).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from orch.errors import JournalError, PartitionMismatch, Unreachable
+from orch.journal import scripts
+from orch.journal.keys import Keys
+from orch.settings import Settings
+
+T = TypeVar("T")
+
+AWAY = (RedisConnectionError, RedisTimeoutError)
+"""What the client raises when Redis is out of reach, restarting, or still loading its data."""
+
+CANNOT_NOW = {
+    "OOM": "its memory is full; raise `maxmemory`",
+    "MISCONF": "it cannot write its disk; free space there",
+    "READONLY": "it is a replica; name the primary in ORCH_REDIS_URL",
+    "NOREPLICAS": "too few of its replicas are up",
+    "MASTERDOWN": "its primary is down",
+    "CLUSTERDOWN": "its cluster is down",
+    "TRYAGAIN": "its cluster is moving slots",
+    "BUSY": "another client's script runs for too long",
+}
+"""Answers of a Redis that is there and cannot write: nothing was done, and later it may be."""
+
+ENCODING = {"encoding": "utf-8", "encoding_errors": "surrogateescape", "decode_responses": True}
+
+
+def milliseconds() -> int:
+    """The wall clock, ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def open_redis(url: str, *, timeout: float = 5.0) -> Redis:
+    """A client that repeats nothing by itself. ``timeout`` in seconds, for each command."""
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        **ENCODING,
+    )
+
+
+class Connection:
+    """A Redis, its keys and scripts. ``clock`` gives ms since the epoch."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        *,
+        url: str = "",
+        clock: Callable[[], int] = milliseconds,
+    ) -> None:
+        self.redis = redis
+        self.settings = settings
+        self.url = without_password(url)
+        self.clock = clock
+        self.keys = Keys(settings.namespace, settings.partitions)
+        self.grace = int(settings.dispatch_grace * 1000)
+        self.keep = int(settings.retention * 1000)
+        self._scripts = scripts.load()
+
+    def check(self) -> None:
+        """Make sure that Redis answers and that it holds our partition count.
+
+        Raises Unreachable or PartitionMismatch.
+        """
+        try:
+            self.redis.hsetnx(self.keys.meta(), "partitions", self.settings.partitions)
+            found = int(self.redis.hget(self.keys.meta(), "partitions") or 0)
+        except RedisError as exc:
+            raise self._unreachable(exc) from exc
+        if found != self.settings.partitions:
+            raise PartitionMismatch(
+                f"Redis at {self.url} was first used with {found} partitions, and the setting "
+                f"`partitions` is {self.settings.partitions}; executions would not be found",
+                hint=f"set ORCH_PARTITIONS={found}, or another ORCH_NAMESPACE or database",
+            )
+
+    def patiently(self, call: Callable[[], T], patience: float | None = None) -> T:
+        """Repeat ``call`` with back-off (50 ms to 1 s) while Redis is away.
+
+        ``patience`` in seconds, by default the setting `redis_patience`.
+        """
+        limit = time.monotonic() + (self.settings.redis_patience if patience is None else patience)
+        pause = 0.05
+        while True:
+            try:
+                return call()
+            except Unreachable:
+                if time.monotonic() >= limit:
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 1.0)
+
+    def run(self, script: str, **given: Any) -> Any:
+        """Run a script of ``lua/``. Raises Unreachable, JournalError."""
+        return self.read(self._scripts[script], self.redis, **given)
+
+    def read(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the Redis client, in our errors: Unreachable, JournalError."""
+        try:
+            return call(*args, **kwargs)
+        except AWAY as exc:
+            raise self._unreachable(exc) from exc
+        except ResponseError as exc:
+            reason = CANNOT_NOW.get(str(exc).split(" ", 1)[0])
+            if reason is None:
+                name = getattr(call, "name", getattr(call, "__name__", "a call"))
+                raise JournalError(f"{name} failed in Redis at {self.url}: {exc}") from exc
+            raise Unreachable(
+                f"Redis at {self.url} refuses to write: {reason} ({exc})", url=self.url
+            ) from exc
+
+    def _unreachable(self, exc: Exception) -> Unreachable:
+        return Unreachable(
+            f"Redis at {self.url} does not answer: {exc}",
+            url=self.url,
+            hint="start it, or set ORCH_REDIS_URL=redis://host:6379/0 to one that runs",
+        )

@@ -1,0 +1,31 @@
+"""Stored definitions and plans."""
+
+from __future__ import annotations
+
+from orch.journal.connection import Connection
+
+
+class Definitions(Connection):
+    """Definitions by version, plans by key, and the latest version of each name."""
+
+    def store_definition(self, name: str, version: str, canonical: str) -> None:
+        def store() -> None:
+            self.redis.set(self.keys.definition(version), canonical)
+            self.redis.hset(self.keys.workflows(), name, version)
+
+        self.read(store)
+
+    def store_plan(self, plan: str, content: str) -> None:
+        self.read(self.redis.set, self.keys.plan(plan), content)
+
+    def read_definition(self, version: str) -> str | None:
+        found: str | None = self.read(self.redis.get, self.keys.definition(version))
+        return found
+
+    def read_plan(self, plan: str) -> str | None:
+        found: str | None = self.read(self.redis.get, self.keys.plan(plan))
+        return found
+
+    def workflows(self) -> dict[str, str]:
+        """Name -> latest version of every stored workflow."""
+        return dict(self.read(self.redis.hgetall, self.keys.workflows()))

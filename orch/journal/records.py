@@ -1,0 +1,195 @@
+"""Reading executions: records, states, histories, and the index of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orch.errors import NotFound
+from orch.journal.connection import Connection
+from orch.workflows.transition import (
+    ALL_VARIABLES,
+    CAUSE_FIELD,
+    INPUT_FIELD,
+    WORKFLOW_FIELD,
+    ExecutionStatus,
+    StepState,
+    View,
+)
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One event of an execution. ``at``: ms since the epoch."""
+
+    at: int
+    event: str
+    path: str
+    attempt: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "at": self.at,
+            "event": self.event,
+            "path": self.path,
+            "attempt": self.attempt,
+            "detail": dict(self.detail),
+        }
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of an execution; JSON texts decoded. Instants in ms since the epoch."""
+
+    id: str
+    workflow: str
+    version: str
+    plan: str
+    status: ExecutionStatus
+    created: int
+    ended: int
+    input: Any
+    output: Any
+    variables: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+
+
+class Records(Connection):
+    """What the journal knows of executions. Every method may raise Unreachable."""
+
+    def read_state(self, execution: str, path: str) -> tuple[str, StepState] | None:
+        """The state of a token, as text and decoded; None when there is none."""
+        text = self.read(self.redis.hget, self.keys.steps(execution), path)
+        return None if text is None else (str(text), StepState.loads(text))
+
+    def plan_of(self, execution: str) -> str | None:
+        """The key of the plan of an execution; None when it is not there."""
+        found = self.read(self.redis.hget, self.keys.record(execution), "plan")
+        return None if found is None else str(found)
+
+    def read_view(self, execution: str, reads: Sequence[str]) -> View:
+        """What a claim would give, without claiming."""
+        if ALL_VARIABLES in reads:
+            everything = self.read(self.redis.hgetall, self.keys.record(execution))
+            return make_view(execution, everything.items())
+        values = self.read(self.redis.hmget, self.keys.record(execution), list(reads))
+        return make_view(execution, zip(reads, values, strict=True))
+
+    def read_branches(
+        self, execution: str, path: str, total: int
+    ) -> tuple[tuple[Any, Mapping[str, Any] | None], ...]:
+        """(output, failure) of each branch of the parallel step at ``path``, in order."""
+        names = [f"{mark}{path}/{number}" for number in range(total) for mark in "=!"]
+        texts = self.read(self.redis.hmget, self.keys.steps(execution), names)
+        values = [None if text is None else json.loads(text) for text in texts]
+        return tuple(zip(values[::2], values[1::2], strict=True))
+
+    def record(self, execution: str) -> Record:
+        """Raises NotFound when the execution is not there (or no longer)."""
+        found = self.read(self.redis.hgetall, self.keys.record(execution))
+        if not found:
+            raise NotFound(
+                f"no execution {execution!r} in Redis at {self.url}",
+                hint="`orch list` shows those that are there; ended ones are kept for "
+                f"{self.settings.retention / 86400:g} days",
+            )
+        return _record(execution, found)
+
+    def steps(self, execution: str) -> dict[str, str]:
+        """All fields of the steps' hash: states, outputs (`=path`), failures (`!path`)."""
+        return dict(self.read(self.redis.hgetall, self.keys.steps(execution)))
+
+    def history(self, execution: str, since: int = 0) -> list[HistoryEntry]:
+        """Events of an execution, oldest first, from the ``since``-th on."""
+        texts = self.read(self.redis.lrange, self.keys.history(execution), since, -1)
+        return [HistoryEntry(*json.loads(text)) for text in texts]
+
+    def status(self, execution: str) -> ExecutionStatus | None:
+        found = self.read(self.redis.hget, self.keys.record(execution), "status")
+        return None if found is None else ExecutionStatus(found)
+
+    def executions(self, limit: int) -> Iterator[Record]:
+        """The latest executions, newest first; entries of expired ones are dropped."""
+        pipe = self.redis.pipeline(transaction=False)
+        for partition in range(self.keys.partitions):
+            pipe.zrange(self.keys.index(partition), 0, limit - 1, desc=True, withscores=True)
+        pages = self.read(pipe.execute)
+        newest = sorted(
+            ((score, execution) for page in pages for execution, score in page), reverse=True
+        )
+        for _, execution in newest[:limit]:
+            found = self.read(self.redis.hgetall, self.keys.record(execution))
+            if found:
+                yield _record(execution, found)
+
+    def forget_expired(self) -> int:
+        """Drop the index entries of executions whose journal has expired; how many."""
+        dropped = 0
+        oldest = self.clock() - self.keep
+        for partition in range(self.keys.partitions):
+            index = self.keys.index(partition)
+            old = self.read(self.redis.zrangebyscore, index, "-inf", oldest, 0, 200)
+            gone = [e for e in old if not self.read(self.redis.exists, self.keys.record(e))]
+            if gone:
+                dropped += int(self.read(self.redis.zrem, index, *gone))
+        return dropped
+
+    def mark(self, execution: str, queue: str) -> int:
+        """The latest dispatch instant (ms) of which a claim was seen on ``queue``, or 0."""
+        key = self.keys.marks(self.keys.partition(execution))
+        return int(self.read(self.redis.hget, key, queue) or 0)
+
+
+def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
+    """Fields of the record -> View; fields that are not of the kind are left aside."""
+    variables: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for name, text in fields:
+        if text is None:
+            continue
+        if name == ALL_VARIABLES:
+            variables.update(
+                (key[2:], json.loads(value))
+                for key, value in zip(text[::2], text[1::2], strict=True)
+            )
+        elif name.startswith("v:"):
+            variables[name[2:]] = json.loads(text)
+        elif name.startswith("o:"):
+            outputs[name[2:]] = json.loads(text)
+        elif name.startswith("e:"):
+            errors[name[2:]] = json.loads(text)
+        elif name in (INPUT_FIELD, CAUSE_FIELD):
+            found[name] = json.loads(text)
+        elif name == WORKFLOW_FIELD:
+            found[name] = text
+    return View(
+        execution,
+        found.get(WORKFLOW_FIELD, ""),
+        input=found.get(INPUT_FIELD),
+        variables=variables,
+        outputs=outputs,
+        errors=errors,
+        cause=found.get(CAUSE_FIELD),
+    )
+
+
+def _record(execution: str, found: Mapping[str, str]) -> Record:
+    view = make_view(execution, found.items())
+    return Record(
+        id=execution,
+        workflow=found["workflow"],
+        version=found["version"],
+        plan=found["plan"],
+        status=ExecutionStatus(found["status"]),
+        created=int(found["created"]),
+        ended=int(found.get("ended", 0)),
+        input=view.input,
+        output=json.loads(found["output"]) if "output" in found else None,
+        variables=view.variables,
+        error=json.loads(found["error"]) if "error" in found else None,
+    )

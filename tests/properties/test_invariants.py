@@ -1,0 +1,477 @@
+"""Random workflows, random outcomes, random faults: what holds always, looked at after each step.
+
+Broker, workers and time are played by the test; plan, transitions, journal, scripts, advancer
+and the warden's decisions are the real ones, on a real server.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+from redis.crc import key_slot
+
+import orch.control.advance
+from orch.control.advance import Advancer
+from orch.control.plans import Plans
+from orch.errors import Unreachable
+from orch.journal.journal import Claimed, Journal, Start, open_redis
+from orch.journal.scripts import Script
+from orch.settings import Settings
+from orch.tasks.warden import Warden
+from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.plan import Plan, split, split_lap
+from orch.workflows.transition import (
+    LIVE,
+    Completed,
+    ExecutionStatus,
+    Failed,
+    Failure,
+    Outcome,
+    StepState,
+    StepStatus,
+    View,
+    begin,
+    encode,
+    fields_for,
+)
+from tests.build import (
+    FakeClock,
+    choose,
+    decision,
+    handler,
+    parallel,
+    task,
+    wait,
+    workflow,
+)
+from tests.conftest import LONG, keys_for_ever
+
+EXECUTION = "x1"
+INPUT = {"flag": True, "n": 1}
+MOST_ACTIONS = 5000
+
+Trouble = dict[str, int]
+"""Key of a node -> how many of its attempts fail."""
+
+
+# --- what is run ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    definition: WorkflowDefinition
+    trouble: Trouble
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    trouble: Trouble = {}
+    steps = draw_scope(draw, "", 3, trouble)
+    handlers = draw(st.sampled_from([[], [], [handler("tell")], [handler(steps[-1]["id"])]]))
+    result = {"variables": "$.variables", "last": "$.output"}
+    return Case(workflow(*steps, errorHandlers=handlers, result=result), trouble)
+
+
+def draw_scope(draw: st.DrawFn, scope: str, depth: int, trouble: Trouble) -> list[dict[str, Any]]:
+    count = draw(st.integers(1, 3))
+    ids = [f"s{number}" for number in range(count)]
+    return [draw_step(draw, scope, ids, number, depth, trouble) for number in range(count)]
+
+
+def draw_step(
+    draw: st.DrawFn, scope: str, ids: list[str], number: int, depth: int, trouble: Trouble
+) -> dict[str, Any]:
+    own, later = ids[number], ids[number + 1 :]
+    key = f"{scope}/{own}".lstrip("/")
+    following = later[0] if later else None
+    more: dict[str, Any] = {}
+    if draw(st.integers(0, 4)) == 0:
+        more["condition"] = draw(st.sampled_from(["$.input.flag", "!$.input.flag", "$.input - 1"]))
+    if later and draw(st.integers(0, 3)) == 0:
+        more["onError"] = draw(st.sampled_from(later))
+    kinds = ["task", "task", "task", "wait", *(["parallel"] * 2 if depth else [])]
+    kind = draw(st.sampled_from([*kinds, "decision"] if later else kinds))
+    if kind == "wait":
+        return wait(own, draw(st.sampled_from([0, 500, 60_000])), following, **more)
+    if kind == "decision":
+        default = draw(st.sampled_from([None, later[-1]]))
+        return decision(own, "$.input.n", {draw(st.sampled_from("12")): later[0]}, default, **more)
+    if kind == "parallel":
+        branches = [
+            draw_scope(draw, f"{key}/{branch}", depth - 1, trouble)
+            for branch in range(draw(st.integers(1, 3)))
+        ]
+        return parallel(own, *branches, next=following, **more)
+    trouble[key] = draw(st.sampled_from([0, 0, 0, 1, 2, 9]))
+    if draw(st.booleans()):
+        more["retry"] = {"maxAttempts": draw(st.integers(1, 3)), "interval": 100}
+    if later and draw(st.integers(0, 3)) == 0:
+        back = ids[draw(st.integers(0, number))]
+        following = choose("$.output.lap", {"1": back}, later[0])
+    name = key.replace("/", "_")
+    return task(own, following, output={f"of_{name}": "$.output"}, **more)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How likely each fault is. After ``budget`` faults the world is a good one."""
+
+    seed: int = 0
+    drop: float = 0.0  # a message is lost
+    double: float = 0.0  # it is delivered twice
+    reorder: float = 0.0  # another message, or a look at the watch, comes first
+    die_claimed: float = 0.0  # the worker dies before its outcome is settled
+    freeze: float = 0.0  # … or seems to, and settles much later
+    die_settled: float = 0.0  # … or dies after it was settled
+    reply: float = 0.0  # a reply of Redis is lost; the call is made again, or given up
+    away: float = 0.0  # the broker does not take messages
+    budget: int = 60
+
+
+RATES = st.sampled_from([0.0, 0.1, 0.4])
+FAULTS = st.builds(
+    Faults,
+    seed=st.integers(0, 2**32),
+    drop=RATES,
+    double=RATES,
+    reorder=RATES,
+    die_claimed=RATES,
+    freeze=RATES,
+    die_settled=RATES,
+    reply=RATES,
+    away=RATES,
+)
+
+
+# --- the world in which it runs --------------------------------------------------------------
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+class LossyJournal(Journal):
+    """A journal whose replies may be lost on the way."""
+
+    world: World
+
+    def _run(self, name: str, **given: Any) -> Any:
+        reply = super()._run(name, **given)
+        if name == "take_due" or not self.world.strikes("reply"):
+            return reply
+        if given.get("owner") or name == "start":
+            return super()._run(name, **given)
+        raise Unreachable("the reply was lost")
+
+    def read_worker(self, incarnation: str) -> tuple[dict[str, Any], int] | None:
+        held = self.world.workers.get(incarnation)
+        if held is None:
+            return None
+        return {"at": self.clock(), "holds": [f"{EXECUTION} {held}"]}, 3000
+
+
+class PlayedWarden(Warden):
+    """The decisions of the real warden, without its thread, its broker and its signs of life."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.settings = world.journal.settings
+        self.journal = world.journal
+        self.advancer = world.advancer
+        self.runtime = SimpleNamespace(  # type: ignore[assignment]
+            plans=world.plans, settings=world.journal.settings
+        )
+        self._stopping = False
+
+    def say_alive(self) -> None:
+        """Nobody asks."""
+
+    def _depth(self, name: str) -> int:
+        return len(self.world.messages)
+
+
+class World:
+    """One execution among unreliable things."""
+
+    def __init__(self, redis: Redis, case: Case, faults: Faults, **given: Any) -> None:
+        self.faults = faults
+        self.random = random.Random(faults.seed)
+        self.struck = 0
+        self.calm = True
+        self.case = case
+        self.clock = FakeClock()
+        self.journal = LossyJournal(
+            redis, Settings(partitions=2, **{"max_lost_attempts": 1000, **given}), clock=self.clock
+        )
+        self.journal.world = self
+        self.plans = Plans(self.journal)
+        self.advancer = Advancer(self.journal, self.plans, self.publish)
+        self.warden = PlayedWarden(self)
+        self.messages: list[str] = []
+        self.workers: dict[str, str] = {}  # incarnation -> path that it holds
+        self.held: list[tuple[str, Claimed]] = []
+        self.frozen: list[tuple[str, Claimed]] = []
+        self.born = 0
+
+    def strikes(self, fault: str) -> bool:
+        if self.calm or self.struck >= self.faults.budget:
+            return False
+        hit = self.random.random() < getattr(self.faults, fault)
+        self.struck += hit
+        return hit
+
+    # --- broker
+
+    def publish(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
+        if self.strikes("away"):
+            raise Unreachable("the broker is away")
+        for path in paths:
+            if not self.strikes("drop"):
+                self.messages += [path] * (1 + self.strikes("double"))
+
+    # --- one thing after the other
+
+    def run(self) -> World:
+        redis = self.journal.redis
+        redis.flushall()
+        self.plan = self.plans.store("w", self.case.definition, {})
+        self.calm = False
+        self.start()
+        self.check()
+        for _ in range(MOST_ACTIONS):
+            if self.journal.status(EXECUTION).ended:  # type: ignore[union-attr]
+                break
+            self.act()
+            self.check()
+        else:
+            raise AssertionError("the execution does not end")
+        self.calm = True
+        self.stragglers()
+        self.check()
+        self.check_end()
+        return self
+
+    def start(self) -> None:
+        seen = View(EXECUTION, "w", input=INPUT)
+        transition = begin(self.plan, seen, self.clock(), self.journal.grace)
+        definition = self.case.definition
+        started = self.journal.start(
+            Start(EXECUTION, "w", definition.content_hash(), self.plan.key, encode(INPUT), transition)
+        )
+        if started:
+            self.advancer.go_on(self.plan, EXECUTION, transition.dispatched, transition.joined)
+
+    def act(self) -> None:
+        moves = []
+        if self.messages:
+            moves.append(self.deliver)
+        if self.held:
+            moves.append(self.finish)
+        if not moves or self.strikes("reorder"):
+            moves = [*moves, self.look, self.thaw] if self.frozen else [*moves, self.look]
+            self.random.shuffle(moves)
+        try:
+            moves[0]()
+        except (Died, Unreachable):
+            self.calm = False
+
+    def pick(self, things: list[Any]) -> Any:
+        return things.pop(self.random.randrange(len(things)) if self.strikes("reorder") else 0)
+
+    def deliver(self) -> None:
+        path = self.pick(self.messages)
+        self.born += 1
+        incarnation = f"worker{self.born}"
+        node = self.plan.node(path)
+        claimed = self.journal.claim(
+            EXECUTION,
+            path,
+            owner=f"{incarnation}/1/a",
+            plan=self.plan.key,
+            queue=node.queue,
+            reads=fields_for(self.plan, path),
+            lease=3000,
+        )
+        if not isinstance(claimed, Claimed) or self.strikes("die_claimed"):
+            return
+        if self.strikes("freeze"):
+            self.frozen.append((path, claimed))
+            return
+        self.workers[incarnation] = path
+        self.held.append((path, claimed))
+
+    def finish(self) -> None:
+        path, claimed = self.pick(self.held)
+        self.workers.pop(claimed.state.owner.split("/")[0])
+        self.settle(path, claimed)
+
+    def thaw(self) -> None:
+        self.settle(*self.pick(self.frozen))
+
+    def settle(self, path: str, claimed: Claimed) -> None:
+        outcome = self.outcome(path, claimed.state)
+        self.advancer.settle(self.plan, claimed.view, path, claimed.state, outcome)
+
+    def outcome(self, path: str, state: StepState) -> Outcome:
+        node = self.plan.node(path)
+        if state.failures < self.case.trouble.get(node.key, 0):
+            return Failed(Failure("Trouble", "as planned", node.id, path, state.attempt))
+        return Completed({"path": path, "lap": split_lap(split(path)[1])[1]})
+
+    def look(self) -> None:
+        """Time passes until something is due; the warden deals with it."""
+        due = [score for _, score in self.watch()]
+        self.clock.now = max(self.clock.now, int(min(due, default=0)))
+        self.warden.look()
+
+    def stragglers(self) -> None:
+        """What comes after the end: it must change nothing, and stay for ever nowhere."""
+        for path in self.messages:
+            self.journal.claim(
+                EXECUTION, path, owner="late/1/a", plan=self.plan.key, queue="work",
+                reads=["workflow"], lease=3000,
+            )  # fmt: skip
+        for path, claimed in [*self.held, *self.frozen]:
+            self.settle(path, claimed)
+        self.clock.advance(3_600_000)
+        self.warden.look()
+
+    # --- what holds always
+
+    def watch(self) -> list[tuple[str, float]]:
+        key = self.journal.keys.watch(self.journal.keys.partition(EXECUTION))
+        return [
+            (member.split(" ", 1)[1], score)
+            for member, score in self.journal.redis.zrange(key, 0, -1, withscores=True)
+        ]
+
+    def states(self) -> dict[str, StepState]:
+        fields = self.journal.steps(EXECUTION)
+        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!"}
+
+    def check(self) -> None:
+        states = self.states()
+        live = sorted(path for path, state in states.items() if state.status in LIVE)
+        watched = sorted(path for path, _ in self.watch())
+        assert watched == live, "each live token has one entry in the watch, no other has"
+        status = self.journal.status(EXECUTION)
+        assert status is not None and status.ended == (not live), (status, live)
+        fields = self.journal.steps(EXECUTION)
+        for path, state in states.items():
+            if state.status is StepStatus.JOINING:
+                ended = sum(f"={path}/{n}" in fields for n in range(state.total))
+                assert state.left == state.total - ended
+
+    def check_end(self) -> None:
+        history = self.journal.history(EXECUTION)
+        finals = Counter(
+            entry.path
+            for entry in history
+            if entry.event in ("completed", "decided", "failed", "skipped", "cancelled")
+        )
+        assert all(count == 1 for count in finals.values()), finals
+        assert sum(entry.event == "ended" for entry in history) == 1
+        assert keys_for_ever(self.journal.redis) == []
+        record = self.journal.record(EXECUTION)
+        for path, count in Counter(e.path for e in history if e.event == "completed").items():
+            assert count == 1, path
+        assert record.ended > 0
+
+    def result(self) -> tuple[ExecutionStatus, Any, Any]:
+        record = self.journal.record(EXECUTION)
+        return record.status, record.output, record.error
+
+    def is_a_race(self) -> bool:
+        """Whether a branch failed: which one is first, and what the others came to, is open."""
+        return any(
+            state.total and state.status is StepStatus.FAILED for state in self.states().values()
+        )
+
+
+@pytest.fixture(scope="module")
+def server(redis_url: str) -> Iterator[Redis]:
+    client = open_redis(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def die_where_a_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(name: str) -> None:
+        if current and current[0].strikes("die_settled"):
+            raise Died
+
+    monkeypatch.setattr(orch.control.advance, "fault", fault)
+
+
+current: list[World] = []
+
+
+def play(redis: Redis, case: Case, faults: Faults, **given: Any) -> World:
+    world = World(redis, case, faults, **given)
+    current[:] = [world]
+    return world.run()
+
+
+randomly = settings(
+    max_examples=3000 if LONG else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@randomly
+@given(case=cases(), faults=FAULTS)
+def test_faults_change_nothing_but_the_time(server: Redis, case: Case, faults: Faults) -> None:
+    good = play(server, case, Faults())
+    expected, race = good.result(), good.is_a_race()
+    bad = play(server, case, faults)
+    if race:
+        return
+    status, output, error = bad.result()
+    assert (status, output) == expected[:2]
+    assert without_attempt(error) == without_attempt(expected[2])
+
+
+def without_attempt(error: Any) -> Any:
+    """An error, but for the number of the attempt: lost ones are counted, too."""
+    return error and {key: value for key, value in error.items() if key != "attempt"}
+
+
+@randomly
+@given(case=cases(), faults=FAULTS)
+def test_workers_that_keep_dying_end_the_execution_too(
+    server: Redis, case: Case, faults: Faults
+) -> None:
+    play(server, case, faults, max_lost_attempts=2)
+
+
+@settings(max_examples=200 if LONG else 10, deadline=None)
+@given(case=cases(), faults=FAULTS)
+def test_all_keys_of_a_call_share_one_slot(server: Redis, case: Case, faults: Faults) -> None:
+    seen: set[str] = set()
+    pack = Script.pack
+
+    def checked(script: Script, given: dict[str, Any]) -> Any:
+        keys, argv = pack(script, given)
+        seen.add(script.name)
+        # One call takes from all partitions where one server holds them all.
+        assert script.name == "take_due" or len({key_slot(key.encode()) for key in keys}) == 1
+        return keys, argv
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Script, "pack", checked)
+        play(server, case, faults)
+    assert "start" in seen
+
+
+
