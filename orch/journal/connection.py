@@ -14,8 +14,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -29,17 +37,18 @@ T = TypeVar("T")
 AWAY = (RedisConnectionError, RedisTimeoutError)
 """What the client raises when Redis is out of reach, restarting, or still loading its data."""
 
-CANNOT_NOW = {
-    "OOM": "its memory is full; raise `maxmemory`",
+CANNOT_NOW: dict[str | type[Exception], str] = {
+    OutOfMemoryError: "its memory is full; raise `maxmemory`",
+    ReadOnlyError: "it is a replica; name the primary in ORCH_REDIS_URL",
+    MasterDownError: "its primary is down",
+    ClusterDownError: "its cluster is down",
+    TryAgainError: "its cluster is moving slots",
     "MISCONF": "it cannot write its disk; free space there",
-    "READONLY": "it is a replica; name the primary in ORCH_REDIS_URL",
     "NOREPLICAS": "too few of its replicas are up",
-    "MASTERDOWN": "its primary is down",
-    "CLUSTERDOWN": "its cluster is down",
-    "TRYAGAIN": "its cluster is moving slots",
     "BUSY": "another client's script runs for too long",
 }
-"""Answers of a Redis that is there and cannot write: nothing was done, and later it may be."""
+"""Answers of a Redis that is there and cannot write: nothing was done, and later it may be.
+The client turns some of them into a class of their own and drops the word."""
 
 ENCODING = {"encoding": "utf-8", "encoding_errors": "surrogateescape", "decode_responses": True}
 
@@ -133,7 +142,7 @@ class Connection:
         except AWAY as exc:
             raise self._unreachable(exc) from exc
         except ResponseError as exc:
-            reason = CANNOT_NOW.get(str(exc).split(" ", 1)[0])
+            reason = CANNOT_NOW.get(type(exc)) or CANNOT_NOW.get(str(exc).split(" ", 1)[0])
             if reason is None:
                 name = getattr(call, "name", getattr(call, "__name__", "a call"))
                 raise JournalError(f"{name} failed in Redis at {self.url}: {exc}") from exc

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -245,7 +246,7 @@ class World:
         redis.flushall()
         self.plan = self.plans.store("w", self.case.definition, {})
         self.calm = False
-        self.start()
+        self.attempt(self.start)
         self.check()
         for _ in range(MOST_ACTIONS):
             if self.journal.status(EXECUTION).ended:  # type: ignore[union-attr]
@@ -279,10 +280,11 @@ class World:
         if not moves or self.strikes("reorder"):
             moves = [*moves, self.look, self.thaw] if self.frozen else [*moves, self.look]
             self.random.shuffle(moves)
-        try:
-            moves[0]()
-        except (Died, Unreachable):
-            self.calm = False
+        self.attempt(moves[0])
+
+    def attempt(self, move: Callable[[], None]) -> None:
+        with suppress(Died, Unreachable):
+            move()
 
     def pick(self, things: list[Any]) -> Any:
         return things.pop(self.random.randrange(len(things)) if self.strikes("reorder") else 0)
