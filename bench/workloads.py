@@ -31,9 +31,7 @@ class Sizes:
     watched: int = 20
 
 
-QUICK = Sizes(
-    chains=10, links=10, fan_outs=2, width=10, latencies=3, starts=5, kept=5, watched=2
-)
+QUICK = Sizes(chains=10, links=10, fan_outs=2, width=10, latencies=3, starts=5, kept=5, watched=2)
 
 
 @dataclass(frozen=True)

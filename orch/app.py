@@ -17,7 +17,7 @@ from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 
 from orch.errors import Unreachable
-from orch.journal.journal import without_password
+from orch.journal.connection import AWAY, without_password
 from orch.messages import send_canvas, send_link
 from orch.settings import Settings
 
@@ -27,6 +27,7 @@ BROKER_AWAY = (
     BatchPublishError,
     ConnectionError,
     TimeoutError,
+    *AWAY,  # the count of a chord is set in Redis, whatever the broker is
 )
 
 
@@ -73,6 +74,8 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         result_chord_expires=3600,
+        # The count of a chord is a hint; to wait 20 s for it would hold up a step that is done.
+        result_backend_transport_options={"retry_policy": {"max_retries": 0}},
         result_expires=3600,
         event_queue_prefix=f"{settings.namespace}.celeryev",
     )

@@ -59,9 +59,7 @@ def _run_of(canvas: Signature) -> Sequence[Signature]:
     return canvas.tasks if isinstance(canvas, _chain) else (canvas,)
 
 
-def _send_run(
-    app: Celery, run: Sequence[Signature], producer: Any, **member: Any
-) -> None:
+def _send_run(app: Celery, run: Sequence[Signature], producer: Any, **member: Any) -> None:
     """Publish the first of some signatures that follow one another; it carries the others.
 
     ``member``: how the run takes part in a chord; its last signature is the one that counts.

@@ -92,6 +92,14 @@ name: Long
 timeoutMs: 600000
 steps: [{id: sleep, capability: nap, input: {seconds: 60}}]
 """,
+    "waits.yaml": """
+name: Waits
+steps: [{id: timer, type: wait, wait: {duration: P30D}}]
+""",
+    "moves.yaml": """
+name: Moves
+steps: [{id: timer, type: wait, wait: {duration: 700}}]
+""",
     "unserved.yaml": """
 name: Unserved
 timeoutMs: 600000
@@ -285,7 +293,6 @@ def test_graph_draws_a_file_three_ways(folder: Path) -> None:
 
     assert graph().out.startswith("flowchart TD\n")
     assert set(graph("--format", "json").json) == {"nodes", "edges"}
-    assert graph("--json").out == graph("--format", "json").out
     drawn = graph("--format", "canvas").out
     assert "begin → first\n" in drawn
     assert "join of both → choose\n" in drawn
@@ -356,7 +363,7 @@ def test_simulate_runs_mocks_and_refuses_what_it_does_not_know(folder: Path) -> 
     [
         (["rum"], "No such command 'rum'"),
         (["run"], "Missing argument"),
-        (["run", "fine.yaml", "--workers", "many"], "many"),
+        (["run", "fine.yaml", "--workers", "many"], "Invalid value for '--workers'"),
         (["graph", "fine.yaml", "--format", "dot"], "'dot' is not one of"),
         (["run", "fine.yaml", "--input", "x"], "not of the form key=value"),
         (["run", "fine.yaml", "--input-file", "nowhere.json"], "cannot be read"),
@@ -371,7 +378,6 @@ def test_bad_usage_is_named_with_a_hint(
     assert sentence in done.json["error"]["message"]
     assert set(done.json["error"]) == {"name", "message", "hint"}
     assert sentence in done.err and "\n\nhint: " in done.err
-    assert orch(*arguments, cwd=folder).out == ""
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["run", "fine.yaml", "--input", "x=1"], ["dev"]])
@@ -482,15 +488,13 @@ def test_another_process_starts_and_looks(dev: Dev) -> None:
 
 
 def test_a_workflow_that_fails_says_why(dev: Dev) -> None:
-    failed = dev.orch("run", "fails.yaml", "--without-workers", "--json", "--quiet")
+    failed = dev.orch("run", "fails.yaml", "--without-workers", "--json")
     assert failed.code == 1
     assert (failed.json["status"], failed.json["error"]["name"]) == ("failed", "ValueError")
     assert failed.json["steps"][-1]["attempts"] == 2
+    assert "bad  retrying  ValueError: it breaks, again in " in failed.err
     assert "ValueError: it breaks (step bad)" in failed.err
     assert f"hint: `orch history {failed.json['id']}`" in failed.err
-    people = dev.orch("run", "fails.yaml", "--without-workers")
-    assert (people.code, people.out) == (1, "")
-    assert "bad  retrying" in people.err
 
 
 def test_definitions_are_stored_and_started_by_name(dev: Dev) -> None:
@@ -515,19 +519,18 @@ def test_definitions_are_stored_and_started_by_name(dev: Dev) -> None:
     assert (first.json["existed"], again.json["existed"]) == (False, True)
     assert first.json["id"] == again.json["id"]
 
-    for wrong in ("nothing", "wrong.yaml", "broken.yaml", "missing.yaml"):
-        done = dev.orch("start", wrong, "--json")
-        assert done.code == 2 and done.json["error"]["message"]
+    for wrong in (["nothing"], ["broken.yaml"], ["other", "--input", "x=text"]):
+        assert dev.orch("start", *wrong).code == 2
     assert dev.orch("define", "wrong.yaml").code == 2
-    assert dev.orch("start", "other", "--input", "x=text").code == 2
 
 
 def test_an_execution_is_cancelled_from_outside(dev: Dev) -> None:
-    started = dev.orch("start", "long.yaml")
+    started = dev.orch("start", "waits.yaml")
     id = started.out.strip()
     assert re.fullmatch(r"[0-9a-f]{16}", id)
     timed_out = dev.orch("status", id, "--watch", "--timeout", "0.1", "--json")
     assert timed_out.code == 5 and timed_out.json["status"] == "running"
+    assert "timer until 20" in timed_out.json["steps"][0]["waiting_for"]
     with watching(dev, id) as watcher:
         cancelled = dev.orch("cancel", id, "--reason", "enough", "--json")
         assert cancelled.json == {"id": id, "status": "cancelled", "cancelled": True}
@@ -598,14 +601,14 @@ def test_a_broker_out_of_reach_is_told_before_anything_starts(dev: Dev) -> None:
 
 
 def test_a_terminal_gets_colours_and_a_table_that_moves(dev: Dev) -> None:
-    start = ("start", "fine.yaml", "--wait", "--input", "x=4")
+    start = ("start", "moves.yaml", "--wait")
     code, shown = in_terminal(dev, *start)
     assert code == 0 and "completed" in shown
     assert "\x1b[32m" in shown, "a status in green"
     assert "\x1b[2K" in shown, "the table is drawn again in its place"
     code, plain = in_terminal(dev, *start, NO_COLOR="1")
     assert code == 0 and not re.search(r"\x1b\[[\d;]*m", plain)
-    code, dumb = in_terminal(dev, *start, TERM="dumb")
+    code, dumb = in_terminal(dev, "list", TERM="dumb")
     assert code == 0 and "\x1b" not in dumb
 
 
@@ -696,7 +699,7 @@ def test_dev_replaces_a_dead_worker_and_ends_whole_when_killed(
 
 def _lives(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -71,6 +71,9 @@ POSITIONS = {
     "substitution, double": 'printf %s "$(printf "%s|" "@")"',
     "substitution, single": "printf %s \"$(printf '%s|' '@')\"",
     "substitution in a substitution": 'printf %s "$(printf %s "$(printf "%s|" @)")"',
+    "substitution without quotes": "printf %s $(printf '%s|' @)",
+    "substitutions without quotes, one in the other": "printf %s $(printf %s $(printf '%s|' @))",
+    "substitution without quotes, before another": "printf %s $(printf '%s|' @)$(printf '')",
     "substitution in an assignment": "x=$(printf '%s|' @); printf %s \"$x\"",
     "backticks, bare": "x=`printf '%s|' @`; printf %s \"$x\"",
     "backticks, double": 'x=`printf "%s|" "@"`; printf %s "$x"',
@@ -165,9 +168,14 @@ def test_the_templates_of_expressions_are_the_parts() -> None:
 
 
 def test_a_path_with_a_command_in_it_stays_one_word(tmp_path: Path) -> None:
-    target = tmp_path / "a; rm -rf b"
+    target = tmp_path / "a; rm -rf b" / "c  *"
     run("mkdir -p $(dirname @) && echo failed > @.error.log", str(target), str(target))
-    assert [path.name for path in tmp_path.iterdir()] == ["a; rm -rf b.error.log"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a; rm -rf b"]
+    assert [path.name for path in target.parent.iterdir()] == ["c  *.error.log"]
+
+
+def test_a_substitution_without_a_value_in_it_is_left_to_split_its_words() -> None:
+    assert run("for word in $(echo one two); do printf '%s.' $word@; done", "!") == "one!.two!."
 
 
 def test_values_are_written_as_an_expression_writes_them() -> None:

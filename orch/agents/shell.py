@@ -4,7 +4,8 @@ A value that is interpolated into a shell command reaches the shell as an enviro
 variable, never as script text. What is written in its place depends on the quoting around it,
 so the literal text is read as POSIX sh reads it (Shell Command Language, 2.2 to 2.7):
 
-    bare, $(...), `...`   echo VALUE      echo "${ORCH_1}"
+    bare, `...`           echo VALUE      echo "${ORCH_1}"
+    $(...)                $(x VALUE)      "$(x "${ORCH_1}")"
     double quotes         "a VALUE"       "a ${ORCH_1}"
     single quotes         'a VALUE'       'a '"${ORCH_1}"''
     here-document         <<EOF           ${ORCH_1}
@@ -51,15 +52,20 @@ class ShellText:
         """
         parts = tuple(parts)
         names: dict[str, str] = {}
-        quotings = iter(_quotings(tuple(p if isinstance(p, str) else None for p in parts)))
+        layout = _layout(tuple(p if isinstance(p, str) else None for p in parts))
+        quotings = iter(layout.quotings)
         script: list[str] = []
+        at = 0
         for part in parts:
             if isinstance(part, str):
-                script.append(part)
+                script += [layout.marks(at + i) + char for i, char in enumerate(part)]
+                at += len(part)
             else:
                 text = _environment_text(part)
                 name = names.setdefault(text, f"ORCH_{len(names) + 1}")
-                script.append(next(quotings).value.replace("NAME", name))
+                script.append(layout.marks(at) + next(quotings).value.replace("NAME", name))
+                at += 1
+        script.append(layout.marks(at))
         return cls("".join(script), {name: text for text, name in names.items()})
 
     @classmethod
@@ -106,9 +112,20 @@ class _Quoting(Enum):
     SINGLE = "'\"${NAME}\"'"
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """How each value is quoted, and before which items a quotation mark is added."""
+
+    quotings: tuple[_Quoting, ...]
+    added: tuple[int, ...]
+
+    def marks(self, at: int) -> str:
+        return '"' * self.added.count(at)
+
+
 @lru_cache(maxsize=1024)
-def _quotings(parts: tuple[str | None, ...]) -> tuple[_Quoting, ...]:
-    """The quoting of each value; a value is None here, since its text must not matter."""
+def _layout(parts: tuple[str | None, ...]) -> _Layout:
+    """Read a script; a value is None here, since its text must not matter."""
     items: list[str | int] = []
     slots = 0
     for part in parts:
@@ -118,11 +135,12 @@ def _quotings(parts: tuple[str | None, ...]) -> tuple[_Quoting, ...]:
         else:
             items.extend(part)
     found: dict[int, _Quoting] = {}
+    added: list[int] = []
     try:
-        _Reader(items, found).commands(end=None)
+        _Reader(items, found, added).commands(end=None)
     except RecursionError:
         raise _refusal("its substitutions are nested too deeply") from None
-    return tuple(found[slot] for slot in range(slots))
+    return _Layout(tuple(found[slot] for slot in range(slots)), tuple(added))
 
 
 _BLANKS = frozenset(" \t")
@@ -148,13 +166,17 @@ class _Reader:
     """Reads shell text, one method per state; the call stack is the stack of states.
 
     An item is a character, or the number of a value. Every method starts behind what opened
-    its state and returns behind what closes it.
+    its state and returns behind what closes it. ``added`` collects where quotation marks are
+    put around bare `$(...)` that hold a value; without it none are put.
     """
 
-    def __init__(self, items: list[str | int], found: dict[int, _Quoting]) -> None:
+    def __init__(
+        self, items: list[str | int], found: dict[int, _Quoting], added: list[int] | None = None
+    ) -> None:
         self.items = items
         self.at = 0
         self.found = found
+        self.added = added
 
     def peek(self, ahead: int = 0) -> str | int | None:
         place = self.at + ahead
@@ -222,8 +244,7 @@ class _Reader:
             self.at += 2
             self.arithmetic()
         elif following == "(":
-            self.at += 1
-            self.commands(end=")")
+            self.substitution(quoted)
         elif following == "{":
             self.at += 1
             self.parameter(quoted)
@@ -235,6 +256,14 @@ class _Reader:
         else:
             while self.peek() in _NAME:
                 self.at += 1
+
+    def substitution(self, quoted: bool) -> None:
+        """`$(...)`. What a command makes of a value stays one word, as the value itself does."""
+        begin, values = self.at - 1, len(self.found)
+        self.at += 1
+        self.commands(end=")")
+        if self.added is not None and not quoted and len(self.found) > values:
+            self.added += [begin, self.at]
 
     def arithmetic(self) -> None:
         depth = 2

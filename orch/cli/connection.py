@@ -70,7 +70,7 @@ def check_broker(orchestrator: Orchestrator) -> None:
     app = orchestrator.runtime.app
     try:
         with app.connection_for_write(connect_timeout=3) as connection:
-            connection.ensure_connection(max_retries=1, timeout=3)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
     except Exception as exc:  # each transport has errors of its own, and a wrong URL others
         shown = without_password(url)
         raise Unreachable(

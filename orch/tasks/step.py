@@ -15,7 +15,7 @@ from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
 from orch.app import dispatch_link
 from orch.control.runtime import Runtime
-from orch.errors import NotFound, StepError, Unreachable, Unreachable
+from orch.errors import NotFound, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of

@@ -87,9 +87,7 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
 
 
 def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str) -> Signature:
-    return Signature(
-        task, args=args, immutable=True, options={"queue": queue, "argsrepr": shown}
-    )
+    return Signature(task, args=args, immutable=True, options={"queue": queue, "argsrepr": shown})
 
 
 def _chained(run: list[Signature]) -> Signature:

@@ -258,7 +258,8 @@ def error_field(scope_path: str) -> str:
 WORKFLOW_FIELD = "workflow"
 CAUSE_FIELD = "cause"
 INPUT_FIELD = "input"
-ALL_VARIABLES = "v:*"
+ALL_VARIABLES = "v*"
+"""No field has this name: those of variables begin with `v:`, and one may be called `*`."""
 
 
 def fields_for(plan: Plan, path: str) -> list[str]:

@@ -66,9 +66,7 @@ def systems(
 
 
 @pytest.fixture(params=POOLS)
-def any_pool(
-    request: pytest.FixtureRequest, systems: Callable[[str], System]
-) -> Iterator[System]:
+def any_pool(request: pytest.FixtureRequest, systems: Callable[[str], System]) -> Iterator[System]:
     """Two live workers, for each of the pools in turn."""
     yield from _checked(systems(request.param))
 

@@ -17,9 +17,7 @@ DEADLINE = 90.0
 QUEUE = "chaos_note"
 
 
-def test_a_message_that_the_broker_loses_is_sent_again(
-    unstaffed: System, measure: Measure
-) -> None:
+def test_a_message_that_the_broker_loses_is_sent_again(unstaffed: System, measure: Measure) -> None:
     execution = unstaffed.start(unstaffed.define("lost", *chain(2)))
     assert unstaffed.redis.delete(QUEUE) == 1
     unstaffed.staff(1)
@@ -93,9 +91,7 @@ def test_an_execution_runs_although_its_submitter_was_killed_before_it_published
     assert submitter.exitcode == -signal.SIGKILL
     begun = time.monotonic()
     (found,) = [
-        info
-        for info in prefork.orchestrator.list_executions(limit=10_000)
-        if info.id not in known
+        info for info in prefork.orchestrator.list_executions(limit=10_000) if info.id not in known
     ]
     execution = prefork.orchestrator.execution(found.id)
 

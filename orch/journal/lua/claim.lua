@@ -13,9 +13,9 @@
 -- ARGV  due      int   when to look at it, ms
 -- ARGV  plan     str   the plan by which the caller chose `reads`
 -- ARGV  queue    str   the queue that the message came from
--- ARGV  reads    list  fields of the record that the step needs; `v:*` is all variables
+-- ARGV  reads    list  fields of the record that the step needs; `v*` is all variables
 --
--- Reply  {'CLAIMED', state, value, … } in the order of `reads`; `v:*` gives a flat list
+-- Reply  {'CLAIMED', state, value, … } in the order of `reads`; `v*` gives a flat list
 --        {'DONE' | 'OWNED' | 'EARLY', status}  ended | held by another | not dispatched
 --        {'PAUSED'} | {'ENDED', status} | {'MISSING'} | {'REPLANNED', plan}
 
@@ -65,7 +65,7 @@ local reply = have
 reply[1] = 'CLAIMED'
 reply[2] = text
 for i, name in ipairs(reads) do
-    if name == 'v:*' then
+    if name == 'v*' then
         local all = {}
         local found = redis.call('HGETALL', record)
         for j = 1, #found, 2 do

@@ -1,0 +1,68 @@
+"""The language of definitions as a JSON Schema, for editors."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from orch.workflows.definition import StepType, WorkflowDefinition
+from orch.workflows.graph import snake
+
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a definition, for editors.
+
+    camelCase keys are `properties`, which editors complete; snake_case keys are
+    `patternProperties`, which they accept in silence.
+    """
+    schema = WorkflowDefinition.model_json_schema(by_alias=True, mode="validation")
+    for name, model in [*schema["$defs"].items(), ("WorkflowDefinition", schema)]:
+        _polish(name, model)
+    step = schema["$defs"]["WorkflowStep"]
+    step["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": kind.value}}, "required": ["type"]},
+            "then": {"required": [kind.value]},
+        }
+        for kind in StepType
+        if kind is not StepType.TASK
+    ]
+    step["allOf"].append(
+        {
+            "if": {"properties": {"type": {"const": StepType.TASK.value}}},
+            "then": {"oneOf": [{"required": ["capability"]}, {"required": ["task"]}]},
+        }
+    )
+    return {
+        "$schema": SCHEMA_ID,
+        "$id": "urn:orch:workflow-definition",
+        **schema,
+        "title": "Workflow",
+    }
+
+
+def _polish(name: str, model: dict[str, Any]) -> None:
+    properties = model.get("properties")
+    if properties is None:
+        model.pop("title", None)
+        return
+    model["title"] = name
+    model.setdefault("description", _about(name))
+    required = model.get("required", [])
+    for key, value in list(properties.items()):
+        value.pop("title", None)
+        if snake(key) != key:
+            model.setdefault("patternProperties", {})[f"^{snake(key)}$"] = value
+            if key in required:
+                required.remove(key)
+                either = {"anyOf": [{"required": [key]}, {"required": [snake(key)]}]}
+                model.setdefault("allOf", []).append(either)
+    if model.get("required") == []:
+        del model["required"]
+
+
+def _about(name: str) -> str:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return f"The fields of a {words}."

@@ -1,0 +1,53 @@
+"""What the steps of a document mean, checked on its outline: one module for each kind of check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from orch.workflows.validation.review.declared import check_schemas
+from orch.workflows.validation.review.flow import check_cycles, check_reachability
+from orch.workflows.validation.review.parallel import check_parallel
+from orch.workflows.validation.review.reads import check_expressions
+from orch.workflows.validation.review.steps import (
+    check_handlers,
+    check_ids,
+    check_names,
+    check_shapes,
+    check_targets,
+)
+from orch.workflows.validation.review.subject import Review
+from orch.workflows.validation.review.times import check_retries, check_timeouts, check_waits
+from orch.workflows.validation.review.tracing import check_output_mappings, trace_variables
+
+__all__ = ["Review", "review"]
+
+_CHECKS: tuple[Callable[[Review], None], ...] = (
+    check_shapes,
+    check_ids,
+    check_targets,
+    check_handlers,
+    check_reachability,
+    check_cycles,
+    check_schemas,
+    check_output_mappings,
+    trace_variables,
+    check_expressions,
+    check_parallel,
+    check_waits,
+    check_timeouts,
+    check_retries,
+    check_names,
+)
+
+
+def review(
+    document: Mapping[str, Any],
+    known_workflows: Collection[str],
+    known_capabilities: Collection[str] | None,
+) -> Review:
+    """Run all checks, each of which may build on those before it."""
+    subject = Review(document, known_workflows, known_capabilities)
+    for check in _CHECKS:
+        check(subject)
+    return subject
