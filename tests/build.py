@@ -52,7 +52,11 @@ def task(step_id: str, next: Any = None, **more: Any) -> dict[str, Any]:
 
 
 def decision(
-    step_id: str, expression: str, branches: Mapping[str, str], default: str | None = None, **more: Any
+    step_id: str,
+    expression: str,
+    branches: Mapping[str, str],
+    default: str | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     choice = {"expression": expression, "branches": dict(branches), "default": default}
     return {"id": step_id, "type": "decision", "decision": choice, **more}
@@ -216,4 +220,3 @@ def starting(worked: Worked, *, input: Any = None, deadline: int = 0) -> Start:
         transition=begin(plan, seen, journal.clock(), journal.grace),
         deadline=deadline,
     )
-

@@ -117,6 +117,6 @@ def _is_of_a_live_execution(client: Redis, key: str) -> bool:
 
 def _is_of_the_broker(client: Redis, key: str) -> bool:
     """Queues and their bindings: the transport's, which never expire. Chord parts must."""
-    if key.startswith(("_kombu.binding.", "unacked")):
+    if key.startswith(("_kombu.binding", "unacked")):
         return True
     return ":" not in key and client.type(key) == "list"

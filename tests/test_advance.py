@@ -127,9 +127,7 @@ def test_a_lost_attempt_gets_the_next_message(journal: Journal) -> None:
     late = worked.take("a")
     advancer(worked).lose("x1", "a", late.state, "gone")
     assert worked.sent == ["a"] and worked.state("a").attempt == 2
-    refused = advancer(worked).settle(
-        worked.plan, late.view, "a", late.state, Completed()
-    )
+    refused = advancer(worked).settle(worked.plan, late.view, "a", late.state, Completed())
     assert refused == Refused("SUPERSEDED", ("dispatched", 2))
 
 

@@ -31,7 +31,9 @@ def runtime(redis: Redis, settings: Settings, redis_url: str) -> Iterator[Runtim
 def sent(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were published, by the advancer or as the next link."""
     found: list[str] = []
-    monkeypatch.setattr(runtime.advancer, "dispatch", lambda plan, execution, paths: found.extend(paths))
+    monkeypatch.setattr(
+        runtime.advancer, "dispatch", lambda plan, execution, paths: found.extend(paths)
+    )
 
     def link(app: object, request: Any) -> None:
         found.append(request.chain[-1]["args"][1])

@@ -108,7 +108,9 @@ class TestEntering:
 
     def test_branches_are_entered_in_order(self) -> None:
         branches = [[decision("d", "1", {"1": "e"}), task("e")] for _ in range(3)]
-        decided_in = [p for w, p in words(begun(plan_of(parallel("p", *branches)))) if w == "decided"]
+        decided_in = [
+            p for w, p in words(begun(plan_of(parallel("p", *branches)))) if w == "decided"
+        ]
         assert decided_in == ["p/0/d", "p/1/d", "p/2/d"]
 
     def test_a_decision_is_made_at_once_and_costs_no_message(self) -> None:
@@ -229,7 +231,9 @@ class TestCompleting:
         assert decided(plan, "a", Completed(2)).dispatched == ("c",)
 
     def test_a_step_back_begins_a_lap(self) -> None:
-        plan = plan_of(task("a", "b"), task("b", choose("$.output", {"again": "a"}, "c")), task("c"))
+        plan = plan_of(
+            task("a", "b"), task("b", choose("$.output", {"again": "a"}, "c")), task("c")
+        )
         assert decided(plan, "b", Completed("again")).dispatched == ("a#2",)
         assert decided(plan, "a#2", Completed()).dispatched == ("b#2",)
         assert decided(plan, "b#2", Completed("again")).dispatched == ("a#3",)
@@ -237,8 +241,11 @@ class TestCompleting:
 
     def test_laps_of_the_steps_around_stay_in_the_path(self) -> None:
         plan = plan_of(
-            parallel("p", [task("a", "b"), task("b", choose("$.output", {"again": "a"}, "c")), task("c")],
-                     next=choose("1", {"2": "p"}, "z")),
+            parallel(
+                "p",
+                [task("a", "b"), task("b", choose("$.output", {"again": "a"}, "c")), task("c")],
+                next=choose("1", {"2": "p"}, "z"),
+            ),
             task("z"),
         )
         assert decided(plan, "p#2/0/b", Completed("again")).dispatched == ("p#2/0/a#2",)
@@ -413,9 +420,7 @@ class TestReads:
         assert "v:late" in fields_for(plan, "a")
 
     def test_reads_of_thousands_of_conditions_are_found(self) -> None:
-        steps = [
-            task(f"s{i}", f"s{i + 1}", condition=f"$.variables.v{i}") for i in range(3000)
-        ]
+        steps = [task(f"s{i}", f"s{i + 1}", condition=f"$.variables.v{i}") for i in range(3000)]
         fields = fields_for(plan_of(task("a", "s0"), *steps, task("s3000")), "a")
         assert "v:v0" in fields and "v:v2999" in fields
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orch import Orchestrator
@@ -147,3 +148,39 @@ def test_a_capability_that_nobody_serves_is_said_at_the_start_and_in_the_status(
         command = "celery -A worker worker -Q lonely"
         assert command in execution.warnings[0]
         assert command in execution.status().waiting_for["a"]
+
+
+PARENT = """
+import sys, time
+from orch import Orchestrator
+orchestrator = Orchestrator()
+orchestrator.define_workflow("slow", {"name": "s", "steps": [
+    {"id": "a", "capability": "command_execution", "input": {"command": ["sleep", "3"]}}]})
+orchestrator.workers(queues=["command_execution"]).start()
+execution = orchestrator.start_workflow("slow")
+while execution.status().steps[0].status != "running":
+    time.sleep(0.05)
+print(execution.id, *(w["pid"] for w in orchestrator.runtime.journal.live_workers()), flush=True)
+time.sleep(60)
+"""
+
+
+def test_when_the_parent_is_killed_its_workers_settle_what_they_run_and_all_ends(
+    tmp_path: Path, wait_until: Callable[..., object]
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCH_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        id, worker = parent.stdout.readline().split()
+        parent.kill()
+    wait_until(lambda: not psutil.pid_exists(int(worker)), timeout=30)
+    with Orchestrator(data_dir=tmp_path / ".orch") as orchestrator:
+        assert orchestrator.get_execution_status(id).status == "completed"
+        server = orchestrator.runtime.journal.redis.info("server")["process_id"]
+    wait_until(lambda: not psutil.pid_exists(server), timeout=15)

@@ -21,6 +21,9 @@ from orch.settings import Settings
 PARENT_VARIABLE = "ORCH_PARENT_PID"
 """Names the process that a worker ends with; the warden watches it."""
 
+NOT_INHERITED = frozenset({"ORCH_INCARNATION", "ORCH_REDIS_URL"})
+"""What the environment says of us and not of our workers; what they need is set anew."""
+
 _numbers = itertools.count()
 """For node names: two workers of one name would answer each other's control messages."""
 
@@ -137,12 +140,14 @@ class WorkerProcesses:
     def _environment(self) -> dict[str, str]:
         given = self.settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         own = {f"ORCH_{name.upper()}": str(value) for name, value in given.items()}
-        own |= {
-            "ORCH_REDIS_URL": self.url,
-            "ORCH_INCLUDE": ",".join(self.include),
-            PARENT_VARIABLE: str(os.getpid()),
-        }
-        inherited = {k: v for k, v in os.environ.items() if k != "ORCH_INCARNATION"}
+        own |= {"ORCH_INCLUDE": ",".join(self.include), PARENT_VARIABLE: str(os.getpid())}
+        if self.settings.redis_url or self.settings.use_local_redis:
+            own["ORCH_REDIS_URL"] = self.url
+        else:
+            # By its directory, not by its URL: a worker then is a user of the embedded server,
+            # which so outlives this process until the steps under way are settled.
+            own["ORCH_DATA_DIR"] = str(self.settings.data_dir.resolve())
+        inherited = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
         return {**inherited, **own, **self.environment}
 
     def _wait_until_alive(self, timeout: float) -> None:

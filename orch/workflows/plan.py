@@ -249,7 +249,7 @@ class Plan:
 
     def _on_entry(self, node: Node) -> Iterator[tuple[str, ...] | Node]:
         """What entering a step reads, and the nodes to which it may lead at once."""
-        for expression in (node.condition, node.choice and node.choice.expression):
+        for expression in (node.condition, node.choice.expression if node.choice else None):
             if expression is not None:
                 yield from expression.reads
                 yield from self._after(node)
@@ -461,7 +461,7 @@ def split_lap(own: str) -> tuple[str, int]:
 def join_of(scope_path: str) -> tuple[str, int] | None:
     """The path of the parallel step, and the branch, of a branch's scope; else None."""
     parent, _, number = scope_path.rpartition("/")
-    if not parent or in_handler(scope_path) and parent == ERROR_HANDLERS:
+    if not parent or (in_handler(scope_path) and parent == ERROR_HANDLERS):
         return None
     return parent, int(number)
 

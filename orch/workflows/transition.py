@@ -377,7 +377,7 @@ def decide(
 
 
 def may_retry(policy: RetryPolicy, name: str, failures: int) -> bool:
-    """Whether an attempt that failed under ``name``, the ``failures``-th, is followed by another."""
+    """Whether an attempt that failed as ``name``, the ``failures``-th, is followed by another."""
     if name in policy.abort_on:
         return False
     if "*" not in policy.retry_on and name not in policy.retry_on:

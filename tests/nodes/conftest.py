@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,11 @@ IN_CONTAINER = "/steps"
 
 @cache
 def docker_answers() -> bool:
-    # A client that asks for the version first leaves its socket open when nobody answers.
-    client = docker.APIClient(version="1.41", timeout=5)
+    scheme, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    with socket.socket(socket.AF_UNIX) as probe:  # Docker's client leaks one when nobody answers
+        if scheme == "unix" and probe.connect_ex(path) != 0:
+            return False
+    client = docker.APIClient(timeout=5)
     try:
         return bool(client.ping())
     except (DockerException, OSError):
@@ -122,11 +126,12 @@ def celery_worker_cluster(
             LocalWorker.launch(worker_command(name), worker_environment)
             for name in ("first", "second")
         ]
+    try:
         assert all(node.ready() for node in nodes)
-    cluster = CeleryWorkerCluster(*(CeleryTestWorker(node, default_worker_app) for node in nodes))
-    yield cluster
-    for worker in cluster:
-        worker.teardown()
+        yield CeleryWorkerCluster(*(CeleryTestWorker(n, default_worker_app) for n in nodes))
+    finally:
+        for node in nodes:
+            node.teardown()
 
 
 @pytest.fixture

@@ -62,15 +62,13 @@ class LocalProcess:
 
     def kill(self, signal_: str | int | None = None) -> None:
         """Signal it. SIGKILL takes the whole group, as it does with a container."""
-        number = (
-            signal.Signals[signal_] if isinstance(signal_, str) else signal.Signals(signal_ or 9)
-        )
-        with contextlib.suppress(ProcessLookupError):
-            if number is signal.SIGKILL:
+        number = getattr(signal, signal_) if isinstance(signal_, str) else signal_ or signal.SIGKILL
+        if number == signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-                self._process.wait()
-            else:
-                self._process.send_signal(number)
+            self._process.wait()
+        else:
+            self._process.send_signal(number)
 
     def stop(self, timeout: float = 10) -> None:
         self.kill("SIGTERM")

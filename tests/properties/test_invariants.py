@@ -56,6 +56,8 @@ from tests.build import (
 )
 from tests.conftest import LONG, keys_for_ever
 
+pytestmark = pytest.mark.timeout(3600 if LONG else 120)
+
 EXECUTION = "x1"
 INPUT = {"flag": True, "n": 1}
 MOST_ACTIONS = 5000
@@ -269,7 +271,9 @@ class World:
         transition = begin(self.plan, seen, self.clock(), self.journal.grace)
         definition = self.case.definition
         started = self.journal.start(
-            Start(EXECUTION, "w", definition.content_hash(), self.plan.key, encode(INPUT), transition)
+            Start(
+                EXECUTION, "w", definition.content_hash(), self.plan.key, encode(INPUT), transition
+            )
         )
         if started:
             self.advancer.go_on(self.plan, EXECUTION, transition.dispatched, transition.joined)
@@ -477,6 +481,3 @@ def test_all_keys_of_a_call_share_one_slot(server: Redis, case: Case, faults: Fa
         patch.setattr(Script, "pack", checked)
         play(server, case, faults)
     assert "start" in seen
-
-
-
