@@ -20,6 +20,8 @@ Rounds = dict[str, list[Figures]]
 def summary(rounds: Rounds, server: dict[str, Any]) -> dict[str, Any]:
     """The document of ``--json``; a ratio is the median of the ratios of each round."""
     metrics = {}
+    server_name = server.get("server_name", "redis")
+    server_version = server.get(f"{server_name}_version", server["redis_version"])
     for name, metric in METRICS.items():
         found = {
             system: [figures[name] for figures in each if name in figures]
@@ -45,7 +47,7 @@ def summary(rounds: Rounds, server: dict[str, Any]) -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "platform": platform.platform(),
             "python": platform.python_version(),
-            "server": f"{server.get('server_name', 'redis')} {server['redis_version']}",
+            "server": f"{server_name} {server_version}",
             "aof": bool(server["aof_enabled"]),
             **{name: version(name) for name in ("celery", "kombu", "redis")},
         },
@@ -58,8 +60,10 @@ def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
     return [round(mine / other, 3) for mine, other in pairs if other]
 
 
-def _ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(_ratios(ours, theirs) or [float("nan")])
+def _ratio(ours: list[float], theirs: list[float]) -> float | None:
+    """None when the other has nothing to be compared with."""
+    ratios = _ratios(ours, theirs)
+    return statistics.median(ratios) if ratios else None
 
 
 def print_table(document: dict[str, Any], console: Console) -> None:
@@ -79,8 +83,10 @@ def print_table(document: dict[str, Any], console: Console) -> None:
             name,
             found["unit"],
             *(f"{found[system]:.4g}" for system in ("stock", "tuned", "orch")),
-            f"{found['ratio_to_stock']:.2f}",
-            f"{found['ratio_to_tuned']:.2f}",
+            *(
+                "" if found[ratio] is None else f"{found[ratio]:.2f}"
+                for ratio in ("ratio_to_stock", "ratio_to_tuned")
+            ),
             f"{found['bar'] or ''} {met}".strip(),
         )
     console.print(table)

@@ -61,13 +61,13 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def meets(name: str, value: float, ratio: float) -> bool | None:
+def meets(name: str, value: float, ratio: float | None) -> bool | None:
     """Whether a bar is reached; None when there is none."""
     match name:
         case "chain_throughput":
-            return ratio >= 0.9
+            return ratio is not None and ratio >= 0.9
         case "fan_out_throughput":
-            return ratio >= 1.0
+            return ratio is not None and ratio >= 1.0
         case "kept_bytes":
             return value <= 4700
     return None

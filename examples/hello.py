@@ -11,8 +11,14 @@ def greet(name: str, greeting: str = "Hello") -> dict[str, str]:
 in_yaml = """
 name: Welcome
 steps:
-  - {id: first, capability: greet, input: {name: $.input.name}, output: {said: $.output.text}, next: again}
-  - {id: again, capability: greet, input: {name: "${$.input.name} (who was told: ${$.variables.said})"}}
+  - id: first
+    capability: greet
+    input: {name: $.input.name}
+    output: {said: $.output.text}
+    next: again
+  - id: again
+    capability: greet
+    input: {name: "${$.input.name} (who was told: ${$.variables.said})"}
 """
 in_python = WorkflowDefinition(
     name="Good-bye",

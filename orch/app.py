@@ -73,7 +73,7 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
         worker_hijack_root_logger=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        result_chord_expires=3600,
+        result_chord_expires=300,
         # The count of a chord is a hint; to wait 20 s for it would hold up a step that is done.
         result_backend_transport_options={"retry_policy": {"max_retries": 0}},
         result_expires=3600,
@@ -172,7 +172,7 @@ def _broker_away(app: Celery, exc: Exception) -> Unreachable:
 
 def queue_depth(app: Celery, queue: str, connection: Connection) -> int:
     """How many messages lie in a queue; 0 for a queue that does not exist."""
-    with connection.channel() as channel:
+    with connection.channel() as channel:  # type: ignore[no-untyped-call]
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:

@@ -6,7 +6,7 @@ Times are seconds here (people write them); the journal counts in milliseconds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -16,7 +16,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from typing_extensions import Annotated
 
 from orch.errors import SettingsError
 
@@ -42,14 +41,19 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".orch"), description="directory of the embedded server")
     namespace: str = Field("orch", pattern=r"^[A-Za-z0-9_.-]+$", description="prefix of all keys")
     partitions: int = Field(
-        64, ge=1, le=1024, description="partitions of the journal; fixed at the first use of a Redis"
+        64,
+        ge=1,
+        le=1024,
+        description="partitions of the journal; fixed when a Redis is first used",
     )
     include: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="modules or .py files with capabilities; comma-separated in the environment",
     )
     builtins: bool = Field(True, description="whether workers serve the built-in capabilities")
-    workflow_dir: Path | None = Field(None, description="directory with definitions to find by name")
+    workflow_dir: Path | None = Field(
+        None, description="directory with definitions to find by name"
+    )
 
     liveness_ttl: float = Field(
         3.0, gt=0, description="seconds after which a silent worker counts as dead"
@@ -59,7 +63,9 @@ class Settings(BaseSettings):
     dispatch_grace: float = Field(
         3.0, gt=0, description="seconds after which a dispatched step is looked at"
     )
-    dispatch_grace_max: float = Field(60.0, gt=0, description="the longest pause between such looks")
+    dispatch_grace_max: float = Field(
+        60.0, gt=0, description="the longest pause between such looks"
+    )
     recheck_interval: float = Field(
         60.0, gt=0, description="seconds between looks at a token that waits for its branches"
     )

@@ -169,6 +169,7 @@ class Worked:
             expect=state.status.value,
             attempt=state.attempt,
             owner=owner,
+            late=owner,
         )
 
     def do(self, path: str, output: Any = None) -> Settled | Refused:

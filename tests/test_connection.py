@@ -18,7 +18,7 @@ def test_a_password_is_never_shown() -> None:
 def test_a_redis_that_is_away_is_named_with_what_to_do() -> None:
     url = "redis://127.0.0.1:1/0"
     journal = Journal(open_redis(url), Settings(), url=url)
-    with pytest.raises(Unreachable, match="127.0.0.1:1/0 does not answer") as caught:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/0 does not answer") as caught:
         journal.workflows()
     assert "ORCH_REDIS_URL" in caught.value.hint
 
@@ -39,7 +39,7 @@ def test_a_redis_whose_memory_is_full_counts_as_away_and_loses_nothing() -> None
 def test_another_partition_count_is_refused_with_both_numbers(journal: Journal) -> None:
     journal.check()
     other = Journal(journal.redis, Settings(partitions=8), url=journal.url)
-    with pytest.raises(PartitionMismatch, match="with 64 partitions.* is 8") as caught:
+    with pytest.raises(PartitionMismatch, match=r"with 64 partitions.* is 8") as caught:
         other.check()
     assert "ORCH_PARTITIONS=64" in caught.value.hint
 

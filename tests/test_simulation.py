@@ -50,14 +50,25 @@ SCENARIOS: list[tuple[str, dict[str, Any], list[str | set[str]]]] = [
     (
         "data_processing",
         {"fail": {"fetch_data": 2}},
-        ["fetch_data", "fetch_data", "fetch_data", "transform_data", "save_results"]
-        + ["send_notification"],
+        [
+            "fetch_data",
+            "fetch_data",
+            "fetch_data",
+            "transform_data",
+            "save_results",
+            "send_notification",
+        ],
     ),
     (
         "data_processing",
         {"fail": {"save_results": "always"}},
-        ["fetch_data", "transform_data", "save_results", "handle_save_error"]
-        + ["send_error_notification"],
+        [
+            "fetch_data",
+            "transform_data",
+            "save_results",
+            "handle_save_error",
+            "send_error_notification",
+        ],
     ),
     (
         "implement_feature",
@@ -156,10 +167,51 @@ def test_a_step_that_takes_longer_than_its_timeout_fails_at_the_timeout() -> Non
     ]
 
 
-def test_an_execution_out_of_time_fails_by_name() -> None:
+def test_a_parallel_step_out_of_time_fails_and_ends_its_branches() -> None:
+    slow = {"id": "pause", "type": "wait", "wait": {"duration": 5000}}
     definition = made(
-        {"id": "pause", "type": "wait", "wait": {"duration": 5000}}, timeoutMs=2000
+        {
+            "id": "both",
+            "type": "parallel",
+            "timeout": 300,
+            "parallel": {"branches": [{"steps": [slow]}, {"steps": [task("long")]}]},
+            "onError": "b",
+        },
+        task("b"),
     )
+    simulation = simulate(definition, key="w", mocks={"durations": {"long": 9000}})
+    assert simulation.status == "completed"
+    assert {(s.path, s.at_ms, s.outcome) for s in simulation.steps} == {
+        ("both", 300, "failed"),
+        ("both/0/pause", 300, "cancelled"),
+        ("both/1/long", 300, "cancelled"),
+        ("b", 300, "completed"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (
+            {"id": "w", "type": "wait", "wait": {"duration": 1}, "timeout": 5},
+            "timeout of a wait",
+        ),
+        (
+            {"id": "w", "type": "wait", "wait": {"duration": 1}, "retry": {"maxAttempts": 2}},
+            "retry of a wait",
+        ),
+        ({"id": "w", "type": "wait", "wait": {"cron": "0 * * * *"}}, "wait.cron"),
+    ],
+)
+def test_what_does_not_run_yet_is_said_and_not_silently_left_out(
+    step: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(NotSupportedYet, match=reason):
+        simulate(made(step), key="w")
+
+
+def test_an_execution_out_of_time_fails_by_name() -> None:
+    definition = made({"id": "pause", "type": "wait", "wait": {"duration": 5000}}, timeoutMs=2000)
     simulation = simulate(definition, key="w")
     assert simulation.status == "failed"
     assert simulation.error is not None and simulation.error["name"] == "ExecutionTimeout"

@@ -83,9 +83,11 @@ def test_a_module_that_cannot_be_imported_is_named(url: str) -> None:
 
 
 def test_without_q_a_worker_serves_all_that_it_has_code_for(url: str, module: Path) -> None:
-    with Orchestrator(redis_url=url) as orchestrator:
-        with orchestrator.workers(include=[str(module)], concurrency=1, pool="solo"):
-            (worker,) = orchestrator.runtime.journal.live_workers()
+    with (
+        Orchestrator(redis_url=url) as orchestrator,
+        orchestrator.workers(include=[str(module)], concurrency=1, pool="solo"),
+    ):
+        (worker,) = orchestrator.runtime.journal.live_workers()
     assert {"shout", "later", "proj.tasks.resize", "command_execution"} <= set(worker["queues"])
 
 
@@ -93,11 +95,13 @@ def test_with_q_it_serves_those_and_warns_of_one_that_it_has_no_code_for(
     url: str, module: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "worker.log"
-    with Orchestrator(redis_url=url) as orchestrator:
-        with orchestrator.workers(
+    with (
+        Orchestrator(redis_url=url) as orchestrator,
+        orchestrator.workers(
             include=[str(module)], queues=["shout", "unknown"], pool="solo", log=log
-        ):
-            (worker,) = orchestrator.runtime.journal.live_workers()
+        ),
+    ):
+        (worker,) = orchestrator.runtime.journal.live_workers()
     assert worker["queues"] == ["shout", "unknown"]
     assert "no code for a capability 'unknown'" in log.read_text()
 
@@ -123,7 +127,11 @@ def test_functions_coroutines_and_celery_tasks_are_steps(url: str, module: Path)
 
 @pytest.mark.parametrize(
     ("returned", "name"),
-    [("object()", "OutputNotJSON"), ("float('nan')", "OutputNotJSON"), ("'x' * 2_000_000", "OutputTooLarge")],
+    [
+        ("object()", "OutputNotJSON"),
+        ("float('nan')", "OutputNotJSON"),
+        ("'x' * 2_000_000", "OutputTooLarge"),
+    ],
 )
 def test_an_output_that_cannot_be_kept_fails_the_step_by_name(
     url: str, tmp_path: Path, returned: str, name: str
@@ -133,7 +141,9 @@ def test_an_output_that_cannot_be_kept_fails_the_step_by_name(
         f"from orch import capability\n@capability('odd')\ndef odd():\n    return {returned}\n"
     )
     with Orchestrator(redis_url=url) as orchestrator:
-        orchestrator.define_workflow("odd", {"name": "o", "steps": [{"id": "a", "capability": "odd"}]})
+        orchestrator.define_workflow(
+            "odd", {"name": "o", "steps": [{"id": "a", "capability": "odd"}]}
+        )
         with orchestrator.workers(include=[str(path)], pool="solo", queues=["odd"]):
             ended = orchestrator.start_workflow("odd").wait(timeout=30)
     assert ended.status == "failed"

@@ -18,6 +18,8 @@ from orch.workflows.plan import Plan
 from orch.workflows.transition import (
     Branched,
     Completed,
+    Failed,
+    Failure,
     Lost,
     Outcome,
     StepState,
@@ -49,11 +51,13 @@ class Advancer:
         state: StepState,
         outcome: Outcome,
         *,
+        late: str = "",
         patience: float = 0.0,
         skip_dispatch: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
     ) -> Settled | Refused:
         """Commit what an attempt came to, and go on with what it opened.
 
+        ``late``: the worker that the history names if the outcome comes too late.
         ``patience``: seconds for which the commit is repeated while Redis is away.
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
@@ -67,6 +71,7 @@ class Advancer:
                 expect=state.status.value,
                 attempt=state.attempt,
                 owner=state.owner if state.status is StepStatus.RUNNING else "",
+                late=late,
             ),
             patience,
         )
@@ -130,9 +135,12 @@ class Advancer:
         poison = state.lost + 1 >= self.journal.settings.max_lost_attempts
         self._settle_unowned(execution, path, state, Lost(reason, poison))
 
-    def fail(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
-        """End an attempt from outside, e.g. one that is out of time."""
-        self._settle_unowned(execution, path, state, outcome)
+    def time_out(self, execution: str, path: str, state: StepState, timeout: int) -> None:
+        """The attempt (or the parallel step) took longer than ``timeout`` ms: it fails."""
+        step = path.rpartition("/")[2].partition("#")[0]
+        message = f"step {step!r} took longer than its timeout of {timeout} ms"
+        failure = Failure("StepTimeout", message, step, path, state.attempt)
+        self._settle_unowned(execution, path, state, Failed(failure))
 
     def redispatch(self, execution: str, path: str, state: StepState) -> None:
         """A message that was lost is sent again; a back-off that is over is ended."""
@@ -152,4 +160,3 @@ class Advancer:
     def _plan_of(self, execution: str) -> Plan | None:
         key = self.journal.plan_of(execution)
         return None if key is None else self.plans.get(key)
-

@@ -45,6 +45,9 @@ from orch.workflows.validation import (
     validate_document,
 )
 
+START_PATIENCE = 5.0
+"""Seconds for which a start is repeated while Redis is away."""
+
 
 @dataclass(frozen=True)
 class Workflow:
@@ -105,7 +108,8 @@ class WorkflowManager:
     ) -> Workflow:
         """Check a definition and store it as the latest version of ``key``.
 
-        A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose directory other workflows are looked for.
+        A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose
+        directory other workflows are looked for.
         Raises LoadError, InvalidWorkflow with all findings, NotSupportedYet.
         """
         if isinstance(definition, str):
@@ -225,9 +229,7 @@ class WorkflowManager:
 
     # --- executions --------------------------------------------------------------------------
 
-    def start(
-        self, key: str, input: Any = None, *, idempotency_key: str | None = None
-    ) -> Started:
+    def start(self, key: str, input: Any = None, *, idempotency_key: str | None = None) -> Started:
         """Start an execution of the latest version of ``key``.
 
         The same ``idempotency_key`` gives the same execution for as long as it is kept.
@@ -237,22 +239,22 @@ class WorkflowManager:
         text = self._checked_input(key, plan.definition, input)
         execution = execution_id(key, idempotency_key)
         now = self.journal.clock()
-        view = View(execution, key, input=input)
+        view = View(execution, key, input=json.loads(text))
         transition = begin(plan, view, now, self.journal.grace)
         timeout = plan.definition.timeout_ms
-        started = self.journal.start(
-            Start(
-                id=execution,
-                workflow=key,
-                version=plan.definition.content_hash(),
-                plan=plan.key,
-                input=text,
-                transition=transition,
-                deadline=now + timeout if timeout and not transition.end else 0,
-                idempotency_key=idempotency_key,
-            )
+        start = Start(
+            id=execution,
+            workflow=key,
+            version=plan.definition.content_hash(),
+            plan=plan.key,
+            input=text,
+            transition=transition,
+            deadline=now + timeout if timeout and not transition.end else 0,
+            idempotency_key=idempotency_key,
         )
-        if not started:
+        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
+        # Without a key the id is ours alone: it exists because a reply was lost on the way.
+        if not started and idempotency_key is not None:
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")

@@ -34,9 +34,7 @@ class Plans:
         version = definition.content_hash()
         plan = Plan(definition, key=plan_key(definition, handlers), handlers=handlers)
         for handler_name, handler in handlers.items():
-            self.journal.store_definition(
-                handler_name, handler.content_hash(), handler.canonical()
-            )
+            self.journal.store_definition(handler_name, handler.content_hash(), handler.canonical())
         content = {
             "version": version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
@@ -78,9 +76,7 @@ class Plans:
                 self._cache.popitem(last=False)
 
 
-def plan_key(
-    definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
-) -> str:
+def plan_key(definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]) -> str:
     """The version itself, or a hash of it and of the versions of its error handlers."""
     version = definition.content_hash()
     if not handlers:

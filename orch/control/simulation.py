@@ -138,7 +138,10 @@ def simulate(
 def _settings() -> Settings:
     """Settings of the journal, without environment and files: nothing is looked at in between."""
     return Settings.model_construct(
-        **{name: f.get_default(call_default_factory=True) for name, f in Settings.model_fields.items()}
+        **{
+            name: f.get_default(call_default_factory=True)
+            for name, f in Settings.model_fields.items()
+        }
         | {"dispatch_grace": FAR / 1000, "recheck_interval": FAR / 1000}
     )
 
@@ -199,9 +202,7 @@ class _Simulator:
                 deadline=self.now + timeout if timeout and not transition.end else 0,
             )
         )
-        self._dispatch(plan, execution, transition.dispatched)
-        for joined in transition.joined:
-            self.advancer.join(execution, joined, plan)
+        self.advancer.go_on(plan, execution, transition.dispatched, transition.joined)
         for _ in range(MOST_EVENTS):
             if not self._step(plan, execution):
                 return self._result(execution)
@@ -221,7 +222,7 @@ class _Simulator:
             return False
         due, tokens = self.journal.take_due(hold=FAR)
         for _, path in tokens:
-            self._look_at(execution, path)
+            self._look_at(plan, execution, path)
         if tokens:
             return True
         if self._todo and (due is None or self._todo[0][0] <= due):
@@ -266,7 +267,7 @@ class _Simulator:
             return Failed(Failure(error.name, error.message, node.id, path, attempt))
         return Completed(self.mocks.outputs.get(path, self.mocks.outputs.get(node.id)))
 
-    def _look_at(self, execution: str, path: str) -> None:
+    def _look_at(self, plan: Plan, execution: str, path: str) -> None:
         found = self.journal.read_state(execution, path) if path else None
         if not path:
             error = {
@@ -275,9 +276,10 @@ class _Simulator:
             }
             self.journal.end(execution, ExecutionStatus.FAILED, error)
         elif found is not None:
-            self._look_at_state(execution, path, found[1])
+            timeout = plan.node(path).step.timeout
+            self._look_at_state(execution, path, found[1], timeout or FAR)
 
-    def _look_at_state(self, execution: str, path: str, state: StepState) -> None:
+    def _look_at_state(self, execution: str, path: str, state: StepState, timeout: int) -> None:
         match state.status:
             case StepStatus.RETRYING:
                 self.advancer.redispatch(execution, path, state)
@@ -285,12 +287,9 @@ class _Simulator:
                 self.advancer.fire(execution, path, state)
             case StepStatus.JOINED:
                 self.advancer.join(execution, path)
-            case StepStatus.RUNNING:
-                step = path.rpartition("/")[2].partition("#")[0]
-                failure = Failure(
-                    "StepTimeout", "took longer than its timeout", step, path, state.attempt
-                )
-                self.advancer.fail(execution, path, state, Failed(failure))
+            case StepStatus.RUNNING | StepStatus.JOINING:
+                if self.now - state.started >= timeout:
+                    self.advancer.time_out(execution, path, state, timeout)
             case _:
                 pass
 
@@ -329,5 +328,3 @@ def attempts_of(history: Sequence[HistoryEntry], begun: int) -> list[SimulatedSt
             outcome = _OUTCOMES[entry.event]
             order[known] = SimulatedStep(entry.path, attempt, entry.at - begun, outcome)
     return [step for step in order.values() if step.outcome != "running"]
-
-

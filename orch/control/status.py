@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
-from orch.control.plans import Plans
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Plan
 from orch.workflows.transition import LIVE, StepState, StepStatus
@@ -209,9 +209,7 @@ def _why(
 ) -> str | None:
     match state.status:
         case StepStatus.DISPATCHED if not served.get(queue):
-            return (
-                f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
-            )
+            return f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
         case StepStatus.DISPATCHED:
             return f"in queue {queue!r} for {seconds(now - state.since)}"
         case StepStatus.RUNNING:
@@ -247,9 +245,7 @@ def unserved(journal: Journal, plan: Plan) -> dict[str, str]:
     """Capability -> queue, of those steps of a plan that no live worker serves."""
     served = _served(journal)
     return {
-        capability: queue
-        for capability, queue in plan.capabilities.items()
-        if queue not in served
+        capability: queue for capability, queue in plan.capabilities.items() if queue not in served
     }
 
 

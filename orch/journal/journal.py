@@ -162,8 +162,12 @@ class Journal(Records, Definitions, Workers):
         expect: str,
         attempt: int,
         owner: str = "",
+        late: str = "",
     ) -> Settled | Refused:
-        """Commit a transition, if its token is still at ``expect``, ``attempt`` and ``owner``."""
+        """Commit a transition, if its token is still at ``expect``, ``attempt`` and ``owner``.
+
+        ``late``: the worker that is named in the history if it comes too late; '' for nobody.
+        """
         assert transition.state is not None
         now = self.clock()
         branch, end = transition.branch, transition.end
@@ -184,6 +188,8 @@ class Journal(Records, Definitions, Workers):
             branch=[branch.join, branch.number, int(branch.ok), branch.text] if branch else [],
             ends=[end.status.value, end.output or "", end.error or ""] if end else [],
             events=[event.dumps(now) for event in transition.events],
+            below=int(transition.cancels_below),
+            late=late,
             grace=self.grace,
             keep=self.keep,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from orch.workflows.transition import (
     StepState,
     View,
 )
+
+SWEPT = 200
+"""Index entries of a partition that one sweep looks at."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,17 @@ class Records(Connection):
                 yield _record(execution, found)
 
     def forget_expired(self) -> int:
-        """Drop the index entries of executions whose journal has expired; how many."""
+        """Drop index entries of executions whose journal has expired; how many.
+
+        Looks at a page of each partition, another one each time: some old ones still run.
+        """
         dropped = 0
         oldest = self.clock() - self.keep
         for partition in range(self.keys.partitions):
             index = self.keys.index(partition)
-            old = self.read(self.redis.zrangebyscore, index, "-inf", oldest, 0, 200)
+            count = self.read(self.redis.zcount, index, "-inf", oldest)
+            first = random.randint(0, max(0, count - SWEPT))
+            old = self.read(self.redis.zrangebyscore, index, "-inf", oldest, first, SWEPT)
             gone = [e for e in old if not self.read(self.redis.exists, self.keys.record(e))]
             if gone:
                 dropped += int(self.read(self.redis.zrem, index, *gone))

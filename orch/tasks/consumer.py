@@ -8,7 +8,7 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 
-class PromptConsumer(Consumer):  # type: ignore[misc]
+class PromptConsumer(Consumer):
     """Tries again after 0.2, 0.4 … 2 s.
 
     Celery waits 2, 4, 6 … 30 s and has no setting for it: after a Redis that was away for a

@@ -17,7 +17,7 @@ on_child_lost: Callable[[str, str, int | None, str], None] | None = None
 """Set by the warden: (execution, path, pid of the child, reason)."""
 
 
-class StepRequest(Request):  # type: ignore[misc]
+class StepRequest(Request):
     """A step in the main process; the only place where a dead child is noticed at once."""
 
     def on_failure(

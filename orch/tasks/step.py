@@ -19,6 +19,7 @@ from orch.errors import NotFound, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
+from orch.workflows.definition import StepType
 from orch.workflows.plan import Node, Plan
 from orch.workflows.transition import (
     Completed,
@@ -65,6 +66,7 @@ def run_step(
         path,
         claim.state,
         outcome,
+        late=claim.state.owner,
         patience=runtime.settings.redis_patience,
         skip_dispatch=lambda paths: left_over(request, execution, paths),
     )
@@ -130,8 +132,8 @@ def lease_of(runtime: Runtime, node: Node) -> int:
 
 
 def timeout_of(runtime: Runtime, node: Node) -> int | None:
-    """How long an attempt may take, ms."""
-    if node.step.timeout is not None:
+    """How long an attempt may take, ms; the default is for tasks only."""
+    if node.step.timeout is not None or node.type is not StepType.TASK:
         return node.step.timeout
     default = runtime.settings.default_timeout
     return None if default is None else int(default * 1000)
@@ -163,9 +165,7 @@ def _call(runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller)
         return Failed(_failure(node, path, state, type(error).__name__, message, data))
 
 
-def make_context(
-    runtime: Runtime, node: Node, path: str, state: StepState, view: View
-) -> Context:
+def make_context(runtime: Runtime, node: Node, path: str, state: StepState, view: View) -> Context:
     timeout = timeout_of(runtime, node)
     return Context(
         execution_id=view.execution,
@@ -226,7 +226,11 @@ def _bounded(data: Any) -> Any:
 def _own_frames(error: BaseException) -> str:
     """The traceback from the capability's own code on, at most its last ten frames."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "/orch/tasks/" not in f.filename and "/orch/agents/cap" not in f.filename]
+    own = [
+        f
+        for f in frames
+        if "/orch/tasks/" not in f.filename and "/orch/agents/cap" not in f.filename
+    ]
     return "".join(traceback.format_list((own or frames)[-10:]))[-4000:]
 
 

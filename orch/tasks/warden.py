@@ -31,13 +31,7 @@ from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
-from orch.workflows.transition import (
-    ExecutionStatus,
-    Failed,
-    Failure,
-    StepState,
-    StepStatus,
-)
+from orch.workflows.transition import ExecutionStatus, StepState, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -224,8 +218,7 @@ class Warden:
             case StepStatus.JOINED:
                 self.advancer.join(execution, path)
             case StepStatus.JOINING:
-                later = self.journal.clock() + int(self.settings.recheck_interval * 1000)
-                self.journal.postpone(execution, path, text, later)
+                self._look_at_joining(execution, path, text, state)
             case _:
                 self.journal.postpone(execution, path, text, 0)
 
@@ -255,6 +248,21 @@ class Warden:
         pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
         self.journal.postpone(execution, path, text, now + pause)
 
+    def _look_at_joining(self, execution: str, path: str, text: str, state: StepState) -> None:
+        """A parallel step: out of time, or to be looked at again later."""
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        now = self.journal.clock()
+        due = now + int(self.settings.recheck_interval * 1000)
+        timeout = self.runtime.plans.get(key).node(path).step.timeout
+        if timeout is not None and now - state.started >= timeout:
+            self.advancer.time_out(execution, path, state, timeout)
+            return
+        if timeout is not None:
+            due = min(due, state.started + timeout)
+        self.journal.postpone(execution, path, text, due)
+
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
         """Is the attempt out of time, or its worker gone, or does its worker not hold it?
 
@@ -268,9 +276,7 @@ class Warden:
         node = self.runtime.plans.get(key).node(path)
         timeout = timeout_of(self.runtime, node)
         if timeout is not None and now - state.started >= timeout:
-            message = f"step {node.id!r} took longer than its timeout of {timeout} ms"
-            failure = Failure("StepTimeout", message, node.id, path, state.attempt)
-            self.advancer.fail(execution, path, state, Failed(failure))
+            self.advancer.time_out(execution, path, state, timeout)
             return
         owner, _ = parse_owner(state.owner)
         worker = self.journal.read_worker(owner)
@@ -317,10 +323,10 @@ class Warden:
                 logger.debug("closing a broken connection", exc_info=True)
 
 
-class WardenStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class WardenStep(bootsteps.StartStopStep):
     """Starts the warden with the worker; made known by `orch.tasks.worker`."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires = frozenset({"celery.worker.components:Pool"})
 
     def __init__(self, parent: WorkController, **options: Any) -> None:
         super().__init__(parent, **options)

@@ -35,7 +35,7 @@ from orch.workflows.plan import TASK_PREFIX, Node
 logger = logging.getLogger(__name__)
 
 
-class StepTask(celery.Task):  # type: ignore[misc]
+class StepTask(celery.Task):
     """A Celery task that runs the steps of one capability."""
 
     Request = StepRequest
@@ -63,7 +63,8 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller)
     register_flow_tasks(app, runtime)
-    app.conf.task_queues = [Queue(name, routing_key=name) for name in sorted(callers)]
+    queues = [Queue(name, routing_key=name) for name in sorted(callers)]  # type: ignore[no-untyped-call]
+    app.conf.task_queues = queues
     app.conf.worker_consumer = "orch.tasks.consumer:PromptConsumer"
     app.steps["worker"].add(WardenStep)
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
@@ -130,9 +131,7 @@ def register_step_task(app: Celery, runtime: Runtime, name: str, caller: Caller)
         return run_step(runtime, self.request, caller, execution, path, plan)
 
 
-def make_warden(
-    settings: Settings, server: Server, app: Celery, worker: WorkController
-) -> Warden:
+def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkController) -> Warden:
     pool = type(worker.pool).__module__.rpartition(".")[2]
     return Warden(
         settings,
@@ -144,7 +143,7 @@ def make_warden(
     )
 
 
-@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+@signals.celeryd_after_setup.connect
 def _warn_of_queues_without_code(instance: Any, **_: Any) -> None:
     known = getattr(instance.app, "orch_capabilities", None)
     if known is None:

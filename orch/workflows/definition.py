@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
@@ -235,7 +235,9 @@ class WorkflowStep(Model):
             raise ValueError(f"a step of type `{self.type}` needs the field `{self.type}`")
         for kind in StepType:
             if kind is not StepType.TASK and kind is not self.type and getattr(self, kind.value):
-                raise ValueError(f"the field `{kind}` does not belong to a step of type `{self.type}`")
+                raise ValueError(
+                    f"the field `{kind}` does not belong to a step of type `{self.type}`"
+                )
         return self
 
     def error_actions(self) -> list[ErrorAction]:

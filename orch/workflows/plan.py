@@ -305,9 +305,7 @@ class Plan:
         self._add_scope(handler_scope(index), [step])
 
     def _add_scope(self, key: str, steps: Iterable[WorkflowStep]) -> None:
-        nodes = {
-            step.id: self._make_node(key, index, step) for index, step in enumerate(steps)
-        }
+        nodes = {step.id: self._make_node(key, index, step) for index, step in enumerate(steps)}
         # A failure leads from any step to a handler, so handlers take part in the cycles.
         handlers = [
             handler.handler
@@ -363,6 +361,10 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     if step.wait is not None:
         missing += ["wait.cron"] if step.wait.cron else []
         missing += ["wait.poll"] if step.wait.poll else []
+    if step.type is not StepType.TASK and step.retry is not None:
+        missing.append(f"retry of a {step.type}")
+    if step.type in (StepType.WAIT, StepType.DECISION) and step.timeout is not None:
+        missing.append(f"timeout of a {step.type}")
     missing += ["agent"] if step.agent else []
     if missing:
         raise NotSupportedYet(

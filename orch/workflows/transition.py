@@ -231,6 +231,7 @@ class Transition:
     branch: BranchEnd | None = None
     end: End | None = None
     events: tuple[Event, ...] = ()
+    cancels_below: bool = False  # whether the live tokens in its branches end with it
 
     @property
     def dispatched(self) -> tuple[str, ...]:
@@ -334,16 +335,16 @@ def decide(
     node = plan.node(path)
     move = _Move(plan, view, now, grace)
     match outcome:
-        case Lost(reason, poison=False):
-            return _attempt_again(
-                path,
-                replace(state, lost=state.lost + 1),
-                StepStatus.DISPATCHED,
-                now,
-                now + grace,
-                Event("lost", path, state.attempt, {"reason": reason}),
-            )
-        case Lost(reason, poison=True):
+        case Lost(reason, poison):
+            if not poison:
+                return _attempt_again(
+                    path,
+                    replace(state, lost=state.lost + 1),
+                    StepStatus.DISPATCHED,
+                    now,
+                    now + grace,
+                    Event("lost", path, state.attempt, {"reason": reason}),
+                )
             failure = Failure(
                 "WorkerLost",
                 f"{state.lost + 1} workers in a row died under step {node.id!r}; "
@@ -369,7 +370,8 @@ def decide(
                     now + pause,
                     Event("retrying", path, state.attempt, detail),
                 )
-            return move.fail_attempt(node, path, replace(state, failures=failures), failure)
+            failed = move.fail_attempt(node, path, replace(state, failures=failures), failure)
+            return replace(failed, cancels_below=node.type is StepType.PARALLEL)
         case Completed(output, text):
             return move.complete_attempt(node, path, state, output, text)
         case Branched(results):
@@ -461,9 +463,7 @@ class _Move:
         self.after(node, path, output)
         return self.transition(path, self._ended(state, StepStatus.COMPLETED))
 
-    def fail_attempt(
-        self, node: Node, path: str, state: StepState, failure: Failure
-    ) -> Transition:
+    def fail_attempt(self, node: Node, path: str, state: StepState, failure: Failure) -> Transition:
         failure = replace(failure, attempt=state.attempt) if not failure.attempt else failure
         self.note("failed", path, state.attempt, {"error": failure.as_dict()})
         self.texts[f"!{path}"] = encode(failure.as_dict())
@@ -579,7 +579,8 @@ class _Move:
         state = replace(
             self._fresh(), status=StepStatus.JOINING, started=self.now, total=total, left=total
         )
-        self.opens[path] = Open(path, state, self.now + self.grace)
+        look = min(self.grace, node.step.timeout or self.grace)
+        self.opens[path] = Open(path, state, self.now + look)
         self.note("forked", path, 1, {"branches": total})
         for number, branch in reversed(list(enumerate(node.branches))):
             entry = self.plan.scopes[branch].entry
@@ -803,5 +804,3 @@ def instant_of(node: Node, value: Any, now: int) -> int:
         return parse_instant(value)
     except ValueError as error:
         raise StepError("InvalidWait", f"wait of step {node.id!r}: {error}") from error
-
-

@@ -18,6 +18,8 @@
 -- ARGV  branch   list  {join, number, ok as 1 | 0, text} or {}
 -- ARGV  ends     list  {status, output | '', error | ''} or {}
 -- ARGV  events   list  texts of events
+-- ARGV  below    int   1: the live tokens below `path` are cancelled with it
+-- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
@@ -47,8 +49,8 @@ if owner ~= '' and text == state then
 end
 if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner) then
     -- A worker came back after its lease, or after its branch was cancelled: say so.
-    if owner ~= '' then
-        local detail = {worker = owner, status = have[1], current = have[2]}
+    if late ~= '' then
+        local detail = {worker = late, status = have[1], current = have[2]}
         redis.call('RPUSH', history, cjson.encode({now, 'refused', path, attempt, detail}))
     end
     return {'SUPERSEDED', have[1], have[2]}
@@ -105,6 +107,9 @@ local function cancel_below(prefix)
     end
 end
 
+if below == 1 then
+    cancel_below(path .. '/')
+end
 if branch[1] then
     local join = cjson.decode(redis.call('HGET', steps, branch[1]))
     local ok = branch[3] == 1
