@@ -772,3 +772,18 @@ def test_every_field_of_the_published_schema_has_a_known_kind_and_every_model_a_
     for model in [schema, *schema["$defs"].values()]:
         if "properties" in model:
             assert model["description"]
+
+
+def test_what_is_wrong_with_steps_that_are_never_reached_is_said_too() -> None:
+    task = {"capability": "x", "timeout": 1}
+    document = {
+        "name": "w",
+        "steps": [
+            {"id": "a", **task},
+            {"id": "c", **task, "next": "d"},
+            {"id": "d", **task, "next": "c", "input": {"v": "$.variables.never"}},
+        ],
+    }
+    messages = [finding.message for finding in validate_document(document)[1]]
+    assert any("nothing can leave the cycle c -> d -> c" in message for message in messages)
+    assert any("variable 'never' is read" in message for message in messages)

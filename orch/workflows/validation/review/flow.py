@@ -29,8 +29,7 @@ def check_reachability(review: Review) -> None:
 
 def check_cycles(review: Review) -> None:
     for scope in review.outline.scopes:
-        steps = {step for step in scope.steps if step in review.live}
-        for cycle, saved in endless_cycles(steps):
+        for cycle, saved in endless_cycles(set(scope.steps)):
             names = [step.id for step in cycle]
             first = min(cycle, key=lambda step: step.index)
             start = names.index(first.id)

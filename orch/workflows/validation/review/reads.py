@@ -28,13 +28,19 @@ def _check_use(review: Review, use: Use, step: Step | None) -> None:
         for read in sorted(reads):
             _check_root(review, use, read[0])
             match read:
-                case ("variables", name, *_) if step is None or step in review.live:
+                case ("variables", name, *_) if _may_be_judged(review, step, name):
                     _check_variable(review, use, step, name, text)
                 case ("input", name, *_):
                     _check_input_name(review, use, name)
                 case ("output", *_) if step in review.live and not use.after:
                     assert step is not None
                     _check_output_before(review, use, step)
+
+
+def _may_be_judged(review: Review, step: Step | None, name: str) -> bool:
+    """What is set before a step that is never reached cannot be said, but for one case."""
+    nobody_sets_it = name not in review.variables.bits
+    return step is None or step in review.live or nobody_sets_it
 
 
 def _has_step_before(review: Review, step: Step) -> bool:
@@ -90,7 +96,7 @@ def _check_variable(review: Review, use: Use, step: Step | None, name: str, text
     if step is None:
         may = must = variables.written()
     else:
-        may, must = variables.flow.may[step], variables.flow.must[step]
+        may, must = variables.flow.may.get(step, 0), variables.flow.must.get(step, 0)
         if use.after:
             may |= variables.own[step] | variables.inner[step]
             must |= variables.own[step] | variables.inner[step]
