@@ -161,7 +161,7 @@ class WorkflowManager:
 
     def get(self, key: str) -> Workflow:
         """The latest version of a workflow. Raises NotFound, naming those that are there."""
-        version = self.journal.workflows().get(key)
+        version = self.journal.latest_version(key)
         if version is not None:
             return Workflow(key, version, self.plans.definition(version))
         definition = self._find_file(key)
@@ -202,7 +202,7 @@ class WorkflowManager:
     def _find_handler(self, key: str, beside: Path | None) -> WorkflowDefinition | None:
         if beside is not None and (path := find_beside(beside, key)) is not None:
             return load_definition(path)
-        version = self.journal.workflows().get(key)
+        version = self.journal.latest_version(key)
         if version is not None:
             return self.plans.definition(version)
         return self._find_file(key)
@@ -245,7 +245,7 @@ class WorkflowManager:
         start = Start(
             id=execution,
             workflow=key,
-            version=plan.definition.content_hash(),
+            version=plan.version,
             plan=plan.key,
             input=text,
             transition=transition,
@@ -259,15 +259,13 @@ class WorkflowManager:
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")
         self.runtime.advancer.go_on(plan, execution, transition.dispatched, transition.joined)
-        return Started(
-            execution, key, plan.definition.content_hash(), warnings=self._warnings(plan)
-        )
+        return Started(execution, key, plan.version, warnings=self._warnings(plan))
 
     def _plan(self, key: str) -> Plan:
         """The plan of the latest version, stored with the handlers of this moment."""
-        version = self.journal.workflows().get(key)
+        version = self.journal.latest_version(key)
         known = self._stored.get(key)
-        if known is not None and version == known.definition.content_hash():
+        if known is not None and version == known.version:
             return known
         definition = self.get(key).definition
         plan = self.plans.store(key, definition, self.handlers_of(definition, None))

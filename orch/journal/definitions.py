@@ -26,6 +26,11 @@ class Definitions(Connection):
         found: str | None = self.read(self.redis.get, self.keys.plan(plan))
         return found
 
+    def latest_version(self, name: str) -> str | None:
+        """The version under which ``name`` was stored last."""
+        found: str | None = self.read(self.redis.hget, self.keys.workflows(), name)
+        return found
+
     def workflows(self) -> dict[str, str]:
         """Name -> latest version of every stored workflow."""
         return dict(self.read(self.redis.hgetall, self.keys.workflows()))

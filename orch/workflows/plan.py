@@ -145,7 +145,8 @@ class Plan:
         handlers: Mapping[str, WorkflowDefinition] | None = None,
     ) -> None:
         self.definition = definition
-        self.key = key or definition.content_hash()
+        self.version = definition.content_hash()
+        self.key = key or self.version
         self.scopes: dict[str, Scope] = {}
         self._nodes: dict[str, Node] = {}
         self._add_scope(ROOT, definition.steps)
