@@ -8,23 +8,13 @@ from typing import Any
 
 from orch.control.plans import Plans
 from orch.journal.journal import Claimed, Journal, Refused, Settled, Start
+from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
-from orch.workflows.transition import (
-    Completed,
-    ExecutionStatus,
-    Failed,
-    Failure,
-    Outcome,
-    StepState,
-    StepStatus,
-    Transition,
-    View,
-    begin,
-    decide,
-    encode,
-    fields_for,
-)
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.transition import begin, decide
+from orch.workflows.view import View, fields_for
 
 NOW = 1_750_000_000_000
 GRACE = 3000

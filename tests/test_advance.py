@@ -10,8 +10,9 @@ from orch.control.advance import Advancer
 from orch.control.plans import Plans
 from orch.errors import Unreachable
 from orch.journal.journal import Journal, Refused
+from orch.workflows.outcome import Completed, Failed
 from orch.workflows.plan import Plan
-from orch.workflows.transition import Completed, ExecutionStatus, Failed, StepStatus
+from orch.workflows.state import ExecutionStatus, StepStatus
 from tests.build import Worked, failure, parallel, start, task, wait
 
 

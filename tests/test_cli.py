@@ -27,7 +27,7 @@ from orch.cli import options
 from orch.cli.app import app
 from orch.errors import InputError
 from orch.settings import Settings
-from orch.workflows.transition import ExecutionStatus
+from orch.workflows.state import ExecutionStatus
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "redis://user:secret@127.0.0.1:1/0"

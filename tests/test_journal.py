@@ -11,15 +11,9 @@ from redis import Redis
 from orch.errors import JournalError, NotFound, PartitionMismatch, Unreachable
 from orch.journal.journal import Claimed, Journal, Refused, Settled, open_redis, without_password
 from orch.settings import Settings
-from orch.workflows.transition import (
-    ALL_VARIABLES,
-    Branched,
-    Completed,
-    ExecutionStatus,
-    Failed,
-    Lost,
-    StepStatus,
-)
+from orch.workflows.outcome import Branched, Completed, Failed, Lost
+from orch.workflows.state import ExecutionStatus, StepStatus
+from orch.workflows.view import ALL_VARIABLES
 from tests.build import (
     FakeClock,
     Worked,

@@ -14,20 +14,11 @@ from orch.control.plans import Plans
 from orch.errors import Unreachable
 from orch.faults import fault
 from orch.journal.journal import Journal, Refused, Settled
+from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
 from orch.workflows.plan import Plan
-from orch.workflows.transition import (
-    Branched,
-    Completed,
-    Failed,
-    Failure,
-    Lost,
-    Outcome,
-    StepState,
-    StepStatus,
-    View,
-    decide,
-    fields_for,
-)
+from orch.workflows.state import StepState, StepStatus
+from orch.workflows.transition import decide
+from orch.workflows.view import View, fields_for
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,8 @@ from orch.workflows.loading import (
     save_definition,
 )
 from orch.workflows.plan import Plan
-from orch.workflows.transition import ExecutionStatus, View, begin, encode
+from orch.workflows.state import ExecutionStatus, encode
+from orch.workflows.transition import begin
 from orch.workflows.validation import (
     Finding,
     check_input,
@@ -44,6 +45,7 @@ from orch.workflows.validation import (
     validate_definition,
     validate_document,
 )
+from orch.workflows.view import View
 
 START_PATIENCE = 5.0
 """Seconds for which a start is repeated while Redis is away."""

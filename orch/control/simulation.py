@@ -23,22 +23,12 @@ from orch.errors import InputError, StepError
 from orch.journal.journal import Claimed, HistoryEntry, Journal, Start, milliseconds, open_redis
 from orch.settings import Settings
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
-from orch.workflows.transition import (
-    Completed,
-    ExecutionStatus,
-    Failed,
-    Failure,
-    Outcome,
-    StepState,
-    StepStatus,
-    View,
-    begin,
-    context_of,
-    encode,
-    fields_for,
-)
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.transition import begin
 from orch.workflows.validation import check_input
+from orch.workflows.view import View, context_of, fields_for
 
 FAR = 10 * 365 * 24 * 3600 * 1000
 """Ms; further away than anything that is simulated."""

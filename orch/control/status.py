@@ -14,7 +14,7 @@ from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Plan
-from orch.workflows.transition import LIVE, StepState, StepStatus
+from orch.workflows.state import LIVE, StepState, StepStatus
 
 
 class StepExecution(BaseModel):

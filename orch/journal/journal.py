@@ -12,15 +12,9 @@ from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.records import HistoryEntry, Record, Records, make_view
 from orch.journal.workers import Workers
-from orch.workflows.transition import (
-    INPUT_FIELD,
-    WORKFLOW_FIELD,
-    ExecutionStatus,
-    Open,
-    StepState,
-    Transition,
-    View,
-)
+from orch.workflows.commit import Open, Transition
+from orch.workflows.state import ExecutionStatus, StepState
+from orch.workflows.view import INPUT_FIELD, WORKFLOW_FIELD, View
 
 __all__ = [
     "Claimed",

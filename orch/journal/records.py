@@ -10,15 +10,8 @@ from typing import Any
 
 from orch.errors import NotFound
 from orch.journal.connection import Connection
-from orch.workflows.transition import (
-    ALL_VARIABLES,
-    CAUSE_FIELD,
-    INPUT_FIELD,
-    WORKFLOW_FIELD,
-    ExecutionStatus,
-    StepState,
-    View,
-)
+from orch.workflows.state import ExecutionStatus, StepState
+from orch.workflows.view import ALL_VARIABLES, CAUSE_FIELD, INPUT_FIELD, WORKFLOW_FIELD, View
 
 SWEPT = 200
 """Index entries of a partition that one sweep looks at."""

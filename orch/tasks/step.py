@@ -20,19 +20,10 @@ from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.workflows.definition import StepType
+from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan
-from orch.workflows.transition import (
-    Completed,
-    Failed,
-    Failure,
-    Outcome,
-    StepState,
-    StepStatus,
-    View,
-    context_of,
-    encode,
-    fields_for,
-)
+from orch.workflows.state import StepState, StepStatus, encode
+from orch.workflows.view import View, context_of, fields_for
 
 logger = logging.getLogger(__name__)
 

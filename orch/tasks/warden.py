@@ -31,7 +31,7 @@ from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
-from orch.workflows.transition import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from orch.control.advance import Advancer
 from orch.control.plans import Plans
 from orch.journal.journal import Claimed, Journal, Refused
 from orch.workflows.canvas import compile_canvas
-from orch.workflows.transition import Completed, ExecutionStatus, Lost, StepStatus
+from orch.workflows.outcome import Completed, Lost
+from orch.workflows.state import ExecutionStatus, StepStatus
 from tests.build import FakeClock, decided, decision, parallel, plan_of, start, task
 
 

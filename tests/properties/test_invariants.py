@@ -29,21 +29,11 @@ from orch.journal.scripts import Script
 from orch.settings import Settings
 from orch.tasks.warden import Warden
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan, split, split_lap
-from orch.workflows.transition import (
-    LIVE,
-    Completed,
-    ExecutionStatus,
-    Failed,
-    Failure,
-    Outcome,
-    StepState,
-    StepStatus,
-    View,
-    begin,
-    encode,
-    fields_for,
-)
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.transition import begin
+from orch.workflows.view import View, fields_for
 from tests.build import (
     FakeClock,
     choose,

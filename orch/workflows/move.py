@@ -1,0 +1,424 @@
+"""How the flow goes from step to step, until it rests where somebody has to act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from orch.errors import StepError
+from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
+from orch.workflows.definition import StepType
+from orch.workflows.durations import parse_duration, parse_instant
+from orch.workflows.expressions import to_text, truthy
+from orch.workflows.outcome import Failure
+from orch.workflows.plan import (
+    ROOT,
+    Choice,
+    Node,
+    Plan,
+    handler_scope,
+    in_handler,
+    join_of,
+    join_path,
+    split,
+)
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.validation import check_output
+from orch.workflows.view import (
+    CAUSE_FIELD,
+    View,
+    context_of,
+    error_field,
+    output_field,
+    variable_field,
+)
+
+MAX_INLINE_LAPS = 1000
+"""Laps that one transition may begin; more is a cycle in which no step does anything."""
+
+
+class Move:
+    """Collects one transition while the flow goes from step to step.
+
+    Variables and errors set on the way are seen by the expressions further on.
+    """
+
+    def __init__(self, plan: Plan, view: View, now: int, grace: int) -> None:
+        self.plan = plan
+        self.now = now
+        self.grace = grace
+        self.view = replace(
+            view,
+            variables=dict(view.variables),
+            outputs=dict(view.outputs),
+            errors=dict(view.errors),
+        )
+        self.opens: dict[str, Open] = {}
+        self.texts: dict[str, str] = {}
+        self.fields: dict[str, str] = {}
+        self.events: list[Event] = []
+        self.branch: BranchEnd | None = None
+        self.end: End | None = None
+        self.pending: list[tuple[Node, str]] = []  # steps to enter, the next one last
+        self.laps = 0
+
+    # --- from outside --------------------------------------------------------------------
+
+    def complete_attempt(
+        self, node: Node, path: str, state: StepState, output: Any, text: str | None
+    ) -> Transition:
+        if output is not None:
+            self.texts[f"={path}"] = encode(output) if text is None else text
+        completed = len(self.events)
+        self.note("completed", path, state.attempt)
+        try:
+            self._set_variables(node, path, output)
+        except StepError as error:
+            self.events.pop(completed)
+            self.texts.clear()
+            return self.fail_attempt(node, path, state, self._failure(error, node, path))
+        self.after(node, path, output)
+        return self.transition(path, self._ended(state, StepStatus.COMPLETED))
+
+    def fail_attempt(self, node: Node, path: str, state: StepState, failure: Failure) -> Transition:
+        failure = replace(failure, attempt=state.attempt) if not failure.attempt else failure
+        self.note("failed", path, state.attempt, {"error": failure.as_dict()})
+        self.texts[f"!{path}"] = encode(failure.as_dict())
+        self.route(node, path, failure.as_dict())
+        return self.transition(path, self._ended(state, StepStatus.FAILED))
+
+    def join(
+        self,
+        node: Node,
+        path: str,
+        state: StepState,
+        results: tuple[tuple[Any, Mapping[str, Any] | None], ...],
+    ) -> Transition:
+        failed = [(i, failure) for i, (_, failure) in enumerate(results) if failure is not None]
+        if not failed:
+            output = {"results": [output for output, _ in results]}
+            return self.complete_attempt(node, path, state, output, None)
+        number, first = failed[0]
+        error = {**first, "branch": node.step.parallel.branches[number].name or number}  # type: ignore[union-attr]
+        self.note("failed", path, state.attempt, {"error": error})
+        self.texts[f"!{path}"] = encode(error)
+        self.route(node, path, error)
+        return self.transition(path, self._ended(state, StepStatus.FAILED))
+
+    def transition(self, path: str, state: StepState | None) -> Transition:
+        """Follow the flow to where it rests, and give all that was collected."""
+        while self.pending and self.end is None:
+            self._enter_next()
+        return Transition(
+            path=path,
+            state=state,
+            opens=tuple(self.opens.values()),
+            texts=tuple(self.texts.items()),
+            fields=tuple(self.fields.items()),
+            branch=self.branch,
+            end=self.end,
+            events=tuple(self.events),
+        )
+
+    def note(
+        self, word: str, path: str = "", attempt: int = 0, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        self.events.append(Event(word, path, attempt, detail))
+
+    # --- the flow ------------------------------------------------------------------------
+
+    def enter(self, node: Node, path: str) -> None:
+        """The token comes to a step.
+
+        It is entered in a loop (by `transition`), not from here: a flow may skip more steps in
+        a row than Python allows calls to be nested.
+        """
+        self.pending.append((node, path))
+
+    def _enter_next(self) -> None:
+        node, path = self.pending.pop()
+        if self.laps > MAX_INLINE_LAPS:
+            self._give_up(node, path)
+            return
+        try:
+            self._enter(node, path)
+        except StepError as error:
+            failure = self._failure(error, node, path).as_dict()
+            self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.FAILED))
+            self.texts[f"!{path}"] = encode(failure)
+            self.note("failed", path, 1, {"error": failure})
+            self.route(node, path, failure)
+
+    def _enter(self, node: Node, path: str) -> None:
+        context = context_of(self.view, path)
+        if node.condition is not None and not truthy(node.condition.evaluate(context)):
+            self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.SKIPPED))
+            self.note("skipped", path)
+            self._go_on(node, path, context.get("output"))
+            return
+        match node.type:
+            case StepType.TASK:
+                state = replace(self._fresh(), status=StepStatus.DISPATCHED)
+                self.opens[path] = Open(path, state, self.now + self.grace)
+            case StepType.DECISION:
+                assert node.choice is not None
+                self._decide(node, path, node.choice, context)
+            case StepType.WAIT:
+                self._wait(node, path, context)
+            case StepType.PARALLEL:
+                self._fork(node, path)
+            case _:
+                raise AssertionError(f"the plan let a step of type {node.type} through")
+
+    def _decide(self, node: Node, path: str, choice: Choice, context: dict[str, Any]) -> None:
+        value = choice.expression.evaluate(context)
+        target = choose(choice, value)
+        if target is None and isinstance(node.next, str):
+            target = node.next
+        if target is None:
+            raise no_branch(node, choice, value)
+        self._set_variables(node, path, value)
+        self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.COMPLETED))
+        self.note("decided", path, 1, {"value": to_text(value)[:100], "next": target})
+        self._step_to(node, path, target)
+
+    def _wait(self, node: Node, path: str, context: dict[str, Any]) -> None:
+        assert node.wait is not None and node.step.wait is not None
+        value = node.wait.evaluate(context)
+        due = instant_of(node, value, self.now)
+        state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now)
+        # An instant before 1970 is no score that says "live"; one that is past is due now.
+        self.opens[path] = Open(path, state, max(due, self.now))
+        self.note("waiting", path, 1, {"until": due})
+
+    def _fork(self, node: Node, path: str) -> None:
+        total = len(node.branches)
+        state = replace(
+            self._fresh(), status=StepStatus.JOINING, started=self.now, total=total, left=total
+        )
+        look = min(self.grace, node.step.timeout or self.grace)
+        self.opens[path] = Open(path, state, self.now + look)
+        self.note("forked", path, 1, {"branches": total})
+        for number, branch in reversed(list(enumerate(node.branches))):
+            entry = self.plan.scopes[branch].entry
+            self.enter(entry, join_path(join_path(path, str(number)), entry.id))
+
+    def after(self, node: Node, path: str, output: Any) -> None:
+        """A step succeeded: its output is seen by the scope, and the token goes on."""
+        scope_path = split(path)[0]
+        if self.plan.uses_previous_output(scope_path):
+            self.fields[output_field(scope_path)] = encode(output)
+        self.view.outputs[scope_path] = output  # type: ignore[index]
+        self._go_on(node, path, output)
+
+    def _go_on(self, node: Node, path: str, output: Any) -> None:
+        if isinstance(node.next, Choice) and node.type is not StepType.DECISION:
+            try:
+                value = node.next.expression.evaluate(context_of(self.view, path))
+                target = choose(node.next, value)
+                if target is None:
+                    raise no_branch(node, node.next, value)
+            except StepError as error:
+                self.route(node, path, self._failure(error, node, path).as_dict())
+                return
+            self._step_to(node, path, target)
+        elif isinstance(node.next, str):
+            self._step_to(node, path, node.next)
+        else:
+            self._end_scope(split(path)[0], output)
+
+    def _step_to(self, node: Node, path: str, target: str) -> None:
+        following = self.plan.scopes[node.scope].nodes[target]
+        self.laps += following.index <= node.index
+        self.enter(following, self.plan.follow(path, target))
+
+    def _end_scope(self, scope_path: str, output: Any) -> None:
+        if scope_path == ROOT:
+            self._end_execution(output)
+        elif in_handler(scope_path + "/") and join_of(scope_path) is None:
+            self._end_handled()
+        else:
+            self._end_branch(scope_path, True, encode(output))
+
+    def _end_execution(self, output: Any) -> None:
+        if self.plan.result is not None:
+            context = context_of(self.view, ROOT)
+            context["output"] = output
+            try:
+                output = self.plan.result.evaluate(context)
+            except StepError as error:
+                failure = Failure(error.name, f"`result` of the workflow: {error.message}")
+                self._fail_execution(failure.as_dict())
+                return
+        if self.plan.definition.output is not None:
+            misses = check_output(self.plan.definition, output)
+            if misses:
+                message = f"the output misses the workflow's schema: {'; '.join(misses)}"
+                self._fail_execution(Failure("InvalidOutput", message).as_dict())
+                return
+        self.end = End(ExecutionStatus.COMPLETED, output=encode(output))
+        self.note("ended", detail={"status": ExecutionStatus.COMPLETED.value})
+
+    def _end_handled(self) -> None:
+        """An error handler is done: it told somebody, but the work was not done."""
+        self._fail_execution(dict(self.view.cause or {}))
+
+    def _fail_execution(self, error: Mapping[str, Any]) -> None:
+        self.end = End(ExecutionStatus.FAILED, error=encode(error))
+        detail = {"status": ExecutionStatus.FAILED.value, "error": error}
+        self.note("ended", detail=detail)
+
+    def _end_branch(self, scope_path: str, ok: bool, text: str) -> None:
+        up = join_of(scope_path)
+        assert up is not None
+        join, number = up
+        opened = self.opens.get(join)
+        if opened is None:
+            self.branch = BranchEnd(join, number, ok, text)
+            return
+        # The parallel step is opened by this very transition, so the count is ours to keep.
+        self.texts[f"{'=' if ok else '!'}{scope_path}"] = text
+        left = opened.state.left - 1
+        if not ok or left == 0:
+            state = replace(opened.state, status=StepStatus.JOINED, left=left)
+            self.opens[join] = Open(join, state, self.now + self.grace)
+            self._cancel_below(join)
+        else:
+            self.opens[join] = replace(opened, state=replace(opened.state, left=left))
+
+    def _cancel_below(self, join: str) -> None:
+        self.pending = [step for step in self.pending if not step[1].startswith(f"{join}/")]
+        for path, opened in list(self.opens.items()):
+            if path.startswith(f"{join}/") and opened.state.status in LIVE:
+                self.opens[path] = Open(path, self._ended(opened.state, StepStatus.CANCELLED))
+                self.note("cancelled", path)
+
+    # --- errors --------------------------------------------------------------------------
+
+    def route(self, node: Node, path: str, error: dict[str, Any]) -> None:
+        """Nothing more will be tried: find who takes the error."""
+        scope_path = split(path)[0]
+        for action in node.on_error:
+            if "*" in action.errors or error["name"] in action.errors:
+                self._take(scope_path, error)
+                self.note("routed", path, 0, {"to": action.next})
+                self._step_to(node, path, action.next)
+                return
+        if join_of(scope_path) is not None:
+            self._end_branch(scope_path, False, encode(error))
+        elif in_handler(path):
+            self.note("handler_failed", path, 0, {"error": error})
+            self._fail_execution(dict(self.view.cause or error))
+        else:
+            self._handle(path, error)
+
+    def _handle(self, path: str, error: dict[str, Any]) -> None:
+        found = self.plan.handler_for(error["name"])
+        if found is None:
+            self._fail_execution(error)
+            return
+        index, handler = found
+        nodes = self.plan.scopes[ROOT].nodes
+        target = nodes.get(handler.handler)
+        if target is not None and target.id == split(path)[1].partition("#")[0]:
+            self._fail_execution(error)  # a handler cannot handle its own failure
+            return
+        if target is not None and self._handled_before(error):
+            return
+        self.note("routed", path, 0, {"to": handler.handler, "handler": True})
+        if target is not None:
+            self._take(ROOT, error)
+            self.fields[CAUSE_FIELD] = encode(error)
+            self.enter(target, self.plan.follow(path, target.id))
+            return
+        self.fields[CAUSE_FIELD] = encode(error)
+        self.view = replace(self.view, cause=error)
+        scope = handler_scope(index)
+        self._take(scope, error)
+        entry = self.plan.scopes[scope].entry
+        self.enter(entry, join_path(scope, entry.id))
+
+    def _handled_before(self, error: dict[str, Any]) -> bool:
+        """A handler step was already entered once: a failure on its way is final.
+
+        Without this, a handler whose own steps fail would be entered for ever, and on paths
+        that exist already.
+        """
+        if self.view.cause is None:
+            return False
+        self._fail_execution(error)
+        return True
+
+    def _take(self, scope_path: str, error: dict[str, Any]) -> None:
+        self.view.errors[scope_path] = error  # type: ignore[index]
+        self.fields[error_field(scope_path)] = encode(error)
+
+    def _give_up(self, node: Node, path: str) -> None:
+        """Nobody takes this error: what takes it may lie in the same cycle.
+
+        It ends no more than the own scope, so that an execution never ends beside tokens that
+        live in other branches.
+        """
+        failure = Failure(
+            "EndlessDecision",
+            f"the flow went back {MAX_INLINE_LAPS} times without a step that does anything; "
+            f"the last is {node.id!r}",
+            node.id,
+            path,
+        ).as_dict()
+        scope_path = split(path)[0]
+        if join_of(scope_path) is not None:
+            self.laps = 0
+            self._end_branch(scope_path, False, encode(failure))
+        else:
+            self._fail_execution(failure)
+
+    def _failure(self, error: StepError, node: Node, path: str) -> Failure:
+        return Failure(error.name, error.message, node.id, path, data=error.data)
+
+    # --- small things --------------------------------------------------------------------
+
+    def _set_variables(self, node: Node, path: str, output: Any) -> None:
+        if not node.output:
+            return
+        context = context_of(self.view, path)
+        context["output"] = output
+        # All or none: a mapping that fails must not leave half of the variables set.
+        values = [(name, value.evaluate(context)) for name, value in node.output]
+        for name, found in values:
+            self.view.variables[name] = found  # type: ignore[index]
+            self.fields[variable_field(name)] = encode(found)
+
+    def _fresh(self) -> StepState:
+        return StepState(StepStatus.DISPATCHED, since=self.now)
+
+    def _ended(self, state: StepState, status: StepStatus) -> StepState:
+        return replace(state, status=status, since=self.now)
+
+
+def choose(choice: Choice, value: Any) -> str | None:
+    """The target for a value. Branches that are all of `true` and `false` go by truth."""
+    if set(choice.branches) <= {"true", "false"}:
+        value = truthy(value)
+    text = "null" if value is None else to_text(value)
+    return choice.branches.get(text, choice.default)
+
+
+def no_branch(node: Node, choice: Choice, value: Any) -> StepError:
+    return StepError(
+        "NoBranch",
+        f"{choice.expression.text!r} of step {node.id!r} is {encode(value)[:100]}, and none of "
+        f"its branches ({', '.join(sorted(choice.branches))}) is; add it, or a `default`",
+    )
+
+
+def instant_of(node: Node, value: Any, now: int) -> int:
+    """When a wait ends, ms. Raises StepError ``InvalidWait`` for what is no time."""
+    assert node.step.wait is not None
+    try:
+        if node.step.wait.duration is not None:
+            return now + parse_duration(value)
+        return parse_instant(value)
+    except ValueError as error:
+        raise StepError("InvalidWait", f"wait of step {node.id!r}: {error}") from error

@@ -1,0 +1,61 @@
+"""What an attempt may come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed; `$.error` in the steps that take it."""
+
+    name: str
+    message: str
+    step: str = ""
+    path: str = ""
+    attempt: int = 0
+    data: Any = None
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {
+            "name": self.name,
+            "message": self.message,
+            "step": self.step,
+            "path": self.path,
+            "attempt": self.attempt,
+        }
+        return found if self.data is None else {**found, "data": self.data}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """An attempt succeeded; ``output`` is JSON, ``text`` its encoding where it is known."""
+
+    output: Any = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    failure: Failure
+    retryable: bool = True
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker that held the attempt is gone. ``poison``: it was one too many."""
+
+    reason: str
+    poison: bool = False
+
+
+@dataclass(frozen=True)
+class Branched:
+    """The branches of a parallel step ended: (output, failure) of each, in order."""
+
+    results: tuple[tuple[Any, Mapping[str, Any] | None], ...]
+
+
+Outcome = Completed | Failed | Lost | Branched

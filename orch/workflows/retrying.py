@@ -1,0 +1,32 @@
+"""When a failed attempt is tried again."""
+
+from __future__ import annotations
+
+import zlib
+
+from orch.workflows.definition import RetryPolicy
+
+
+def may_retry(policy: RetryPolicy, name: str, failures: int) -> bool:
+    """Whether an attempt that failed as ``name``, the ``failures``-th, is followed by another."""
+    if name in policy.abort_on:
+        return False
+    if "*" not in policy.retry_on and name not in policy.retry_on:
+        return False
+    return policy.max_attempts is None or failures < policy.max_attempts
+
+
+def retry_pause(policy: RetryPolicy, failures: int, seed: str) -> int:
+    """Pause in ms before the next attempt: interval * rate^(failures-1), at most max_interval.
+
+    Jitter takes between half and all of it, drawn from ``seed``, so that a transition that is
+    computed twice says the same.
+    """
+    limit = policy.max_interval or 24 * 3600 * 1000
+    try:
+        pause = min(float(limit), policy.interval * policy.backoff_rate ** (failures - 1))
+    except OverflowError:
+        pause = float(limit)
+    if policy.jitter:
+        pause *= 0.5 + 0.5 * (zlib.crc32(seed.encode()) / 0xFFFFFFFF)
+    return int(pause)

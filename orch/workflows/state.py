@@ -1,0 +1,92 @@
+"""The lifecycles of executions and steps, and how a step's state is stored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class StepStatus(StrEnum):
+    DISPATCHED = "dispatched"  # a message should be on its way to a worker
+    RUNNING = "running"  # a worker holds the attempt
+    RETRYING = "retrying"  # the next attempt waits for its back-off
+    WAITING = "waiting"  # a timer runs
+    JOINING = "joining"  # a parallel step waits for its branches
+    JOINED = "joined"  # all branches ended; what follows is to be decided
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # its condition was not true
+    CANCELLED = "cancelled"  # its branch was ended by another one, or its execution was
+
+
+LIVE = frozenset(
+    {
+        StepStatus.DISPATCHED,
+        StepStatus.RUNNING,
+        StepStatus.RETRYING,
+        StepStatus.WAITING,
+        StepStatus.JOINING,
+        StepStatus.JOINED,
+    }
+)
+
+
+class ExecutionStatus(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One field of the steps' hash. Instants are ms since the epoch, 0 means: not yet.
+
+    Stored as a JSON array in the order of the fields, so that scripts can change it.
+    """
+
+    status: StepStatus
+    attempt: int = 1
+    failures: int = 0
+    lost: int = 0  # attempts whose worker died, since the last that did not
+    since: int = 0  # when the token came to its present status
+    owner: str = ""
+    started: int = 0  # of the current or last attempt
+    total: int = 0  # branches of a parallel
+    left: int = 0  # branches that have not ended
+
+    def dumps(self) -> str:
+        values: list[Any] = [
+            self.status.value,
+            self.attempt,
+            self.failures,
+            self.lost,
+            self.since,
+            self.owner,
+            self.started,
+        ]
+        if self.total:
+            values += [self.total, self.left]
+        return encode(values)
+
+    @classmethod
+    def loads(cls, text: str | bytes) -> StepState:
+        values = json.loads(text)
+        return cls(StepStatus(values[0]), *values[1:])
+
+
+def encode(value: Any) -> str:
+    """Compact JSON that UTF-8 can carry: lone surrogates, legal in JSON, stay escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
