@@ -192,7 +192,7 @@ def _step(
         duration_ms=(now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=_why(state, node.queue if node else "", events, served, now) if live else None,
+        waiting_for=_why(state, node.queue if node else "", served, now) if live else None,
     )
 
 
@@ -203,7 +203,6 @@ def _json(text: str | None) -> Any:
 def _why(
     state: StepState,
     queue: str,
-    events: list[HistoryEntry],
     served: Mapping[str, list[str]],
     now: int,
 ) -> str | None:
@@ -216,11 +215,10 @@ def _why(
             owner = state.owner.rsplit("/", 2)[0]
             return f"running on {owner} for {seconds(now - state.started)}"
         case StepStatus.RETRYING:
-            due = events[-1].detail.get("due", 0) if events else 0
-            return f"attempt {state.attempt} at {instant(due)}, in {seconds(due - now)}"
+            left = seconds(state.due - now)
+            return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
         case StepStatus.WAITING:
-            due = events[-1].detail.get("until", 0) if events else 0
-            return f"timer until {instant(due)}, in {seconds(due - now)}"
+            return f"timer until {instant(state.due)}, in {seconds(state.due - now)}"
         case StepStatus.JOINING:
             return f"{state.left} of {state.total} branches"
         case StepStatus.JOINED:

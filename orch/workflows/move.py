@@ -187,9 +187,10 @@ class Move:
         assert node.wait is not None and node.step.wait is not None
         value = node.wait.evaluate(context)
         due = instant_of(node, value, self.now)
-        state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now)
         # An instant before 1970 is no score that says "live"; one that is past is due now.
-        self.opens[path] = Open(path, state, max(due, self.now))
+        due = max(due, self.now)
+        state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now, due=due)
+        self.opens[path] = Open(path, state, due)
         self.note("waiting", path, 1, {"until": due})
 
     def _fork(self, node: Node, path: str) -> None:

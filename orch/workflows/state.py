@@ -61,6 +61,7 @@ class StepState:
     started: int = 0  # of the current or last attempt
     total: int = 0  # branches of a parallel
     left: int = 0  # branches that have not ended
+    due: int = 0  # when a timer or a back-off is over
 
     def dumps(self) -> str:
         values: list[Any] = [
@@ -72,9 +73,10 @@ class StepState:
             self.owner,
             self.started,
         ]
-        if self.total:
-            values += [self.total, self.left]
-        return encode(values)
+        rest = [self.total, self.left, self.due]
+        while rest and not rest[-1]:
+            rest.pop()
+        return encode(values + rest)
 
     @classmethod
     def loads(cls, text: str | bytes) -> StepState:

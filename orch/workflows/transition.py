@@ -84,5 +84,6 @@ def decide(
 def _attempt_again(
     path: str, state: StepState, status: StepStatus, now: int, due: int, event: Event
 ) -> Transition:
-    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="")
+    timer = due if status is StepStatus.RETRYING else 0
+    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
     return Transition(path, again, due=due, events=(event,))
