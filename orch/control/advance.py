@@ -119,19 +119,19 @@ class Advancer:
 
     def fire(self, execution: str, path: str, state: StepState) -> None:
         """A timer is over: the wait step is completed."""
-        self._settle_unowned(execution, path, state, Completed(None))
+        self.settle_unowned(execution, path, state, Completed(None))
 
     def lose(self, execution: str, path: str, state: StepState, reason: str) -> None:
         """The worker that held the attempt is gone: the next one, or poison."""
         poison = state.lost + 1 >= self.journal.settings.max_lost_attempts
-        self._settle_unowned(execution, path, state, Lost(reason, poison))
+        self.settle_unowned(execution, path, state, Lost(reason, poison))
 
     def time_out(self, execution: str, path: str, state: StepState, timeout: int) -> None:
         """The attempt (or the parallel step) took longer than ``timeout`` ms: it fails."""
         step = path.rpartition("/")[2].partition("#")[0]
         message = f"step {step!r} took longer than its timeout of {timeout} ms"
         failure = Failure("StepTimeout", message, step, path, state.attempt)
-        self._settle_unowned(execution, path, state, Failed(failure))
+        self.settle_unowned(execution, path, state, Failed(failure))
 
     def redispatch(self, execution: str, path: str, state: StepState) -> None:
         """A message that was lost is sent again; a back-off that is over is ended."""
@@ -139,7 +139,7 @@ class Advancer:
         if plan is not None and self.journal.redispatch(execution, path, state):
             self.apply(plan, execution, (path,))
 
-    def _settle_unowned(
+    def settle_unowned(
         self, execution: str, path: str, state: StepState, outcome: Outcome
     ) -> None:
         plan = self._plan_of(execution)
