@@ -254,7 +254,7 @@ class TestJoin:
         assert forked.do("p/0/a", "first") == Settled(joined="p")
         assert forked.state("p").status is StepStatus.JOINED
         assert forked.watched() == {"p": forked.journal.clock() + forked.journal.grace}
-        branches = forked.journal.read_branches("x1", "p", 2)
+        branches = forked.journal.read_branches("x1", ["p/0", "p/1"])
         assert branches == (("first", None), ("second", None))
 
     def test_the_first_failure_fires_it_and_ends_the_siblings(self, forked: Worked) -> None:
@@ -271,7 +271,7 @@ class TestJoin:
         forked.do("p/1/b")
         state = forked.state("p")
         claimed = Claimed(state, forked.journal.read_view("x1", ["workflow"]))
-        both = Branched(forked.journal.read_branches("x1", "p", 2))
+        both = Branched(forked.journal.read_branches("x1", ["p/0", "p/1"]))
         assert forked.settle("p", claimed, both) == Settled()
         assert forked.settle("p", claimed, both) == Refused("SUPERSEDED", ("completed", 1))
         assert forked.state("z").status is StepStatus.DISPATCHED

@@ -103,7 +103,7 @@ def test_a_type_that_does_not_run_yet_is_refused_by_name() -> None:
     mapped = {"id": "m", "type": "map", "map": {"items": [1], "capability": "work"}}
     with pytest.raises(NotSupportedYet, match="'m' is of type 'map'"):
         plan_of(mapped)
-    racing = parallel("p", [task("a")])
-    racing["parallel"]["join"] = "any"
-    with pytest.raises(NotSupportedYet, match=r"parallel\.join"):
-        plan_of(racing)
+    narrow = parallel("p", [task("a")])
+    narrow["parallel"]["maxConcurrency"] = 1
+    with pytest.raises(NotSupportedYet, match=r"parallel\.maxConcurrency"):
+        plan_of(narrow)

@@ -241,7 +241,7 @@ class TestCompleting:
         assert decided(plan, "p#2/0/b", Completed("again")).dispatched == ("p#2/0/a#2",)
         transition = decided(plan, "p#2/0/c", Completed(5))
         assert transition.branch is not None
-        assert (transition.branch.join, transition.branch.number) == ("p#2", 0)
+        assert (transition.branch.join, transition.branch.scope) == ("p#2", "p#2/0")
 
 
 class TestBranches:
@@ -251,7 +251,7 @@ class TestBranches:
         transition = decided(self.plan, "p/1/b", Completed([]))
         assert transition.branch is not None
         assert transition.branch.ok and transition.branch.text == "[]"
-        assert (transition.branch.join, transition.branch.number) == ("p", 1)
+        assert (transition.branch.join, transition.branch.scope) == ("p", "p/1")
         assert transition.opens == () and transition.end is None
 
     def test_a_failed_branch_says_so(self) -> None:
@@ -261,7 +261,12 @@ class TestBranches:
     def test_a_join_gives_the_outputs_in_order(self) -> None:
         state = StepState(StepStatus.JOINED, total=2)
         transition = decided(self.plan, "p", Branched(((1, None), (None, None))), state)
-        assert dict(transition.texts)["=p"] == '{"results":[1,null]}'
+        assert json.loads(dict(transition.texts)["=p"]) == {
+            "results": [1, None],
+            "failures": [],
+            "counts": {"total": 2, "succeeded": 2, "failed": 0, "cancelled": 0},
+            "reason": "all",
+        }
         assert transition.dispatched == ("z",)
 
     def test_a_join_of_a_failed_branch_fails_and_names_the_branch(self) -> None:

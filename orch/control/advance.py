@@ -14,10 +14,11 @@ from orch.control.plans import Plans
 from orch.errors import Unreachable
 from orch.faults import fault
 from orch.journal.journal import Journal, Refused, Settled
+from orch.workflows.commit import Transition
 from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
-from orch.workflows.transition import decide
+from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, fields_for
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,26 @@ class Advancer:
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
         """
+        reply, transition = self._commit(plan, view, path, state, outcome, late, patience)
+        if isinstance(reply, Refused):
+            return reply
+        fault("settled")
+        paths = _to_dispatch(transition)
+        if skip_dispatch is not None:
+            paths = skip_dispatch(paths)
+        self.go_on(plan, view.execution, paths, _to_join(transition, reply))
+        return reply
+
+    def _commit(
+        self,
+        plan: Plan,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        late: str = "",
+        patience: float = 0.0,
+    ) -> tuple[Settled | Refused, Transition]:
         journal = self.journal
         transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
         reply = journal.patiently(
@@ -66,30 +87,40 @@ class Advancer:
             ),
             patience,
         )
-        if isinstance(reply, Refused):
-            return reply
-        fault("settled")
-        paths = transition.dispatched
-        if transition.state is not None and transition.state.status is StepStatus.DISPATCHED:
-            paths = (path, *paths)
-        if skip_dispatch is not None:
-            paths = skip_dispatch(paths)
-        joined = (*transition.joined, *((reply.joined,) if reply.joined else ()))
-        self.go_on(plan, view.execution, paths, joined)
-        return reply
+        return reply, transition
 
     def go_on(
         self, plan: Plan, execution: str, paths: Sequence[str], joined: Sequence[str]
     ) -> None:
-        """Carry on what was committed: it raises nothing, since the watch would do it too."""
+        """Carry on what was committed: it raises nothing, since the watch would do it too.
+
+        A loop, not a recursion: a join may close the next one, and iterations that do nothing
+        follow one another here.
+        """
         self.apply(plan, execution, paths)
-        for path in joined:
+        todo = list(joined)
+        while todo:
+            path = todo.pop()
             try:
-                self.join(execution, path, plan)
+                todo += self._join(plan, execution, path)
             except Unreachable as exc:
                 logger.warning(
                     "the join %s of execution %s is left to the watch: %s", path, execution, exc
                 )
+
+    def _join(self, plan: Plan, execution: str, path: str) -> Sequence[str]:
+        """Go on behind a step whose branches are decided; the joins that this closes."""
+        found = self.journal.read_state(execution, path)
+        if found is None or found[1].status is not StepStatus.JOINED:
+            return ()
+        state = found[1]
+        results = self.journal.read_branches(execution, scopes_to_join(plan, path, state))
+        view = self.journal.read_view(execution, fields_for(plan, path))
+        reply, transition = self._commit(plan, view, path, state, Branched(results))
+        if isinstance(reply, Refused):
+            return ()
+        self.apply(plan, execution, _to_dispatch(transition))
+        return _to_join(transition, reply)
 
     def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
         if not paths:
@@ -104,18 +135,11 @@ class Advancer:
                 exc,
             )
 
-    def join(self, execution: str, path: str, plan: Plan | None = None) -> None:
-        """Go on behind a parallel step whose branches have all ended. Harmless if repeated."""
-        found = self.journal.read_state(execution, path)
-        if found is None or found[1].status is not StepStatus.JOINED:
-            return
-        plan = plan or self._plan_of(execution)
-        if plan is None:
-            return
-        state = found[1]
-        results = self.journal.read_branches(execution, path, state.total)
-        view = self.journal.read_view(execution, fields_for(plan, path))
-        self.settle(plan, view, path, state, Branched(results))
+    def join(self, execution: str, path: str) -> None:
+        """Go on behind a step whose branches are decided. Harmless if repeated."""
+        plan = self._plan_of(execution)
+        if plan is not None:
+            self.go_on(plan, execution, (), (path,))
 
     def fire(self, execution: str, path: str, state: StepState) -> None:
         """A timer is over: the wait step is completed."""
@@ -139,9 +163,7 @@ class Advancer:
         if plan is not None and self.journal.redispatch(execution, path, state):
             self.apply(plan, execution, (path,))
 
-    def settle_unowned(
-        self, execution: str, path: str, state: StepState, outcome: Outcome
-    ) -> None:
+    def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
         plan = self._plan_of(execution)
         if plan is None:
             return
@@ -151,3 +173,13 @@ class Advancer:
     def _plan_of(self, execution: str) -> Plan | None:
         key = self.journal.plan_of(execution)
         return None if key is None else self.plans.get(key)
+
+
+def _to_dispatch(transition: Transition) -> tuple[str, ...]:
+    state = transition.state
+    again = state is not None and state.status is StepStatus.DISPATCHED
+    return (transition.path, *transition.dispatched) if again else transition.dispatched
+
+
+def _to_join(transition: Transition, reply: Settled) -> tuple[str, ...]:
+    return (*transition.joined, reply.joined) if reply.joined else transition.joined

@@ -150,7 +150,7 @@ def parse_mocks(mocks: Mapping[str, Any] | Mocks | None, plan: Plan) -> Mocks:
     problems = []
     for kind in ("outputs", "fail", "errors", "durations"):
         for step in getattr(parsed, kind):
-            if re.sub(r"#\d+", "", step) not in known:
+            if re.sub(r"#\d+|\[\d+\]", "", step) not in known:
                 near = difflib.get_close_matches(step, known, 1)
                 guess = f"; did you mean {near[0]!r}?" if near else ""
                 problems.append(f"`{kind}` names {step!r}, which is no step{guess}")
@@ -294,7 +294,7 @@ class _Simulator:
         )
 
 
-_BEGINNINGS = frozenset({"claimed", "forked", "waiting", "decided", "skipped"})
+_BEGINNINGS = frozenset({"claimed", "forked", "looping", "waiting", "decided", "skipped"})
 _OUTCOMES = {
     "completed": "completed",
     "decided": "completed",

@@ -179,7 +179,7 @@ class Journal(Records, Definitions, Workers):
             opens=_opens(transition.opens),
             texts=_flat(transition.texts),
             fields=_flat(transition.fields),
-            branch=[branch.join, branch.number, int(branch.ok), branch.text] if branch else [],
+            branch=[branch.join, branch.scope, int(branch.ok), branch.text] if branch else [],
             ends=[end.status.value, end.output or "", end.error or ""] if end else [],
             events=[event.dumps(now) for event in transition.events],
             below=int(transition.cancels_below),

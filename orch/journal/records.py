@@ -76,13 +76,17 @@ class Records(Connection):
         return make_view(execution, zip(reads, values, strict=True))
 
     def read_branches(
-        self, execution: str, path: str, total: int
-    ) -> tuple[tuple[Any, Mapping[str, Any] | None], ...]:
-        """(output, failure) of each branch of the parallel step at ``path``, in order."""
-        names = [f"{mark}{path}/{number}" for number in range(total) for mark in "=!"]
+        self, execution: str, scopes: Sequence[str]
+    ) -> tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]:
+        """(output, failure) of each branch or iteration; None for one that did not end."""
+        names = [f"{mark}{scope}" for scope in scopes for mark in "=!"]
         texts = self.read(self.redis.hmget, self.keys.steps(execution), names)
-        values = [None if text is None else json.loads(text) for text in texts]
-        return tuple(zip(values[::2], values[1::2], strict=True))
+        return tuple(
+            None
+            if output is None and failure is None
+            else (json.loads(output or "null"), json.loads(failure or "null"))
+            for output, failure in zip(texts[::2], texts[1::2], strict=True)
+        )
 
     def record(self, execution: str) -> Record:
         """Raises NotFound when the execution is not there (or no longer)."""

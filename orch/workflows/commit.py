@@ -20,10 +20,10 @@ class Open:
 
 @dataclass(frozen=True)
 class BranchEnd:
-    """A branch of the parallel step at ``join`` ended, well or not."""
+    """``scope``, a branch or an iteration of the step at ``join``, ended, well or not."""
 
     join: str
-    number: int
+    scope: str
     ok: bool
     text: str  # JSON of the output, or of the failure
 

@@ -11,14 +11,18 @@ from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.expressions import to_text, truthy
+from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
     ROOT,
     Choice,
+    LoopPolicy,
     Node,
     Plan,
     handler_scope,
     in_handler,
+    is_below,
+    iteration_path,
     join_of,
     join_path,
     split,
@@ -93,18 +97,91 @@ class Move:
         node: Node,
         path: str,
         state: StepState,
-        results: tuple[tuple[Any, Mapping[str, Any] | None], ...],
+        results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...],
     ) -> Transition:
-        failed = [(i, failure) for i, (_, failure) in enumerate(results) if failure is not None]
-        if not failed:
-            output = {"results": [output for output, _ in results]}
-            return self.complete_attempt(node, path, state, output, None)
-        number, first = failed[0]
-        error = {**first, "branch": node.step.parallel.branches[number].name or number}  # type: ignore[union-attr]
-        self.note("failed", path, state.attempt, {"error": error})
+        """The branches of a parallel step are decided, or an iteration of a loop ended."""
+        if node.loop is not None:
+            return self._iterated(node, node.loop, path, state, results[0])
+        assert node.policy is not None
+        joined = Joined(results, state, node)
+        error = joined.error(node, path)
+        if error is None:
+            return self.complete_attempt(node, path, state, joined.output(), None)
+        return self._fail_joined(node, path, state, error)
+
+    def _iterated(
+        self,
+        node: Node,
+        loop: LoopPolicy,
+        path: str,
+        state: StepState,
+        result: tuple[Any, Mapping[str, Any] | None] | None,
+    ) -> Transition:
+        """Behind an iteration: the next one, or the end of the loop.
+
+        The attempt counts the iterations, so that a join is fenced by the one it belongs to.
+        """
+        output, failure = result or (None, None)
+        done = replace(state, total=state.attempt, attempt=1)
+        if failure is not None:
+            return self._fail_joined(node, path, done, dict(failure))
+        try:
+            if not self._goes_on(loop, path, output, state.attempt):
+                return self.complete_attempt(node, path, done, output, None)
+        except StepError as error:
+            failed = self._failure(error, node, path).as_dict()
+            return self._fail_joined(node, path, done, failed)
+        again = replace(
+            state, status=StepStatus.JOINING, attempt=state.attempt + 1, left=1, since=self.now
+        )
+        self._iterate(node, path, state.attempt, output)
+        return replace(self.transition(path, again), due=self._look(node, state.started))
+
+    def _goes_on(self, loop: LoopPolicy, path: str, output: Any, iterations: int) -> bool:
+        """Whether another iteration follows. Raises StepError where there are too many."""
+        context = context_of(self.view, path)
+        context |= {"output": output, "index": iterations}
+        if iterations and loop.until is not None and truthy(loop.until.evaluate(context)):
+            return False
+        if loop.while_ is not None and not truthy(loop.while_.evaluate(context)):
+            return False
+        if iterations >= loop.most:
+            raise StepError(
+                "MaxIterationsExceeded",
+                f"the loop has done {iterations} iterations, and its condition still holds; "
+                f"`maxIterations` is {loop.most}",
+            )
+        return True
+
+    def _loop(self, node: Node, path: str) -> None:
+        assert node.loop is not None
+        self.note("looping", path, 1)
+        if not self._goes_on(node.loop, path, None, 0):
+            self._set_variables(node, path, None)
+            self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.COMPLETED))
+            self.note("completed", path, 1)
+            self.after(node, path, None)
+            return
+        state = replace(self._fresh(), status=StepStatus.JOINING, started=self.now, total=1, left=1)
+        self.opens[path] = Open(path, state, self._look(node, self.now))
+        self._iterate(node, path, 0, None)
+
+    def _iterate(self, node: Node, path: str, number: int, previous: Any) -> None:
+        """Enter the first step of an iteration, which sees the output of the one before."""
+        scope_path = iteration_path(path, number)
+        self.view.outputs[scope_path] = previous  # type: ignore[index]
+        if self.plan.uses_previous_output(scope_path):
+            self.fields[output_field(scope_path)] = encode(previous)
+        entry = self.plan.scopes[node.key].entry
+        self.enter(entry, join_path(scope_path, entry.id))
+
+    def _fail_joined(
+        self, node: Node, path: str, state: StepState, error: dict[str, Any]
+    ) -> Transition:
+        self.note("failed", path, 1, {"error": error})
         self.texts[f"!{path}"] = encode(error)
         self.route(node, path, error)
-        return self.transition(path, self._ended(state, StepStatus.FAILED))
+        return self.transition(path, self._ended(replace(state, attempt=1), StepStatus.FAILED))
 
     def transition(self, path: str, state: StepState | None) -> Transition:
         """Follow the flow to where it rests, and give all that was collected."""
@@ -168,6 +245,8 @@ class Move:
                 self._wait(node, path, context)
             case StepType.PARALLEL:
                 self._fork(node, path)
+            case StepType.LOOP:
+                self._loop(node, path)
             case _:
                 raise AssertionError(f"the plan let a step of type {node.type} through")
 
@@ -194,16 +273,27 @@ class Move:
         self.note("waiting", path, 1, {"until": due})
 
     def _fork(self, node: Node, path: str) -> None:
+        assert node.policy is not None
         total = len(node.branches)
         state = replace(
-            self._fresh(), status=StepStatus.JOINING, started=self.now, total=total, left=total
+            self._fresh(),
+            status=StepStatus.JOINING,
+            started=self.now,
+            total=total,
+            left=total,
+            need=node.policy.need,
+            tolerated=node.policy.tolerated,
         )
-        look = min(self.grace, node.step.timeout or self.grace)
-        self.opens[path] = Open(path, state, self.now + look)
+        self.opens[path] = Open(path, state, self._look(node, self.now))
         self.note("forked", path, 1, {"branches": total})
         for number, branch in reversed(list(enumerate(node.branches))):
             entry = self.plan.scopes[branch].entry
             self.enter(entry, join_path(join_path(path, str(number)), entry.id))
+
+    def _look(self, node: Node, started: int) -> int:
+        """When to look at a step that waits for its branches: soon, or at its timeout."""
+        due = self.now + self.grace
+        return due if node.step.timeout is None else min(due, started + node.step.timeout)
 
     def after(self, node: Node, path: str, output: Any) -> None:
         """A step succeeded: its output is seen by the scope, and the token goes on."""
@@ -273,25 +363,27 @@ class Move:
     def _end_branch(self, scope_path: str, ok: bool, text: str) -> None:
         up = join_of(scope_path)
         assert up is not None
-        join, number = up
+        join, _ = up
         opened = self.opens.get(join)
         if opened is None:
-            self.branch = BranchEnd(join, number, ok, text)
+            self.branch = BranchEnd(join, scope_path, ok, text)
             return
-        # The parallel step is opened by this very transition, so the count is ours to keep.
+        # The step around it is opened by this very transition, so the count is ours to keep.
         self.texts[f"{'=' if ok else '!'}{scope_path}"] = text
-        left = opened.state.left - 1
-        if not ok or left == 0:
-            state = replace(opened.state, status=StepStatus.JOINED, left=left)
+        state = replace(
+            opened.state, left=opened.state.left - 1, failed=opened.state.failed + (not ok)
+        )
+        if state.decided:
+            state = replace(state, status=StepStatus.JOINED)
             self.opens[join] = Open(join, state, self.now + self.grace)
             self._cancel_below(join)
         else:
-            self.opens[join] = replace(opened, state=replace(opened.state, left=left))
+            self.opens[join] = replace(opened, state=state)
 
     def _cancel_below(self, join: str) -> None:
-        self.pending = [step for step in self.pending if not step[1].startswith(f"{join}/")]
+        self.pending = [step for step in self.pending if not is_below(step[1], join)]
         for path, opened in list(self.opens.items()):
-            if path.startswith(f"{join}/") and opened.state.status in LIVE:
+            if is_below(path, join) and opened.state.status in LIVE:
                 self.opens[path] = Open(path, self._ended(opened.state, StepStatus.CANCELLED))
                 self.note("cancelled", path)
 

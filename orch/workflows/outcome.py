@@ -53,9 +53,12 @@ class Lost:
 
 @dataclass(frozen=True)
 class Branched:
-    """The branches of a parallel step ended: (output, failure) of each, in order."""
+    """The branches of a parallel step are decided, or the iteration of a loop ended.
 
-    results: tuple[tuple[Any, Mapping[str, Any] | None], ...]
+    (output, failure) of each branch, in order; None for one that did not end.
+    """
+
+    results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]
 
 
 Outcome = Completed | Failed | Lost | Branched

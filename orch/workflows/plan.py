@@ -3,7 +3,8 @@
 A plan is what a worker needs at each step, computed once per version. Its parts are:
 
 scope   a list of steps that follow one another: the workflow itself (``""``), a branch of a
-        parallel (``build/0``), an error handler (``errorHandlers/0``)
+        parallel (``build/0``), an iteration of a loop (``poll[7]``), an error handler
+        (``errorHandlers/0``)
 node    a step in its scope, with its expressions compiled
 path    where a token stands: scope, step and, in a cycle, the lap: ``build/0/lint#2``. A lap
         counts how often the cycle that holds the step was entered from behind, so that each
@@ -20,9 +21,12 @@ from functools import cached_property
 from orch.errors import DefinitionError, NotSupportedYet
 from orch.workflows.definition import (
     ERROR_HANDLERS,
+    AtLeast,
     Branches,
     ErrorAction,
     ErrorHandler,
+    LoopExecution,
+    ParallelExecution,
     RetryPolicy,
     StepType,
     WorkflowDefinition,
@@ -37,9 +41,12 @@ from orch.workflows.expressions import (
 
 ROOT = ""
 TASK_PREFIX = "orch."
-RUNNABLE = frozenset({StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT})
+RUNNABLE = frozenset(
+    {StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT, StepType.LOOP}
+)
 
-_LAP = re.compile(r"#\d+")
+_INSTANCE = re.compile(r"#\d+|\[\d+\]")  # what a path says beyond the definition
+_ITERATION = re.compile(r"(.+)\[(\d+)\]")
 _CAPABILITY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 Reads = frozenset[tuple[str, ...]]
@@ -64,6 +71,62 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class JoinPolicy:
+    """When a parallel step is decided.
+
+    ``need``: branches that must succeed, then the others are cancelled; 0: all must end.
+    ``tolerated``: branches that may fail; -1: any number. ``plain``: the default, in which the
+    first failure is the failure of the step.
+    """
+
+    need: int
+    tolerated: int
+    plain: bool
+
+    @classmethod
+    def of(cls, parallel: ParallelExecution) -> JoinPolicy:
+        total = len(parallel.branches)
+        match parallel.join:
+            case "all":
+                need = 0
+            case "any":
+                need = 1
+            case "quorum":
+                need = total // 2 + 1
+            case AtLeast(at_least=count):
+                need = count
+        tolerate = parallel.tolerate
+        tolerated = -1 if need else 0
+        if tolerate is not None and tolerate.count is not None:
+            tolerated = tolerate.count
+        elif tolerate is not None and tolerate.percentage is not None:
+            tolerated = int(total * tolerate.percentage / 100)
+        return cls(need, tolerated, plain=not need and tolerate is None)
+
+
+@dataclass(frozen=True)
+class LoopPolicy:
+    """`while` is asked before each iteration, `until` after it."""
+
+    while_: Expression | None
+    until: Expression | None
+    most: int
+
+    @classmethod
+    def of(cls, loop: LoopExecution) -> LoopPolicy:
+        return cls(
+            parse_expression(loop.while_) if loop.while_ else None,
+            parse_expression(loop.until) if loop.until else None,
+            loop.max_iterations,
+        )
+
+    def reads(self) -> Iterator[tuple[str, ...]]:
+        for expression in (self.while_, self.until):
+            if expression is not None:
+                yield from expression.reads
+
+
+@dataclass(frozen=True)
 class Node:
     """A step in its scope. ``key`` is its path without laps."""
 
@@ -78,7 +141,9 @@ class Node:
     wait: Compiled | None
     next: str | Choice | None
     on_error: tuple[ErrorAction, ...]
-    branches: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()  # keys of the scopes within it
+    policy: JoinPolicy | None = None
+    loop: LoopPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -160,13 +225,13 @@ class Plan:
 
     def node(self, path: str) -> Node:
         """The node of a path, laps left aside. Raises KeyError when there is none."""
-        return self._nodes[_LAP.sub("", path) if "#" in path else path]
+        return self._nodes[_static(path)]
 
     def nodes(self) -> Iterable[Node]:
         return self._nodes.values()
 
     def scope(self, scope_path: str) -> Scope:
-        return self.scopes[_LAP.sub("", scope_path) if "#" in scope_path else scope_path]
+        return self.scopes[_static(scope_path)]
 
     def follow(self, path: str, target: str) -> str:
         """The path at which ``target`` stands when it follows the step at ``path``.
@@ -202,7 +267,8 @@ class Plan:
         node = self.node(path)
         if node.key not in self._reads:
             found = set(node.input.reads)
-            self._read_on(found, *self._after(node), *self._on_failure(node))
+            again = [node] if node.loop else []
+            self._read_on(found, *again, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
 
@@ -256,6 +322,9 @@ class Plan:
                 yield from self._after(node)
         if node.wait is not None:
             yield from node.wait.reads
+        if node.loop is not None:
+            yield from node.loop.reads()
+            yield from self._after(node)
         for branch in node.branches:
             yield self.scopes[branch].entry
         if node.type is not StepType.TASK or node.condition is not None:
@@ -330,6 +399,9 @@ class Plan:
             for number, branch in enumerate(step.parallel.branches):
                 branches.append(join_path(key, str(number)))
                 self._add_scope(branches[-1], branch.steps)
+        if step.loop is not None:
+            branches.append(key)
+            self._add_scope(key, step.loop.steps)
         return Node(
             key=key,
             scope=scope,
@@ -343,6 +415,8 @@ class Plan:
             next=Choice.of(step.next) if isinstance(step.next, Branches) else step.next,
             on_error=tuple(step.error_actions()),
             branches=tuple(branches),
+            policy=JoinPolicy.of(step.parallel) if step.parallel else None,
+            loop=LoopPolicy.of(step.loop) if step.loop else None,
         )
 
 
@@ -356,8 +430,6 @@ def _compile_wait(step: WorkflowStep) -> Compiled | None:
 def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     missing = []
     if step.parallel is not None:
-        missing += ["parallel.join"] if step.parallel.join != "all" else []
-        missing += ["parallel.tolerate"] if step.parallel.tolerate else []
         missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
     if step.wait is not None:
         missing += ["wait.cron"] if step.wait.cron else []
@@ -462,11 +534,28 @@ def split_lap(own: str) -> tuple[str, int]:
 
 
 def join_of(scope_path: str) -> tuple[str, int] | None:
-    """The path of the parallel step, and the branch, of a branch's scope; else None."""
+    """The step around a scope, and which branch or iteration of it the scope is; else None."""
+    if (iteration := _ITERATION.fullmatch(scope_path)) is not None:
+        return iteration.group(1), int(iteration.group(2))
     parent, _, number = scope_path.rpartition("/")
     if not parent or (in_handler(scope_path) and parent == ERROR_HANDLERS):
         return None
     return parent, int(number)
+
+
+def iteration_path(path: str, number: int) -> str:
+    """The scope of one iteration of the loop at ``path``; the first is 0."""
+    return f"{path}[{number}]"
+
+
+def is_below(path: str, step: str) -> bool:
+    """Whether ``path`` stands in a branch or an iteration of the step at ``step``."""
+    return path.startswith((f"{step}/", f"{step}["))
+
+
+def _static(path: str) -> str:
+    """The path without laps and iterations: the key of a node or a scope."""
+    return _INSTANCE.sub("", path) if "#" in path or "[" in path else path
 
 
 def in_handler(path: str) -> bool:

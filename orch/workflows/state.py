@@ -62,6 +62,9 @@ class StepState:
     total: int = 0  # branches of a parallel
     left: int = 0  # branches that have not ended
     due: int = 0  # when a timer or a back-off is over
+    need: int = 0  # branches that must succeed; 0: all must end
+    tolerated: int = 0  # branches that may fail; -1: any number
+    failed: int = 0  # branches that did
 
     def dumps(self) -> str:
         values: list[Any] = [
@@ -73,10 +76,24 @@ class StepState:
             self.owner,
             self.started,
         ]
-        rest = [self.total, self.left, self.due]
+        rest = [self.total, self.left, self.due, self.need, self.tolerated, self.failed]
         while rest and not rest[-1]:
             rest.pop()
         return encode(values + rest)
+
+    @property
+    def succeeded(self) -> int:
+        """Branches that ended well."""
+        return self.total - self.left - self.failed
+
+    @property
+    def decided(self) -> bool:
+        """Whether the branches that have ended say how the step ends. As in settle.lua."""
+        if self.left == 0 or 0 <= self.tolerated < self.failed:
+            return True
+        if self.need == 0:
+            return False
+        return self.succeeded >= self.need or self.succeeded + self.left < self.need
 
     @classmethod
     def loads(cls, text: str | bytes) -> StepState:

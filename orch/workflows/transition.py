@@ -10,14 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orch.workflows.commit import Event, Transition
-from orch.workflows.definition import StepType
 from orch.workflows.move import Move
 from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
-from orch.workflows.plan import (
-    ROOT,
-    Plan,
-    join_path,
-)
+from orch.workflows.plan import ROOT, Plan, iteration_path, join_path
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import View
@@ -74,7 +69,7 @@ def decide(
                     Event("retrying", path, state.attempt, detail),
                 )
             failed = move.fail_attempt(node, path, replace(state, failures=failures), failure)
-            return replace(failed, cancels_below=node.type is StepType.PARALLEL)
+            return replace(failed, cancels_below=bool(node.branches))
         case Completed(output, text):
             return move.complete_attempt(node, path, state, output, text)
         case Branched(results):
@@ -87,3 +82,10 @@ def _attempt_again(
     timer = due if status is StepStatus.RETRYING else 0
     again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
     return Transition(path, again, due=due, events=(event,))
+
+
+def scopes_to_join(plan: Plan, path: str, state: StepState) -> list[str]:
+    """The branches, or the iteration, whose ends decide about the step at ``path``."""
+    if plan.node(path).loop is not None:
+        return [iteration_path(path, state.attempt - 1)]
+    return [join_path(path, str(number)) for number in range(state.total)]

@@ -96,6 +96,7 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "workflowName": view.workflow,
         "executionId": view.execution,
         "stepId": own.partition("#")[0],
+        "index": iteration_of(scope_path),
     }
     if in_handler(path) and view.cause is not None:
         context["stepId"] = view.cause.get("step", "")
@@ -107,3 +108,11 @@ def context_of(view: View, path: str) -> dict[str, Any]:
             "input": view.input,
         }
     return context
+
+
+def iteration_of(scope_path: str) -> int | None:
+    """The number of the innermost iteration around a scope; None outside of loops."""
+    for scope in scopes_up(scope_path):
+        if scope.endswith("]"):
+            return int(scope[scope.rindex("[") + 1 : -1])
+    return None

@@ -15,7 +15,8 @@
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  fields   list  flat name, value, … of the record
--- ARGV  branch   list  {join, number, ok as 1 | 0, text} or {}
+-- ARGV  branch   list  {join, scope, ok as 1 | 0, text} or {}; the scope is a branch or an
+--                      iteration of the step at `join`
 -- ARGV  ends     list  {status, output | '', error | ''} or {}
 -- ARGV  events   list  texts of events
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
@@ -89,12 +90,12 @@ call_with('ZADD', watch, watched)
 call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
 
--- End every live token whose path begins with `prefix`.
-local function cancel_below(prefix)
+-- End every live token in a branch or an iteration of a step.
+local function cancel_below(step)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
     for _, name in ipairs(redis.call('HKEYS', steps)) do
-        local first = string.sub(name, 1, 1)
-        if first ~= '=' and first ~= '!' and string.sub(name, 1, #prefix) == prefix then
+        local behind = string.sub(name, #step + 1, #step + 1)
+        if string.sub(name, 1, #step) == step and (behind == '/' or behind == '[') then
             local other = cjson.decode(redis.call('HGET', steps, name))
             if not ended[other[1]] then
                 other[1] = 'cancelled'
@@ -108,15 +109,23 @@ local function cancel_below(prefix)
 end
 
 if below == 1 then
-    cancel_below(path .. '/')
+    cancel_below(path)
 end
 if branch[1] then
     local join = cjson.decode(redis.call('HGET', steps, branch[1]))
     local ok = branch[3] == 1
-    redis.call('HSET', steps, (ok and '=' or '!') .. branch[1] .. '/' .. branch[2], branch[4])
+    redis.call('HSET', steps, (ok and '=' or '!') .. branch[2], branch[4])
     if join[1] == 'joining' then
-        join[9] = join[9] - 1
-        local fired = not ok or join[9] == 0
+        local total, left = join[8], join[9] - 1
+        local need, tolerated = join[11] or 0, join[12] or 0
+        local failed = (join[13] or 0) + (ok and 0 or 1)
+        local succeeded = total - left - failed
+        join[9] = left
+        join[10], join[11], join[12], join[13] = join[10] or 0, need, tolerated, failed
+        -- As `StepState.decided`.
+        local fired = left == 0
+            or (tolerated >= 0 and failed > tolerated)
+            or (need > 0 and (succeeded >= need or succeeded + left < need))
         if fired then
             join[1] = 'joined'
             join[5] = now
@@ -124,8 +133,8 @@ if branch[1] then
         redis.call('HSET', steps, branch[1], cjson.encode(join))
         if fired then
             redis.call('ZADD', watch, now + grace, id .. ' ' .. branch[1])
-            if not ok then
-                cancel_below(branch[1] .. '/')
+            if left > 0 then
+                cancel_below(branch[1])
             end
             return {'JOINED', branch[1]}
         end

@@ -1,0 +1,78 @@
+"""How a parallel step ended: the reason, its output, or its error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orch.workflows.plan import Node
+from orch.workflows.state import StepState
+
+Result = tuple[Any, Mapping[str, Any] | None] | None
+"""(output, failure) of a branch; None for one that did not end."""
+
+
+class Joined:
+    """The branches of a parallel step when it was decided.
+
+    ``output()`` is `$.output` of the step: `results` in the order of the branches (null where
+    there is none), `failures` with `index` and `error`, `counts`, and the `reason`: `all` |
+    `enough succeeded` | `tolerance exceeded` | `cannot succeed any more`.
+    """
+
+    def __init__(self, results: tuple[Result, ...], state: StepState, node: Node) -> None:
+        assert node.policy is not None
+        self.results = results
+        self.policy = node.policy
+        self.failures: list[dict[str, Any]] = [
+            {"index": index, "error": dict(result[1])}
+            for index, result in enumerate(results)
+            if result is not None and result[1] is not None
+        ]
+        ended = sum(result is not None for result in results)
+        self.counts = {
+            "total": len(results),
+            "succeeded": ended - len(self.failures),
+            "failed": len(self.failures),
+            "cancelled": len(results) - ended,
+        }
+
+    @property
+    def reason(self) -> str:
+        succeeded, failed = self.counts["succeeded"], self.counts["failed"]
+        if 0 <= self.policy.tolerated < failed:
+            return "cannot succeed any more" if self.policy.plain else "tolerance exceeded"
+        if self.policy.need and succeeded < self.policy.need:
+            return "cannot succeed any more"
+        return "all" if succeeded + failed == len(self.results) else "enough succeeded"
+
+    def output(self) -> dict[str, Any]:
+        return {
+            "results": [result[0] if result else None for result in self.results],
+            "failures": self.failures,
+            "counts": self.counts,
+            "reason": self.reason,
+        }
+
+    def error(self, node: Node, path: str) -> dict[str, Any] | None:
+        """Why the step failed, or None. Of a plain join it is the error of the first branch."""
+        reason = self.reason
+        if reason in ("all", "enough succeeded"):
+            return None
+        if self.policy.plain:
+            first = self.failures[0]
+            assert node.step.parallel is not None
+            name = node.step.parallel.branches[first["index"]].name
+            return {**first["error"], "branch": name or first["index"]}
+        exceeded = reason == "tolerance exceeded"
+        failed, total = self.counts["failed"], self.counts["total"]
+        allowed = self.policy.tolerated if exceeded else self.policy.need
+        wanted = f"{allowed} may fail" if exceeded else f"{allowed} must succeed"
+        return {
+            "name": "ToleranceExceeded" if exceeded else "NotEnoughSucceeded",
+            "message": f"{failed} of {total} branches of step {node.id!r} failed, and {wanted}",
+            "step": node.id,
+            "path": path,
+            "attempt": 1,
+            "data": self.output(),
+        }
