@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orch.agents.capability import capability
     from orch.agents.context import Context
-    from orch.errors import OrchError, StepError
+    from orch.errors import OrchError, RetryAfter, StepError
     from orch.orchestrator import AsyncOrchestrator, Execution, Orchestrator
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
@@ -23,6 +23,7 @@ _HOME = {
     "Execution": "orch.orchestrator",
     "OrchError": "orch.errors",
     "Orchestrator": "orch.orchestrator",
+    "RetryAfter": "orch.errors",
     "Settings": "orch.settings",
     "StepError": "orch.errors",
     "WorkflowDefinition": "orch.workflows.definition",
@@ -36,6 +37,7 @@ __all__ = [
     "Execution",
     "OrchError",
     "Orchestrator",
+    "RetryAfter",
     "Settings",
     "StepError",
     "WorkflowDefinition",

@@ -11,6 +11,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     │   └── NotSupportedYet        a step type that this version does not run
     ├── InputError                 an input misses the workflow's schema        exit 2
     ├── NotFound                   no such workflow or execution                exit 2
+    ├── NotAllowed                 the state of an execution does not allow it  exit 1
     ├── SettingsError              a setting has a wrong value                  exit 2
     ├── Unreachable                Redis or the broker does not answer          exit 4
     │   └── NoServer               there is no Redis to be found
@@ -18,6 +19,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── WaitTimeout                an execution did not end in time             exit 5
     ├── JournalError               a script answered what nobody expects
     └── StepError                  a step failed; ``name`` is what handlers match
+        └── RetryAfter             it asks for a pause before the next attempt
 """
 
 from __future__ import annotations
@@ -87,6 +89,10 @@ class NotFound(OrchError):
     exit_code = 2
 
 
+class NotAllowed(OrchError):
+    """What was asked for does not fit the state that an execution or a step is in."""
+
+
 class SettingsError(OrchError):
     exit_code = 2
 
@@ -127,3 +133,16 @@ class StepError(OrchError):
         super().__init__(message, hint=hint)
         self.name = name
         self.data = data
+
+
+class RetryAfter(StepError):
+    """Raised inside a step: try again, but not before ``seconds`` have passed.
+
+    Counts as a failed attempt of the step's `retry`; without one, the step fails.
+    """
+
+    def __init__(
+        self, message: str, *, seconds: float, name: str = "RetryAfter", data: Any = None
+    ) -> None:
+        super().__init__(name, message, data=data)
+        self.seconds = seconds

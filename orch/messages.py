@@ -112,6 +112,7 @@ def _send(
         kwargsrepr="{}",
         ignore_result=None,
         create_sent_event=app.conf.task_send_sent_event,
+        time_limit=options.get("time_limit"),
         **message,
     )
     amqp.send_task_message(

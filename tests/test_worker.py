@@ -160,6 +160,36 @@ def test_a_capability_that_nobody_serves_is_said_at_the_start_and_in_the_status(
         assert command in execution.status().waiting_for["a"]
 
 
+def test_a_step_that_hangs_is_ended_at_its_timeout_and_its_process_killed(
+    url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hanging.py"
+    path.write_text(
+        "import os, time\n"
+        "from orch import capability\n"
+        "@capability('hang')\n"
+        "def hang():\n"
+        "    while True:\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except BaseException:\n"
+        "            pass\n"
+        "@capability('quick')\n"
+        "def quick():\n"
+        "    return os.getpid()\n"
+    )
+    hanging = {"name": "h", "steps": [{"id": "a", "capability": "hang", "timeout": 500}]}
+    quick = {"name": "q", "steps": [{"id": "a", "capability": "quick"}]}
+    with Orchestrator(redis_url=url) as orchestrator:
+        orchestrator.define_workflow("hanging", hanging)
+        orchestrator.define_workflow("quick", quick)
+        with orchestrator.workers(include=[str(path)], queues=["hang", "quick"], concurrency=1):
+            ended = orchestrator.start_workflow("hanging").wait(timeout=30)
+            assert ended.error is not None and ended.error["name"] == "StepTimeout"
+            after = orchestrator.start_workflow("quick").wait(timeout=30)
+    assert after.status == "completed"  # the one slot of the worker is free again
+
+
 PARENT = """
 import sys, time
 from orch import Orchestrator

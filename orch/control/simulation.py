@@ -90,13 +90,13 @@ class Simulation:
     steps: Sequence[SimulatedStep] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        found = {
             "status": self.status,
             "output": self.output,
             "variables": dict(self.variables),
-            "error": dict(self.error) if self.error else None,
             "steps": [step.as_dict() for step in self.steps],
         }
+        return {**found, "error": dict(self.error)} if self.error else found
 
 
 def simulate(

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
 from orch.app import dispatch_link
 from orch.control.runtime import Runtime
-from orch.errors import NotFound, StepError, Unreachable
+from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
@@ -149,11 +150,28 @@ def _call(runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller)
         raise  # the worker is ending; the attempt is taken up elsewhere
     except StepError as error:
         data = _bounded(error.data)
-        return Failed(_failure(node, path, state, error.name, error.message, data))
+        failure = _failure(node, path, state, error.name, error.message, data)
+        return Failed(replace(failure, retry_after=asked_pause(error)))
     except (Exception, SystemExit) as error:
         message = f"{error}" or type(error).__name__
         data = {"traceback": _own_frames(error)}
-        return Failed(_failure(node, path, state, type(error).__name__, message, data))
+        failure = _failure(node, path, state, type(error).__name__, message, data)
+        return Failed(replace(failure, retry_after=asked_pause(error)))
+
+
+def asked_pause(error: BaseException) -> int:
+    """Ms that an error asks to wait: `RetryAfter`, or an HTTP answer 429 or 503 that says so.
+
+    The header is that of RFC 9110, 10.2.3, in seconds; ``error.response`` is what requests
+    and httpx raise with.
+    """
+    if isinstance(error, RetryAfter):
+        return max(1, int(error.seconds * 1000))
+    response = getattr(error, "response", None)
+    if getattr(response, "status_code", None) not in (429, 503):
+        return 0
+    text = str(getattr(response, "headers", {}).get("Retry-After", ""))
+    return int(text) * 1000 if text.isdecimal() else 0
 
 
 def make_context(runtime: Runtime, node: Node, path: str, state: StepState, view: View) -> Context:

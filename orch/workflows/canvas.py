@@ -62,9 +62,9 @@ def run_of(plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS) ->
 
 
 def step_signature(plan: Plan, node: Node, execution: str, path: str) -> Signature:
-    return _signature(
-        node.task_name, (execution, path, plan.key), node.queue, f"{plan.definition.name}/{path}"
-    )
+    shown = f"{plan.definition.name}/{path}"
+    limit = {} if node.step.timeout is None else {"time_limit": kill_after(node.step.timeout)}
+    return _signature(node.task_name, (execution, path, plan.key), node.queue, shown, **limit)
 
 
 def join_signature(plan: Plan, execution: str, path: str) -> Signature:
@@ -86,8 +86,18 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
     return plan.follow(path, node.next)
 
 
-def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str) -> Signature:
-    return Signature(task, args=args, immutable=True, options={"queue": queue, "argsrepr": shown})
+def kill_after(timeout: int) -> float:
+    """Seconds after which the pool kills the process of a step with this timeout, ms.
+
+    The journal ends the attempt at its timeout, in every pool; where a step has a process of
+    its own (prefork), that is killed a moment later, so that a step that hangs holds no slot.
+    """
+    return round(timeout / 1000 + 1.0, 3)
+
+
+def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str, **more: Any) -> Signature:
+    options = {"queue": queue, "argsrepr": shown, **more}
+    return Signature(task, args=args, immutable=True, options=options)
 
 
 def _chained(run: list[Signature]) -> Signature:

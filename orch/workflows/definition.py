@@ -56,6 +56,9 @@ class RetryPolicy(Model):
     """Pause before the second attempt, ms."""
     backoff_rate: Annotated[float, Field(ge=1)] = 1.0
     """Factor by which each further pause is longer."""
+    strategy: Literal["none", "linear", "exponential"] | None = None
+    """`none`: no pause grows; `linear`: by `interval` each time; `exponential`: by
+    `backoffRate`, 2 if that is not given. Without it, `backoffRate` alone says."""
     max_interval: Milliseconds | None = None
     """The longest pause, ms."""
     jitter: bool = False
@@ -214,6 +217,9 @@ class WorkflowStep(Model):
     retry: RetryPolicy | None = None
     timeout: Milliseconds | None = None
     """How long one attempt may take, ms."""
+    delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
+    """`at_most_once`: an attempt whose worker died, or that ran out of time, is not tried
+    again: it fails as `Interrupted`, since its effect may have happened."""
     next: StepId | Branches | None = None
     """The step that follows; without it, the scope ends here."""
     parallel: ParallelExecution | None = None

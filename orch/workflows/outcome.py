@@ -17,6 +17,7 @@ class Failure:
     path: str = ""
     attempt: int = 0
     data: Any = None
+    retry_after: int = 0  # ms that the error asks to wait before the next attempt
 
     def as_dict(self) -> dict[str, Any]:
         found = {

@@ -19,14 +19,28 @@ def may_retry(policy: RetryPolicy, name: str, failures: int) -> bool:
 def retry_pause(policy: RetryPolicy, failures: int, seed: str) -> int:
     """Pause in ms before the next attempt: interval * rate^(failures-1), at most max_interval.
 
+    The strategy `none` keeps to the interval, `linear` takes it ``failures`` times.
+
     Jitter takes between half and all of it, drawn from ``seed``, so that a transition that is
     computed twice says the same.
     """
     limit = policy.max_interval or 24 * 3600 * 1000
     try:
-        pause = min(float(limit), policy.interval * policy.backoff_rate ** (failures - 1))
+        pause = min(float(limit), policy.interval * _growth(policy, failures))
     except OverflowError:
         pause = float(limit)
     if policy.jitter:
         pause *= 0.5 + 0.5 * (zlib.crc32(seed.encode()) / 0xFFFFFFFF)
     return int(pause)
+
+
+def _growth(policy: RetryPolicy, failures: int) -> float:
+    match policy.strategy:
+        case "none":
+            return 1.0
+        case "linear":
+            return float(failures)
+        case "exponential" if policy.backoff_rate == 1:
+            return 2.0 ** (failures - 1)
+        case _:
+            return policy.backoff_rate ** (failures - 1)

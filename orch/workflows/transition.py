@@ -12,7 +12,7 @@ from dataclasses import replace
 from orch.workflows.commit import Event, Transition
 from orch.workflows.move import Move
 from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
-from orch.workflows.plan import ROOT, Plan, iteration_path, join_path
+from orch.workflows.plan import ROOT, Node, Plan, iteration_path, join_path
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import View
@@ -33,6 +33,10 @@ def decide(
     node = plan.node(path)
     move = Move(plan, view, now, grace)
     match outcome:
+        case Lost(reason) if node.step.delivery == "at_most_once":
+            move.note("lost", path, state.attempt, {"reason": reason})
+            failure = _interrupted(node, path, state, reason)
+            return move.fail_attempt(node, path, replace(state, lost=state.lost + 1), failure)
         case Lost(reason, poison):
             if not poison:
                 return _attempt_again(
@@ -57,8 +61,12 @@ def decide(
         case Failed(failure, retryable):
             policy = node.retry
             failures = state.failures + 1
+            if failure.name == "StepTimeout" and node.step.delivery == "at_most_once":
+                failure = _interrupted(node, path, state, failure.message)
+                retryable = False
             if retryable and policy is not None and may_retry(policy, failure.name, failures):
                 pause = retry_pause(policy, failures, f"{view.execution}/{path}#{failures}")
+                pause = failure.retry_after or pause
                 detail = {"error": failure.as_dict(), "due": now + pause}
                 return _attempt_again(
                     path,
@@ -74,6 +82,12 @@ def decide(
             return move.complete_attempt(node, path, state, output, text)
         case Branched(results):
             return move.join(node, path, state, results)
+
+
+def _interrupted(node: Node, path: str, state: StepState, reason: str) -> Failure:
+    """Why an attempt that may have had its effect is not tried again."""
+    message = f"step {node.id!r} may run at most once, and was interrupted: {reason}"
+    return Failure("Interrupted", message, node.id, path, state.attempt)
 
 
 def _attempt_again(
