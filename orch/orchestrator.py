@@ -59,6 +59,30 @@ class Execution:
     def history(self) -> list[HistoryEntry]:
         return self._manager.history(self.id)
 
+    def pause(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.pause_workflow`."""
+        return self._manager.steering.pause(self.id, reason, by=by)
+
+    def resume(
+        self, input: Mapping[str, Any] | None = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        """As `Orchestrator.resume_workflow`."""
+        return self._manager.steering.resume(self.id, input, reason=reason, by=by)
+
+    def cancel(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.stop_workflow`."""
+        return self._manager.steering.cancel(self.id, reason, by=by)
+
+    def retry(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.retry_workflow`."""
+        return self._manager.steering.retry(self.id, reason, by=by)
+
+    def skip(
+        self, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        """As `Orchestrator.skip_step`."""
+        return self._manager.steering.skip(self.id, path, output, reason=reason, by=by)
+
     def __repr__(self) -> str:
         return f"Execution({self.id!r})"
 
@@ -132,6 +156,39 @@ class Orchestrator:
         """The latest executions, newest first."""
         return self.manager.executions(limit=limit, status=status, workflow=workflow)
 
+    # Each of these answers whether it was this call that did it, and may be repeated without
+    # harm. They raise NotFound, and NotAllowed where the execution's state does not allow it.
+    # ``by``: who asks, for the history; by default the user of this process.
+
+    def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Let nothing of an execution start any more; what runs may end."""
+        return self.manager.steering.pause(id, reason, by=by)
+
+    def resume_workflow(
+        self,
+        id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        by: str | None = None,
+    ) -> bool:
+        """Let a paused execution go on. ``input``: variables that are set before it does."""
+        return self.manager.steering.resume(id, input, reason=reason, by=by)
+
+    def stop_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Cancel: end an execution now. What its steps are doing is thrown away."""
+        return self.manager.steering.cancel(id, reason, by=by)
+
+    def retry_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Let a failed execution go on from the steps that failed."""
+        return self.manager.steering.retry(id, reason, by=by)
+
+    def skip_step(
+        self, id: str, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        """Let a step count as completed with ``output``, whatever a worker does for it."""
+        return self.manager.steering.skip(id, path, output, reason=reason, by=by)
+
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""
         return WorkerProcesses(self.settings, self.server.url, **given)
@@ -172,6 +229,25 @@ class AsyncExecution:
 
     async def history(self) -> list[HistoryEntry]:
         return await asyncio.to_thread(self._execution.history)
+
+    async def pause(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.pause, reason, by=by)
+
+    async def resume(
+        self, input: Mapping[str, Any] | None = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.resume, input, reason=reason, by=by)
+
+    async def cancel(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.cancel, reason, by=by)
+
+    async def retry(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.retry, reason, by=by)
+
+    async def skip(
+        self, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.skip, path, output, reason=reason, by=by)
 
 
 class AsyncOrchestrator:
@@ -215,6 +291,30 @@ class AsyncOrchestrator:
 
     async def list_executions(self, **given: Any) -> list[ExecutionInfo]:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
+
+    async def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.pause_workflow, id, reason, by=by)
+
+    async def resume_workflow(
+        self,
+        id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.resume_workflow, id, input, reason=reason, by=by)
+
+    async def stop_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.stop_workflow, id, reason, by=by)
+
+    async def retry_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.retry_workflow, id, reason, by=by)
+
+    async def skip_step(
+        self, id: str, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.skip_step, id, path, output, reason=reason, by=by)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.sync.close)

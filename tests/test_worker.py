@@ -190,6 +190,28 @@ def test_a_step_that_hangs_is_ended_at_its_timeout_and_its_process_killed(
     assert after.status == "completed"  # the one slot of the worker is free again
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_that_is_told_to_end_finishes_its_step_and_nobody_takes_it_away(
+    url: str, pool: str, wait_until: Callable[..., object]
+) -> None:
+    """The step takes longer than the sign of life of a worker that said it was gone."""
+    steps = [{"id": "a", "capability": "command_execution", "input": {"command": ["sleep", "4"]}}]
+    with Orchestrator(redis_url=url) as orchestrator:
+        orchestrator.define_workflow("slow", {"name": "s", "steps": steps})
+        ending = orchestrator.workers(queues=["command_execution"], pool=pool, concurrency=1)
+        with ending, orchestrator.workers(queues=["page_operations"], pool="solo"):
+            execution = orchestrator.start_workflow("slow")
+            wait_until(lambda: execution.status().steps[0].status == "running")
+            ending.processes[0].terminate()
+            ended = execution.wait(timeout=30)
+            wait_until(lambda: ending.processes[0].poll() is not None, timeout=30)
+            left = [worker["pid"] for worker in orchestrator.runtime.journal.live_workers()]
+        events = [entry.event for entry in execution.history()]
+    assert ended.status == "completed"
+    assert events == ["started", "claimed", "completed", "ended"]
+    assert ending.processes[0].pid not in left
+
+
 PARENT = """
 import sys, time
 from orch import Orchestrator

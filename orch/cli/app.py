@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orch.cli import definitions, executions, output, settings, simulation, workers
+from orch.cli import definitions, executions, output, settings, simulation, steering, workers
 from orch.errors import InvalidWorkflow, OrchError
 
 INTERRUPTED = 130
@@ -40,7 +40,12 @@ for command, panel in (
     (executions.status, LOOK),
     (executions.list_, LOOK),
     (executions.history, LOOK),
-    (executions.cancel, LOOK),
+    (steering.why, LOOK),
+    (steering.pause, LOOK),
+    (steering.resume, LOOK),
+    (steering.cancel, LOOK),
+    (steering.retry, LOOK),
+    (steering.skip, LOOK),
     (definitions.workflows, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),

@@ -1,4 +1,4 @@
-"""Commands about executions: run, start, status, list, history, cancel."""
+"""Commands about executions: run, start, status, list, history."""
 
 from __future__ import annotations
 
@@ -366,6 +366,8 @@ def _print_status(context: ExecutionContext) -> None:
     took = output.duration(context.metrics.duration)
     output.line(f"execution {context.id} of {context.workflow} {context.version}")
     output.line(f"{context.status}, created {context.created}, {took}")
+    if context.paused:
+        output.line(str(context.paused))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
     output.line()
@@ -430,32 +432,3 @@ def history(
         for e in found
     ]
     output.table(("at", "event", "step", "attempt", ""), rows)
-
-
-def cancel(
-    id: ExecutionId,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why, for its error and history.")
-    ] = "",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
-    """End an execution now; what its steps are doing is thrown away.
-
-    Exit code 1 when it had completed or failed before.
-    """
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
-        found = find_execution(orchestrator, id)
-        done = orchestrator.manager.cancel(found, reason)
-        status = orchestrator.runtime.journal.record(found).status.value
-    if as_json:
-        output.print_json({"id": found, "status": status, "cancelled": done})
-    elif done:
-        output.line(f"execution {found} cancelled")
-    else:
-        output.say(f"execution {found} had ended before: {status}")
-    raise typer.Exit(0 if status == "cancelled" else 1)

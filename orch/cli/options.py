@@ -14,6 +14,7 @@ import typer
 _WHERE = "Where"
 _INPUT = "Input"
 _WORKERS = "Workers"
+_MANY = "Many at once"
 
 
 class Pool(StrEnum):
@@ -113,4 +114,35 @@ ExecutionId = Annotated[
 Target = Annotated[
     str,
     typer.Argument(metavar="FILE|NAME", help="A YAML, JSON or Python file, or a workflow."),
+]
+
+OneExecution = Annotated[
+    Optional[str],
+    typer.Argument(metavar="ID", help="An execution, or the beginning of its id."),
+]
+OfWorkflow = Annotated[
+    Optional[str],
+    typer.Option(
+        "--workflow",
+        metavar="NAME",
+        help="Instead of one ID: all executions of NAME.",
+        rich_help_panel=_MANY,
+    ),
+]
+OfStatus = Annotated[
+    Optional[Status],
+    typer.Option(
+        "--status",
+        "-s",
+        help="Instead of one ID: all of this status. By default those that it can be done to.",
+        rich_help_panel=_MANY,
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before it.", rich_help_panel=_MANY)
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
+By = Annotated[
+    Optional[str],
+    typer.Option("--by", metavar="NAME", help="Who, for the history, instead of the user's name."),
 ]

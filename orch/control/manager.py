@@ -12,9 +12,11 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orch.app import BROKER_AWAY, queue_depth
 from orch.control.runtime import Runtime
 from orch.control.status import (
     ExecutionContext,
@@ -23,6 +25,7 @@ from orch.control.status import (
     execution_info,
     unserved,
 )
+from orch.control.steering import Steering
 from orch.errors import InputError, InvalidWorkflow, NotFound
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
@@ -36,7 +39,7 @@ from orch.workflows.loading import (
     save_definition,
 )
 from orch.workflows.plan import Plan
-from orch.workflows.state import ExecutionStatus, encode
+from orch.workflows.state import encode
 from orch.workflows.transition import begin
 from orch.workflows.validation import (
     Finding,
@@ -96,6 +99,7 @@ class WorkflowManager:
         self.runtime = runtime
         self.journal = runtime.journal
         self.plans = runtime.plans
+        self.steering = Steering(runtime)
         self._stored: dict[str, Plan] = {}
         self._served = _Served()
 
@@ -306,6 +310,19 @@ class WorkflowManager:
     def status(self, execution: str) -> ExecutionContext:
         return execution_context(self.journal, self.plans, execution)
 
+    def why(self, execution: str) -> ExecutionContext:
+        """As `status`, with the depths of the queues in which its steps lie."""
+        app = self.runtime.app
+
+        def depth(queue: str) -> int | None:
+            try:
+                with app.connection_for_read() as connection:
+                    return queue_depth(app, queue, connection)
+            except BROKER_AWAY:
+                return None
+
+        return execution_context(self.journal, self.plans, execution, cache(depth))
+
     def ended(self, execution: str) -> bool:
         """Whether an execution has ended. Raises NotFound."""
         status = self.journal.status(execution)
@@ -336,13 +353,9 @@ class WorkflowManager:
             self.journal.record(execution)
         return self.journal.history(execution)
 
-    def cancel(self, execution: str, reason: str = "") -> bool:
+    def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
         """End an execution now. False: it had ended before. Raises NotFound."""
-        error = {"name": "Cancelled", "message": reason or "cancelled by request"}
-        refused = self.journal.end(execution, ExecutionStatus.CANCELLED, error)
-        if refused is not None and refused.word == "MISSING":
-            self.journal.record(execution)
-        return refused is None
+        return self.steering.cancel(execution, reason, by=by)
 
 
 def execution_id(key: str, idempotency_key: str | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,10 @@ from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Plan
-from orch.workflows.state import LIVE, StepState, StepStatus
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
+
+Depth = Callable[[str], int | None]
+"""Queue -> how many messages lie in it; None where nobody can say."""
 
 
 class StepExecution(BaseModel):
@@ -32,6 +36,18 @@ class StepExecution(BaseModel):
     worker: str | None = None
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
+
+
+class Pause(BaseModel):
+    """Since when an execution is paused, and by whom."""
+
+    at: str
+    by: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        because = f": {self.reason}" if self.reason else ""
+        return f"paused by {self.by or 'somebody'} at {self.at}{because}"
 
 
 class ExecutionMetrics(BaseModel):
@@ -52,6 +68,7 @@ class ExecutionContext(BaseModel):
     status: str
     created: str
     ended: str | None = None
+    paused: Pause | None = None
     input: Any = None
     output: Any = None
     variables: dict[str, Any] = Field(default_factory=dict)
@@ -67,6 +84,47 @@ class ExecutionContext(BaseModel):
     def waiting_for(self) -> dict[str, str]:
         """Path of each live token -> why it is not done yet."""
         return {s.path: s.waiting_for for s in self.steps if s.waiting_for}
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What must be known to say why a token waits. ``served``: queue -> live workers."""
+
+    now: int
+    served: Mapping[str, list[str]]
+    paused: Pause | None
+    depth: Depth
+
+    def why(self, state: StepState, queue: str) -> str | None:
+        """Why a live token is not done yet, in one line."""
+        match state.status:
+            case StepStatus.RUNNING:
+                owner = state.owner.rsplit("/", 2)[0]
+                return f"running on {owner} for {seconds(self.now - state.started)}"
+            case StepStatus.JOINED:
+                return "its branches ended; a worker goes on"
+            case StepStatus.DISPATCHED if self.paused:
+                return str(self.paused)
+        found = self._rests(state, queue)
+        return f"{found}; {self.paused}" if found and self.paused else found
+
+    def _rests(self, state: StepState, queue: str) -> str | None:
+        match state.status:
+            case StepStatus.DISPATCHED if not self.served.get(queue):
+                start = f"celery -A worker worker -Q {queue}"
+                return f"no live worker serves {queue!r}; start one: {start}"
+            case StepStatus.DISPATCHED:
+                depth = self.depth(queue)
+                ahead = "" if depth is None else f", at most {max(depth - 1, 0)} messages before it"
+                return f"in queue {queue!r} for {seconds(self.now - state.since)}{ahead}"
+            case StepStatus.RETRYING:
+                left = seconds(state.due - self.now)
+                return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
+            case StepStatus.WAITING:
+                return f"timer until {instant(state.due)}, in {seconds(state.due - self.now)}"
+            case StepStatus.JOINING:
+                return f"{state.left} of {state.total} branches"
+        return None
 
 
 class ExecutionInfo(BaseModel):
@@ -98,8 +156,10 @@ def execution_info(record: Record, now: int) -> ExecutionInfo:
     )
 
 
-def execution_context(journal: Journal, plans: Plans, execution: str) -> ExecutionContext:
-    """Read an execution. Raises NotFound."""
+def execution_context(
+    journal: Journal, plans: Plans, execution: str, depth: Depth = lambda queue: None
+) -> ExecutionContext:
+    """Read an execution. Raises NotFound. ``depth``: asked of the queues that hold its steps."""
     record = journal.record(execution)
     fields = journal.steps(execution)
     history = journal.history(execution)
@@ -107,10 +167,14 @@ def execution_context(journal: Journal, plans: Plans, execution: str) -> Executi
         plan: Plan | None = plans.get(record.plan)
     except NotFound:
         plan = None
-    served = _served(journal) if not record.status.ended else {}
-    now = journal.clock()
+    waits = Waits(
+        journal.clock(),
+        _served(journal) if not record.status.ended else {},
+        _pause(history) if record.status is ExecutionStatus.PAUSED else None,
+        depth,
+    )
     steps = [
-        _step(path, events, fields, plan, served, now)
+        _step(path, events, fields, plan, waits)
         for path, events in _by_path(history).items()
         if path in fields
     ]
@@ -121,12 +185,13 @@ def execution_context(journal: Journal, plans: Plans, execution: str) -> Executi
         status=record.status.value,
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
+        paused=waits.paused,
         input=record.input,
         output=record.output,
         variables=dict(record.variables),
         error=dict(record.error) if record.error else None,
-        steps=steps + _unseen(steps, fields, plan, served, now),
-        metrics=_metrics(record, steps, history, now),
+        steps=steps + _unseen(steps, fields, plan, waits),
+        metrics=_metrics(record, steps, history, waits.now),
     )
 
 
@@ -143,13 +208,12 @@ def _unseen(
     seen: list[StepExecution],
     fields: Mapping[str, str],
     plan: Plan | None,
-    served: Mapping[str, list[str]],
-    now: int,
+    waits: Waits,
 ) -> list[StepExecution]:
     """Steps that were dispatched and of which nothing was heard yet."""
     known = {step.path for step in seen}
     return [
-        _step(path, [], fields, plan, served, now)
+        _step(path, [], fields, plan, waits)
         for path in sorted(fields)
         if path[0] not in "=!" and path not in known
     ]
@@ -160,8 +224,7 @@ def _step(
     events: list[HistoryEntry],
     fields: Mapping[str, str],
     plan: Plan | None,
-    served: Mapping[str, list[str]],
-    now: int,
+    waits: Waits,
 ) -> StepExecution:
     state = StepState.loads(fields[path])
     node = None
@@ -189,10 +252,10 @@ def _step(
         attempts=attempts,
         started=instant(started) if claimed or not live or started else None,
         ended=None if live else instant(state.since),
-        duration_ms=(now if live else state.since) - started if claimed or not live else None,
+        duration_ms=(waits.now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=_why(state, node.queue if node else "", served, now) if live else None,
+        waiting_for=waits.why(state, node.queue if node else "") if live else None,
     )
 
 
@@ -200,30 +263,13 @@ def _json(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _why(
-    state: StepState,
-    queue: str,
-    served: Mapping[str, list[str]],
-    now: int,
-) -> str | None:
-    match state.status:
-        case StepStatus.DISPATCHED if not served.get(queue):
-            return f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
-        case StepStatus.DISPATCHED:
-            return f"in queue {queue!r} for {seconds(now - state.since)}"
-        case StepStatus.RUNNING:
-            owner = state.owner.rsplit("/", 2)[0]
-            return f"running on {owner} for {seconds(now - state.started)}"
-        case StepStatus.RETRYING:
-            left = seconds(state.due - now)
-            return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
-        case StepStatus.WAITING:
-            return f"timer until {instant(state.due)}, in {seconds(state.due - now)}"
-        case StepStatus.JOINING:
-            return f"{state.left} of {state.total} branches"
-        case StepStatus.JOINED:
-            return "its branches ended; a worker goes on"
-    return None
+def _pause(history: Iterable[HistoryEntry]) -> Pause | None:
+    """The last pause that the history tells of."""
+    told = [entry for entry in history if entry.event == "paused"]
+    if not told:
+        return None
+    by, reason = (str(told[-1].detail.get(key, "")) for key in ("by", "reason"))
+    return Pause(at=instant(told[-1].at), by=by, reason=reason)
 
 
 def seconds(ms: int) -> str:

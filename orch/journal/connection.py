@@ -150,6 +150,23 @@ class Connection:
                 f"Redis at {self.url} refuses to write: {reason} ({exc})", url=self.url
             ) from exc
 
+    def _four(self, execution: str) -> dict[str, str]:
+        return {
+            "record": self.keys.record(execution),
+            "steps": self.keys.steps(execution),
+            "history": self.keys.history(execution),
+            "watch": self.keys.watch(self.keys.partition(execution)),
+        }
+
+    @staticmethod
+    def _word(script: str, reply: Any, *known: str) -> str:
+        if reply[0] not in known:
+            raise JournalError(
+                f"script {script} answered {reply[0]!r}; its contract lists {', '.join(known)}",
+                hint="are workers of different releases at work on this Redis?",
+            )
+        return str(reply[0])
+
     def _unreachable(self, exc: Exception) -> Unreachable:
         return Unreachable(
             f"Redis at {self.url} does not answer: {exc}",

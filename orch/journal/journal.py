@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orch.errors import JournalError
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.records import HistoryEntry, Record, Records, make_view
+from orch.journal.steering import Steered, Steering
 from orch.journal.workers import Workers
 from orch.workflows.commit import Open, Transition
 from orch.workflows.state import ExecutionStatus, StepState
@@ -24,6 +24,7 @@ __all__ = [
     "Refused",
     "Settled",
     "Start",
+    "Steered",
     "make_view",
     "milliseconds",
     "open_redis",
@@ -69,7 +70,7 @@ class Start:
     idempotency_key: str | None = None
 
 
-class Journal(Records, Definitions, Workers):
+class Journal(Records, Definitions, Steering, Workers):
     """The journal of all executions in one Redis.
 
     Every method may raise Unreachable when Redis is away, JournalError when a script answers
@@ -212,15 +213,22 @@ class Journal(Records, Definitions, Workers):
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
         return self._word("redispatch", reply, *words) == "DISPATCHED"
 
-    def postpone(self, execution: str, path: str, state_text: str, due: int) -> bool:
-        """Look at the token at ``due`` (ms; 0: never) instead, unless its state has changed."""
+    def postpone(
+        self, execution: str, path: str, state_text: str, due: int, *, while_paused: bool = False
+    ) -> bool:
+        """Look at the token at ``due`` (ms; 0: never) instead, unless its state has changed.
+
+        ``while_paused``: only if the execution is paused, too.
+        """
         reply = self.run(
             "postpone",
+            record=self.keys.record(execution),
             steps=self.keys.steps(execution),
             watch=self.keys.watch(self.keys.partition(execution)),
             id=execution,
             path=path,
             state=state_text,
+            status=ExecutionStatus.PAUSED.value if while_paused else "",
             due=due,
         )
         return self._word("postpone", reply, "POSTPONED", "SUPERSEDED") == "POSTPONED"
@@ -245,11 +253,14 @@ class Journal(Records, Definitions, Workers):
         return (int(reply[0]) if reply[0] else None), tokens
 
     def end(
-        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any]
+        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
     ) -> Refused | None:
-        """End an execution from outside; None when it was ended by this call."""
+        """End an execution from outside; None when it was ended by this call.
+
+        ``by``: who wants it, for the history.
+        """
         now = self.clock()
-        detail = {"status": status.value, "error": error}
+        detail = {"status": status.value, "error": error} | ({"by": by} if by else {})
         reply = self.run(
             "end_execution",
             **self._four(execution),
@@ -262,23 +273,6 @@ class Journal(Records, Definitions, Workers):
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
         return None if word == "ENDED" else Refused(word, tuple(reply[1:]))
-
-    def _four(self, execution: str) -> dict[str, str]:
-        return {
-            "record": self.keys.record(execution),
-            "steps": self.keys.steps(execution),
-            "history": self.keys.history(execution),
-            "watch": self.keys.watch(self.keys.partition(execution)),
-        }
-
-    @staticmethod
-    def _word(script: str, reply: Any, *known: str) -> str:
-        if reply[0] not in known:
-            raise JournalError(
-                f"script {script} answered {reply[0]!r}; its contract lists {', '.join(known)}",
-                hint="are workers of different releases at work on this Redis?",
-            )
-        return str(reply[0])
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:

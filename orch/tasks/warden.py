@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
 from celery.worker import WorkController
 
 from orch.app import BROKER_AWAY, queue_depth
@@ -38,6 +38,11 @@ logger = logging.getLogger(__name__)
 
 OVERTAKEN = 2000
 """Ms by which a queue must have overtaken a token before its message counts as lost."""
+
+RESTING = frozenset(
+    {StepStatus.DISPATCHED, StepStatus.RETRYING, StepStatus.WAITING, StepStatus.JOINING}
+)
+"""What does not move while its execution is paused; what runs or has joined may end."""
 
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
@@ -89,6 +94,12 @@ class Warden:
             self.journal.remove_worker(self.incarnation)
         except OrchError:
             logger.debug("the sign of life is left to expire: Redis is away")
+
+    def drain(self) -> None:
+        """Say that this worker takes nothing new; it goes on saying what it holds."""
+        self.served = list
+        self._alive_said = 0.0
+        self._wake.set()
 
     def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
         """Told by the main loop, which must not wait: dealt with by our thread at once."""
@@ -206,6 +217,8 @@ class Warden:
             self.journal.postpone(execution, path, "", 0)
             return
         text, state = found
+        if state.status in RESTING and self._rests(execution, path, text):
+            return
         match state.status:
             case StepStatus.DISPATCHED:
                 self._look_at_dispatched(execution, path, text, state, depths)
@@ -221,6 +234,15 @@ class Warden:
                 self._look_at_joining(execution, path, text, state)
             case _:
                 self.journal.postpone(execution, path, text, 0)
+
+    def _rests(self, execution: str, path: str, text: str) -> bool:
+        """Whether it belongs to a paused execution, and is looked at again much later.
+
+        Its resumption gives every token its place in the watch anew. One script asks and
+        postpones: put off after the resumption, a timer that is over would not fire at once.
+        """
+        due = self.journal.clock() + int(self.settings.recheck_interval * 1000)
+        return self.journal.postpone(execution, path, text, due, while_paused=True)
 
     def _look_at_dispatched(
         self, execution: str, path: str, text: str, state: StepState, depths: dict[str, int]
@@ -324,7 +346,12 @@ class Warden:
 
 
 class WardenStep(bootsteps.StartStopStep):
-    """Starts the warden with the worker; made known by `orch.tasks.worker`."""
+    """Starts the warden with the worker; made known by `orch.tasks.worker`.
+
+    A worker that is told to end stops its steps in the reverse order, so this one before the
+    pool, whose steps may take a while yet. Until they are done the worker must be believed to
+    live, so the warden only notes that nothing new is taken, and ends with the worker.
+    """
 
     requires = frozenset({"celery.worker.components:Pool"})
 
@@ -337,9 +364,14 @@ class WardenStep(bootsteps.StartStopStep):
         make = parent.app.orch_make_warden
         self.warden = make(parent)
         self.warden.start()
+        signals.worker_shutdown.connect(self._end, sender=parent, weak=False)
 
     def stop(self, parent: WorkController) -> None:
         if self.warden is not None:
-            self.warden.stop()
+            self.warden.drain()
 
     terminate = stop
+
+    def _end(self, **_: Any) -> None:
+        if self.warden is not None:
+            self.warden.stop()

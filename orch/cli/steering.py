@@ -1,0 +1,323 @@
+"""Commands that steer executions: pause, resume, cancel, retry, skip; and why one waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.inputs import parse_value, read_input
+from orch.cli.options import (
+    Broker,
+    By,
+    DataDir,
+    ExecutionId,
+    Json,
+    OfStatus,
+    OfWorkflow,
+    OneExecution,
+    Reason,
+    Redis,
+    Status,
+    Yes,
+)
+from orch.errors import InputError, NotAllowed
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+if TYPE_CHECKING:
+    from orch.orchestrator import Orchestrator
+
+MOST = 10_000
+"""Executions that one command looks through when it is given no ID."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``to``: the statuses in which it can be done; ``already``: what is said when it was."""
+
+    word: str
+    done: str
+    to: tuple[Status, ...]
+    already: str
+
+
+PAUSE = Verb("pause", "paused", (Status.RUNNING,), "was paused before")
+RESUME = Verb("resume", "resumed", (Status.PAUSED,), "is not paused")
+CANCEL = Verb("cancel", "cancelled", (Status.RUNNING, Status.PAUSED), "had ended before")
+RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")
+
+Call = Callable[["Orchestrator", str], bool]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a command is done to: one execution, or all that a filter finds."""
+
+    id: str | None
+    workflow: str | None
+    status: Status | None
+    yes: bool
+
+    def __post_init__(self) -> None:
+        many = self.workflow is not None or self.status is not None
+        if (self.id is not None) == many:
+            raise InputError(
+                "both an ID and a filter were given" if many else "no execution was named",
+                hint="give one ID, or --workflow NAME and --status STATUS for many",
+            )
+
+
+def pause(
+    id: OneExecution = None,
+    workflow: OfWorkflow = None,
+    of_status: OfStatus = None,
+    yes: Yes = False,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Let nothing of an execution start any more; what runs may end. `resume` goes on."""
+    _steer(
+        PAUSE,
+        lambda orchestrator, found: orchestrator.pause_workflow(found, reason, by=by),
+        Chosen(id, workflow, of_status, yes),
+        (redis, data_dir, broker),
+        as_json,
+    )
+
+
+def resume(
+    id: OneExecution = None,
+    inputs: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="KEY=VALUE",
+            help="A variable that is set before it goes on. May be repeated.",
+        ),
+    ] = None,
+    workflow: OfWorkflow = None,
+    of_status: OfStatus = None,
+    yes: Yes = False,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Let a paused execution go on. Timers that ended in the meantime fire at once."""
+    value = read_input(inputs, None)
+    _steer(
+        RESUME,
+        lambda orchestrator, found: orchestrator.resume_workflow(
+            found, value, reason=reason, by=by
+        ),
+        Chosen(id, workflow, of_status, yes),
+        (redis, data_dir, broker),
+        as_json,
+    )
+
+
+def cancel(
+    id: OneExecution = None,
+    workflow: OfWorkflow = None,
+    of_status: OfStatus = None,
+    yes: Yes = False,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """End an execution now; what its steps are doing is thrown away.
+
+    Exit code 1 when it had completed or failed before.
+    """
+    _steer(
+        CANCEL,
+        lambda orchestrator, found: orchestrator.stop_workflow(found, reason, by=by),
+        Chosen(id, workflow, of_status, yes),
+        (redis, data_dir, broker),
+        as_json,
+    )
+
+
+def retry(
+    id: OneExecution = None,
+    workflow: OfWorkflow = None,
+    of_status: OfStatus = None,
+    yes: Yes = False,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Let a failed execution go on from the steps that failed; completed ones are kept."""
+    _steer(
+        RETRY,
+        lambda orchestrator, found: orchestrator.retry_workflow(found, reason, by=by),
+        Chosen(id, workflow, of_status, yes),
+        (redis, data_dir, broker),
+        as_json,
+    )
+
+
+def skip(
+    id: ExecutionId,
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="The step, as `orch status` shows it.")
+    ],
+    given: Annotated[
+        Optional[str],
+        typer.Option("--output", metavar="JSON", help="Its output; what is no JSON is text."),
+    ] = None,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Let a step count as completed, and the flow go on behind it."""
+    value = None if given is None else parse_value(given)
+    from orch.cli.connection import connect, find_execution
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = find_execution(orchestrator, id)
+        done = orchestrator.skip_step(found, path, value, reason=reason, by=by)
+        status = _status(orchestrator, found)
+    if as_json:
+        output.print_json({"id": found, "path": path, "status": status, "skipped": done})
+    elif done:
+        output.line(f"step {path} of execution {found} skipped")
+    else:
+        output.say(f"step {path} of execution {found} had completed before")
+
+
+def why(
+    id: ExecutionId,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an execution waits for, step by step; asks the broker how long its queues are."""
+    from orch.cli.connection import connect, find_execution
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        context = orchestrator.manager.why(find_execution(orchestrator, id))
+    if as_json:
+        keys = ("id", "status", "paused", "error")
+        found = context.model_dump(mode="json")
+        output.print_json({**{key: found[key] for key in keys}, "waiting_for": context.waiting_for})
+        return
+    output.line(f"execution {context.id} of {context.workflow} {context.status}")
+    if context.paused:
+        output.line(str(context.paused))
+    if context.error:
+        output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    for path, reason in context.waiting_for.items():
+        output.line(f"{path}: {reason}")
+
+
+# --- one, or many ------------------------------------------------------------------------------
+
+
+def _steer(
+    verb: Verb,
+    call: Call,
+    chosen: Chosen,
+    where: tuple[str | None, Path | None, str | None],
+    as_json: bool,
+) -> None:
+    from orch.cli.connection import connect, find_execution
+
+    with connect(*where) as orchestrator:
+        if chosen.id is not None:
+            found = find_execution(orchestrator, chosen.id)
+            code = _steer_one(orchestrator, verb, call, found, as_json)
+        else:
+            code = _steer_many(orchestrator, verb, call, chosen, as_json)
+    raise typer.Exit(code)
+
+
+def _steer_one(orchestrator: Orchestrator, verb: Verb, call: Call, id: str, as_json: bool) -> int:
+    done = call(orchestrator, id)
+    status = _status(orchestrator, id)
+    if as_json:
+        output.print_json({"id": id, "status": status, verb.done: done})
+    elif done:
+        output.line(f"execution {id} {verb.done}")
+    else:
+        output.say(f"execution {id} {verb.already}: {status}")
+    return int(verb is CANCEL and status != Status.CANCELLED)
+
+
+def _steer_many(
+    orchestrator: Orchestrator, verb: Verb, call: Call, chosen: Chosen, as_json: bool
+) -> int:
+    ids = _find(orchestrator, verb, chosen)
+    if ids and not chosen.yes and not _confirmed(verb, ids, chosen):
+        output.say("nothing was done")
+        return 1
+    changed, refused = [], []
+    for id in ids:
+        try:
+            if call(orchestrator, id):
+                changed.append(id)
+        except NotAllowed as error:
+            refused.append({"id": id, "message": error.message})
+    for problem in refused:
+        output.warn(problem["message"])
+    if as_json:
+        output.print_json({"found": len(ids), verb.done: changed, "refused": refused})
+    else:
+        output.line(f"{len(changed)} of {_count(ids)} {verb.done}")
+    return int(bool(refused))
+
+
+def _find(orchestrator: Orchestrator, verb: Verb, chosen: Chosen) -> list[str]:
+    statuses = verb.to if chosen.status is None else (chosen.status,)
+    found = [
+        info.id
+        for status in statuses
+        for info in orchestrator.list_executions(
+            limit=MOST, status=status.value, workflow=chosen.workflow
+        )
+    ]
+    if len(found) >= MOST:
+        output.warn(f"only the latest {MOST} executions were looked through")
+    return found
+
+
+def _confirmed(verb: Verb, ids: Sequence[str], chosen: Chosen) -> bool:
+    of = f" of {chosen.workflow}" if chosen.workflow else ""
+    try:
+        return bool(typer.confirm(f"{verb.word} {_count(ids)}{of}?", err=True))
+    except typer.Abort:
+        raise InputError(
+            f"to {verb.word} {_count(ids)}{of} was not confirmed",
+            hint="give --yes where nobody can be asked",
+        ) from None
+
+
+def _count(ids: Sequence[Any]) -> str:
+    return f"{len(ids)} execution{'s'[: len(ids) != 1]}"
+
+
+def _status(orchestrator: Orchestrator, id: str) -> str:
+    return orchestrator.runtime.journal.record(id).status.value

@@ -1,0 +1,265 @@
+"""Pause, resume, cancel, retry, skip: what people do to an execution that is there.
+
+Each may be asked for twice: the second time changes nothing, and the answer is False. Who
+asked, and why, is in the history.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from orch.control.runtime import Runtime
+from orch.errors import InputError, NotAllowed, NotFound
+from orch.journal.journal import Refused, Settled, Steered
+from orch.workflows.commit import Event, Transition
+from orch.workflows.definition import StepType
+from orch.workflows.outcome import Completed
+from orch.workflows.plan import Plan
+from orch.workflows.reopening import reopen
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.transition import decide
+from orch.workflows.view import fields_for, variable_field
+
+SKIPPABLE = frozenset(
+    {StepStatus.DISPATCHED, StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING}
+)
+
+MOST_TRIES = 20
+"""How often a skip may find that the step moved on under it."""
+
+
+class Steering:
+    """Steers executions in the Redis of ``runtime``.
+
+    Every method raises NotFound when there is no such execution, NotAllowed when its state
+    does not allow it. ``by`` is who asks, by default the user of this process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.journal = runtime.journal
+
+    def pause(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Let nothing of it start any more; what runs may end. False: it was paused before."""
+        steered = self.journal.pause(execution, _said(by, reason))
+        return self._answer(execution, steered, ExecutionStatus.PAUSED, "be paused")
+
+    def resume(
+        self,
+        execution: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        by: str | None = None,
+    ) -> bool:
+        """Let it go on. False: it was running. ``input``: variables that are set.
+
+        Raises InputError, and NotAllowed for ``input`` when it is not paused.
+        """
+        fields = self._variables(input or {})
+        said = _said(by, reason) | ({"input": sorted(input)} if input else {})
+        steered = self.journal.resume(execution, fields, said)
+        if input and not steered.done and steered.status is ExecutionStatus.RUNNING:
+            raise NotAllowed(
+                f"execution {execution} is running: only one that is paused takes input",
+                hint=f"`orch pause {execution}` first",
+            )
+        done = self._answer(execution, steered, ExecutionStatus.RUNNING, "be resumed")
+        if done:
+            self._publish(execution, steered.paths)
+        return done
+
+    def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
+        """End it now. False: it had ended before."""
+        error = {"name": "Cancelled", "message": reason or "cancelled by request"}
+        status = ExecutionStatus.CANCELLED
+        refused = self.journal.end(execution, status, error, by=by or current_user())
+        if refused is not None and refused.word == "MISSING":
+            self.journal.record(execution)
+        return refused is None
+
+    def retry(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Let one that failed go on from the steps that failed. False: it is not ended."""
+        record = self.journal.record(execution)
+        if record.status is not ExecutionStatus.FAILED:
+            return self._not_failed(execution, record.status)
+        plan = self.runtime.plans.get(record.plan)
+        found = reopen(plan, execution, self.journal.steps(execution), record.error)
+        said = _said(by, reason)
+        timeout = plan.definition.timeout_ms
+        steered = self.journal.retry(
+            execution,
+            found.tokens.items(),
+            found.drops,
+            [
+                Event("retried", detail=said),
+                *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
+            ],
+            self.journal.clock() + timeout if timeout else 0,
+        )
+        if not steered.done:
+            return self._not_failed(execution, steered.status)
+        self._publish(execution, tuple(found.attempts))
+        return True
+
+    def skip(
+        self,
+        execution: str,
+        path: str,
+        output: Any = None,
+        *,
+        reason: str = "",
+        by: str | None = None,
+    ) -> bool:
+        """Let a step count as completed with ``output``. False: it was completed before.
+
+        What a worker is doing for it is thrown away. Raises InputError, NotFound, NotAllowed.
+        """
+        text = self._checked(output, f"the output of step {path!r}")
+        plan = self.runtime.plans.get(self.journal.record(execution).plan)
+        for _ in range(MOST_TRIES):
+            state = self._skippable(execution, path, plan)
+            if state is None:
+                return False
+            transition = self._skip(plan, execution, path, state, Completed(output, text))
+            detail = _said(by, reason)
+            skipped = Event("skipped_by", path, state.attempt, detail)
+            transition = replace(transition, events=(skipped, *transition.events))
+            reply = self.journal.settle(
+                execution,
+                transition,
+                expect=state.status.value,
+                attempt=state.attempt,
+                owner=state.owner if state.status is StepStatus.RUNNING else "",
+            )
+            if isinstance(reply, Settled):
+                joined = (*transition.joined, *((reply.joined,) if reply.joined else ()))
+                self.runtime.advancer.go_on(plan, execution, transition.dispatched, joined)
+                return True
+            if isinstance(reply, Refused) and reply.word == "MISSING":
+                self.journal.record(execution)
+        raise NotAllowed(
+            f"step {path!r} of execution {execution} moves on faster than it can be skipped",
+            hint=f"`orch pause {execution}` first",
+        )
+
+    # --- what is behind them -----------------------------------------------------------------
+
+    def _answer(self, execution: str, steered: Steered, wanted: ExecutionStatus, verb: str) -> bool:
+        if steered.status is None:
+            self.journal.record(execution)  # raises, with the sentence
+        if not steered.done and steered.status is not wanted:
+            raise _ended(execution, steered.status, verb)
+        return steered.done
+
+    def _not_failed(self, execution: str, status: ExecutionStatus | None) -> bool:
+        """One that lives was retried before, or never ended; any other has nothing to retry."""
+        if status is None:
+            self.journal.record(execution)
+        if status is None or status.ended:
+            raise _ended(execution, status, "be retried: only one that failed can")
+        return False
+
+    def _publish(self, execution: str, paths: tuple[str, ...]) -> None:
+        """Send their messages at once; where that fails, the watch does it."""
+        key = self.journal.plan_of(execution)
+        if key is not None and paths:
+            self.runtime.advancer.apply(self.runtime.plans.get(key), execution, paths)
+
+    def _variables(self, given: Mapping[str, Any]) -> dict[str, str]:
+        if not all(isinstance(name, str) for name in given):
+            raise InputError("the input of a resumption sets variables, and their names are texts")
+        return {
+            variable_field(name): self._checked(value, f"variable {name!r}")
+            for name, value in given.items()
+        }
+
+    def _checked(self, value: Any, what: str) -> str:
+        """The value as JSON. Raises InputError when it is none, or too large."""
+        try:
+            json.dumps(value, allow_nan=False)
+            text = encode(value)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise InputError(f"{what} is not JSON: {exc}") from exc
+        limit = self.runtime.settings.output_limit
+        if len(text.encode()) > limit:
+            raise InputError(
+                f"{what} has {len(text.encode())} bytes of JSON, and {limit} are allowed",
+                hint="store it elsewhere and pass its place, or raise ORCH_OUTPUT_LIMIT",
+            )
+        return text
+
+    def _skippable(self, execution: str, path: str, plan: Plan) -> StepState | None:
+        """The state of a step that can be skipped; None when it is completed."""
+        found = self.journal.read_state(execution, path) if path[:1] not in "=!" else None
+        if found is None:
+            fields = self.journal.steps(execution)
+            live = sorted(
+                name
+                for name, text in fields.items()
+                if name[0] not in "=!" and StepState.loads(text).status in LIVE
+            )
+            raise NotFound(
+                f"execution {execution} is at no step {path!r}; it is at: "
+                f"{', '.join(live) or 'none, it has ended'}",
+                hint=f"`orch status {execution}` shows all of its steps",
+            )
+        state = found[1]
+        if state.status is StepStatus.COMPLETED:
+            return None
+        if plan.node(path).type not in (StepType.TASK, StepType.WAIT):
+            raise NotAllowed(
+                f"step {path!r} of execution {execution} holds other steps and cannot be skipped",
+                hint="skip those inside of it",
+            )
+        if state.status not in SKIPPABLE:
+            raise NotAllowed(
+                f"step {path!r} of execution {execution} is {state.status.value} "
+                f"and cannot be skipped",
+                hint=f"`orch retry {execution}` takes failed steps up again"
+                if state.status is StepStatus.FAILED
+                else "",
+            )
+        return state
+
+    def _skip(
+        self, plan: Plan, execution: str, path: str, state: StepState, outcome: Completed
+    ) -> Transition:
+        journal = self.journal
+        view = journal.read_view(execution, fields_for(plan, path))
+        transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+        if transition.state is None or transition.state.status is not StepStatus.COMPLETED:
+            error = json.loads(dict(transition.texts).get(f"!{path}", "{}"))
+            raise NotAllowed(
+                f"step {path!r} of execution {execution} would fail with this output: "
+                f"{error.get('name')}: {error.get('message')}",
+                hint="give one that its `output` mapping can read",
+            )
+        # No worker did it: an outcome that one hands in at this very instant is not this one.
+        return replace(transition, state=replace(transition.state, owner=""))
+
+
+def current_user() -> str:
+    """The user of this process, for the history."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
+def _said(by: str | None, reason: str) -> dict[str, Any]:
+    return {"by": by or current_user()} | ({"reason": reason} if reason else {})
+
+
+def _ended(execution: str, status: ExecutionStatus | None, verb: str) -> NotAllowed:
+    found = "is gone" if status is None else f"has {_past(status)}"
+    return NotAllowed(f"execution {execution} {found} and cannot {verb}")
+
+
+def _past(status: ExecutionStatus) -> str:
+    return "been cancelled" if status is ExecutionStatus.CANCELLED else status.value

@@ -1,0 +1,27 @@
+-- pause.lua: nothing of an execution starts any more; what runs may end.
+--
+-- KEYS  record   HASH  its `status` must be running
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms; the tokens keep their places
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  event    str   text of the event
+--
+-- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
+
+local status = redis.call('HGET', record, 'status')
+if not status then
+    return {'MISSING'}
+end
+if status ~= 'running' then
+    return {'DONE', status}
+end
+redis.call('HSET', record, 'status', 'paused', 'paused', string.format('%.0f', now))
+-- The deadline stands still: what is left of it begins again when the execution is resumed.
+local deadline = redis.call('ZSCORE', watch, id .. ' ')
+if deadline then
+    redis.call('HSET', record, 'remains', string.format('%.0f', tonumber(deadline) - now))
+    redis.call('ZREM', watch, id .. ' ')
+end
+redis.call('RPUSH', history, event)
+return {'PAUSED'}

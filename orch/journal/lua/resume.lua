@@ -1,0 +1,59 @@
+-- resume.lua: a paused execution goes on; every live token is looked at when it should be.
+--
+-- KEYS  record   HASH  its `status` must be paused
+-- KEYS  steps    HASH  path -> state
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  grace    int   ms after which a dispatched token is looked at
+-- ARGV  fields   list  flat name, value, … of the record: variables that are set
+-- ARGV  event    str   text of the event
+--
+-- Reply  {'RESUMED', path, …}  the tokens that need a message
+--        {'DONE', status} | {'MISSING'}
+
+local have = redis.call('HMGET', record, 'status', 'paused', 'remains')
+if not have[1] then
+    return {'MISSING'}
+end
+if have[1] ~= 'paused' then
+    return {'DONE', have[1]}
+end
+redis.call('HSET', record, 'status', 'running')
+-- One command for many values, in pieces: `unpack` ends at some thousands.
+for i = 1, #fields, 1000 do
+    redis.call('HSET', record, unpack(fields, i, math.min(i + 999, #fields)))
+end
+local paused = tonumber(have[2] or now)
+local live = {dispatched = 1, running = 1, retrying = 1, waiting = 1, joining = 1, joined = 1}
+local reply = {'RESUMED'}
+for _, name in ipairs(redis.call('HKEYS', steps)) do
+    local first = string.sub(name, 1, 1)
+    if first ~= '=' and first ~= '!' then
+        local state = cjson.decode(redis.call('HGET', steps, name))
+        local status = state[1]
+        if live[status] then
+            local due = now
+            if status == 'dispatched' then
+                -- As of now, so that no queue counts as having overtaken the new message.
+                state[5] = now
+                due = now + grace
+                reply[#reply + 1] = name
+            elseif status == 'joining' then
+                -- Its timeout stood still, too: its branches could not go on.
+                state[7] = state[7] + now - math.max(paused, state[7])
+            elseif status == 'retrying' or status == 'waiting' then
+                due = state[10] or now
+            end
+            redis.call('HSET', steps, name, cjson.encode(state))
+            redis.call('ZADD', watch, due, id .. ' ' .. name)
+        end
+    end
+end
+if have[3] then
+    redis.call('ZADD', watch, now + tonumber(have[3]), id .. ' ')
+end
+redis.call('HDEL', record, 'paused', 'remains')
+redis.call('RPUSH', history, event)
+return reply

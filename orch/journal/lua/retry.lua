@@ -1,0 +1,84 @@
+-- retry.lua: an execution that failed goes on from the steps that failed.
+--
+-- KEYS  record   HASH  its `status` must be failed
+-- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
+-- KEYS  history  LIST  events
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  tokens   list  {path, dispatched | waiting | joining} of each step that lives again
+-- ARGV  drops    list  fields of the steps' hash that go: failures that no longer hold
+-- ARGV  grace    int   ms after which a dispatched token is looked at
+-- ARGV  deadline int   when the execution must have ended, ms, or 0
+-- ARGV  events   list  texts of events
+--
+-- Reply  {'RETRIED'} | {'DONE', status} | {'MISSING'}
+
+local have = redis.call('HGET', record, 'status')
+if not have then
+    return {'MISSING'}
+end
+if have ~= 'failed' then
+    return {'DONE', have}
+end
+redis.call('HSET', record, 'status', 'running')
+redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains')
+for _, name in ipairs(drops) do
+    redis.call('HDEL', steps, name)
+end
+
+-- The count of a parallel step, from the ends of its branches that still hold.
+local function recount(path, state)
+    local succeeded, failed = 0, 0
+    for number = 0, state[8] - 1 do
+        local branch = path .. '/' .. number
+        if redis.call('HEXISTS', steps, '=' .. branch) == 1 then
+            succeeded = succeeded + 1
+        elseif redis.call('HEXISTS', steps, '!' .. branch) == 1 then
+            failed = failed + 1
+        end
+    end
+    local left = state[8] - succeeded - failed
+    local need, tolerated = state[11] or 0, state[12] or 0
+    state[9] = left
+    state[10], state[11], state[12], state[13] = state[10] or 0, need, tolerated, failed
+    -- As `StepState.decided`.
+    if left == 0 or (tolerated >= 0 and failed > tolerated)
+        or (need > 0 and (succeeded >= need or succeeded + left < need)) then
+        state[1] = 'joined'
+    end
+end
+
+for _, token in ipairs(tokens) do
+    local path, status = token[1], token[2]
+    local state = cjson.decode(redis.call('HGET', steps, path))
+    local due = now
+    state[1], state[5], state[6] = status, now, ''
+    if status == 'joining' then
+        -- A parallel step that failed is at attempt 1 again; its failures only grow.
+        state[3] = state[3] + 1
+        state[2] = math.max(state[2], state[3]) + 1
+        state[7] = now
+        recount(path, state)
+    else
+        state[3], state[4] = 0, 0
+        if status == 'dispatched' then
+            state[10] = state[10] and 0
+            due = now + grace
+        else
+            due = math.max(state[10] or now, now)
+        end
+    end
+    redis.call('HSET', steps, path, cjson.encode(state))
+    redis.call('ZADD', watch, due, id .. ' ' .. path)
+end
+if deadline > 0 then
+    redis.call('ZADD', watch, deadline, id .. ' ')
+end
+for _, event in ipairs(events) do
+    redis.call('RPUSH', history, event)
+end
+redis.call('PERSIST', record)
+redis.call('PERSIST', steps)
+redis.call('PERSIST', history)
+return {'RETRIED'}

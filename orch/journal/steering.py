@@ -1,0 +1,89 @@
+"""Transitions that people ask for: pause, resume, retry. Ending is `Journal.end`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orch.journal.connection import Connection
+from orch.workflows.commit import Event
+from orch.workflows.state import ExecutionStatus, StepStatus
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What became of a request. ``done``: by this call; ``status``: what the execution was.
+
+    ``status`` is None when there is no such execution; ``paths`` need a message.
+    """
+
+    done: bool
+    status: ExecutionStatus | None
+    paths: tuple[str, ...] = ()
+
+
+class Steering(Connection):
+    """Each method is idempotent: asked again, it answers ``done=False`` and changes nothing."""
+
+    def pause(self, execution: str, detail: Mapping[str, Any]) -> Steered:
+        """Let nothing of a running execution start any more."""
+        now = self.clock()
+        reply = self.run(
+            "pause",
+            record=self.keys.record(execution),
+            history=self.keys.history(execution),
+            watch=self.keys.watch(self.keys.partition(execution)),
+            now=now,
+            id=execution,
+            event=Event("paused", detail=detail).dumps(now),
+        )
+        return self._steered("pause", reply, "PAUSED", ExecutionStatus.RUNNING)
+
+    def resume(
+        self, execution: str, fields: Mapping[str, str], detail: Mapping[str, Any]
+    ) -> Steered:
+        """Let a paused execution go on. ``fields``: of the record, JSON texts."""
+        now = self.clock()
+        reply = self.run(
+            "resume",
+            **self._four(execution),
+            now=now,
+            id=execution,
+            grace=self.grace,
+            fields=[part for pair in fields.items() for part in pair],
+            event=Event("resumed", detail=detail).dumps(now),
+        )
+        return self._steered("resume", reply, "RESUMED", ExecutionStatus.PAUSED)
+
+    def retry(
+        self,
+        execution: str,
+        tokens: Iterable[tuple[str, StepStatus]],
+        drops: Sequence[str],
+        events: Iterable[Event],
+        deadline: int = 0,
+    ) -> Steered:
+        """Let a failed execution go on. ``tokens``: each step that lives again, and as what.
+
+        ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none.
+        """
+        now = self.clock()
+        reply = self.run(
+            "retry",
+            **self._four(execution),
+            now=now,
+            id=execution,
+            tokens=[[path, status.value] for path, status in tokens],
+            drops=list(drops),
+            grace=self.grace,
+            deadline=deadline,
+            events=[event.dumps(now) for event in events],
+        )
+        return self._steered("retry", reply, "RETRIED", ExecutionStatus.FAILED)
+
+    def _steered(self, script: str, reply: Any, done: str, before: ExecutionStatus) -> Steered:
+        word = self._word(script, reply, done, "DONE", "MISSING")
+        if word == done:
+            return Steered(True, before, tuple(reply[1:]))
+        return Steered(False, ExecutionStatus(reply[1]) if word == "DONE" else None)
