@@ -13,8 +13,12 @@ from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.definition import StepType
-from orch.workflows.plan import Plan
+from orch.workflows.plan import Node, Plan, split
 from orch.workflows.state import LIVE, StepState, StepStatus
+from orch.workflows.view import scopes_up
+
+ITEMS_SHOWN = 100
+"""Steps of items, at work or failed, that a status shows."""
 
 
 class StepExecution(BaseModel):
@@ -32,6 +36,9 @@ class StepExecution(BaseModel):
     worker: str | None = None
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
+    items: dict[str, int] | None = None
+    """Of a map: total, succeeded, failed, running, waiting. Items have no lines of their own,
+    but for those that are at work or have failed, and of these at most a hundred."""
 
 
 class ExecutionMetrics(BaseModel):
@@ -109,6 +116,7 @@ def execution_context(journal: Journal, plans: Plans, execution: str) -> Executi
         plan = None
     served = _served(journal) if not record.status.ended else {}
     now = journal.clock()
+    fields = _without_items(fields, plan)
     steps = [
         _step(path, events, fields, plan, served, now)
         for path, events in _by_path(history).items()
@@ -137,6 +145,43 @@ def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:
         if entry.path:
             found.setdefault(entry.path, []).append(entry)
     return found
+
+
+def _without_items(fields: dict[str, str], plan: Plan | None) -> dict[str, str]:
+    """The fields, without most steps of items: a map may have had thousands."""
+    if plan is None or not any(node.mapped for node in plan.nodes()):
+        return fields
+    shown = {}
+    room = ITEMS_SHOWN
+    for name, text in fields.items():
+        of_item = name[0] not in "=!" and _is_of_item(plan, name)
+        if not of_item:
+            shown[name] = text
+        elif room and StepState.loads(text).status in (*LIVE, StepStatus.FAILED):
+            room -= 1
+            shown[name] = text
+    return shown
+
+
+def _is_of_item(plan: Plan, path: str) -> bool:
+    if "[" not in path:
+        return False
+    try:
+        return any(plan.scope(scope).item_of for scope in scopes_up(split(path)[0]))
+    except KeyError:
+        return False
+
+
+def _items(state: StepState) -> dict[str, int]:
+    ended = state.total - state.left
+    running = state.opened - ended if state.status is StepStatus.JOINING else 0
+    return {
+        "total": state.total,
+        "succeeded": state.succeeded,
+        "failed": state.failed,
+        "running": running,
+        "waiting": state.left - running if state.status in LIVE else 0,
+    }
 
 
 def _unseen(
@@ -192,7 +237,8 @@ def _step(
         duration_ms=(now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=_why(state, node.queue if node else "", served, now) if live else None,
+        waiting_for=_why(state, node, served, now) if live else None,
+        items=_items(state) if node is not None and node.mapped is not None else None,
     )
 
 
@@ -202,10 +248,11 @@ def _json(text: str | None) -> Any:
 
 def _why(
     state: StepState,
-    queue: str,
+    node: Node | None,
     served: Mapping[str, list[str]],
     now: int,
 ) -> str | None:
+    queue = node.queue if node else ""
     match state.status:
         case StepStatus.DISPATCHED if not served.get(queue):
             return f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
@@ -219,6 +266,11 @@ def _why(
             return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
         case StepStatus.WAITING:
             return f"timer until {instant(state.due)}, in {seconds(state.due - now)}"
+        case StepStatus.ENTERING:
+            return "its turn has come; a worker goes on"
+        case StepStatus.JOINING if node is not None and node.mapped is not None:
+            running = _items(state)["running"]
+            return f"{state.left} of {state.total} items, {running} of them at work"
         case StepStatus.JOINING:
             return f"{state.left} of {state.total} branches"
         case StepStatus.JOINED:
