@@ -28,6 +28,17 @@ def test_a_node_is_found_by_its_path_laps_aside() -> None:
         plan.node("p/7/a")
 
 
+def test_the_steps_for_an_item_are_a_scope_and_the_short_form_is_one_task() -> None:
+    short = {"id": "m", "type": "map", "map": {"items": [1], "capability": "work"}, "next": "n"}
+    steps = [task("a", "b"), task("b")]
+    long = {"id": "n", "type": "map", "map": {"items": [1], "steps": steps}}
+    plan = plan_of(short, long)
+    assert sorted(plan.scopes) == ["", "m", "n"]
+    assert plan.node("m[17]/m").capability == "work" and plan.node("n[3]/b#2").id == "b"
+    assert plan.is_quiet("m[17]/m") and not plan.is_quiet("n[3]/b") and not plan.is_quiet("m")
+    assert join_of("p/0/m[17]") == ("p/0/m", 17)
+
+
 def test_a_path_says_where_its_join_is() -> None:
     assert split("p#2/1/q/0/b#3") == ("p#2/1/q/0", "b#3")
     assert split_lap("b#3") == ("b", 3)
@@ -100,9 +111,9 @@ def test_what_must_be_served_is_told_with_its_queue() -> None:
 
 
 def test_a_type_that_does_not_run_yet_is_refused_by_name() -> None:
-    mapped = {"id": "m", "type": "map", "map": {"items": [1], "capability": "work"}}
-    with pytest.raises(NotSupportedYet, match="'m' is of type 'map'"):
-        plan_of(mapped)
+    called = {"id": "s", "type": "subworkflow", "subworkflow": "other"}
+    with pytest.raises(NotSupportedYet, match="'s' is of type 'subworkflow'"):
+        plan_of(called)
     narrow = parallel("p", [task("a")])
     narrow["parallel"]["maxConcurrency"] = 1
     with pytest.raises(NotSupportedYet, match=r"parallel\.maxConcurrency"):

@@ -78,6 +78,8 @@ class _Finder:
                     self._run(segment, node)
                 case StepType.PARALLEL:
                     self._fork(segment, node)
+                case StepType.MAP | StepType.LOOP:
+                    self._repeat(segment, node)
                 case StepType.DECISION:
                     assert node.choice is not None
                     self._choice(segment, node, node.choice, "decides, in the settle before it")
@@ -85,8 +87,9 @@ class _Finder:
                     self._go_on(segment, node, f"{node.key} sleeps in the watch", "timer of ")
 
     def _run(self, segment: Segment, node: Node) -> None:
-        run = run_of(self.plan, EXECUTION, node.key)
-        segment.canvas = compile_canvas(self.plan, EXECUTION, [node.key])[0]
+        path = self._first(node)
+        run = run_of(self.plan, EXECUTION, path)
+        segment.canvas = compile_canvas(self.plan, EXECUTION, [path])[0]
         last = self.plan.node(run[-1].args[1])
         if isinstance(last.next, Choice):
             self._choice(segment, last, last.next, "chooses what follows, in its settle")
@@ -118,11 +121,12 @@ class _Finder:
         entries = [self.plan.scopes[branch].entry for branch in node.branches]
         tasks = [entry for entry in entries if entry.type is StepType.TASK]
         if tasks:
-            canvases = compile_canvas(self.plan, EXECUTION, [entry.key for entry in tasks])
+            paths = [self._first(entry) for entry in tasks]
+            canvases = compile_canvas(self.plan, EXECUTION, paths)
             segment.canvas = canvases[0]
         for entry in entries:
             if entry.type is StepType.TASK:
-                run = run_of(self.plan, EXECUTION, entry.key)
+                run = run_of(self.plan, EXECUTION, self._first(entry))
                 last = self.plan.node(run[-1].args[1])
                 if isinstance(last.next, Choice):
                     self._choice(segment, last, last.next, "chooses what follows, in its settle")
@@ -133,8 +137,34 @@ class _Finder:
                 self.add(f"branch of {node.key}", entry)
         self._go_on(segment, node, f"{node.key} joins, counted in the journal", "join of ")
 
+    def _repeat(self, segment: Segment, node: Node) -> None:
+        """A map, or a loop: its steps are published anew for each item or iteration."""
+        if node.mapped is not None:
+            what = f"each item of {node.key}, at most {node.mapped.lanes} at a time"
+        else:
+            what = f"each iteration of {node.key}"
+        segment.ends.append(f"{what}: {self.plan.scopes[node.key].entry.key}")
+        self.add(what, self.plan.scopes[node.key].entry)
+        what = "joins, counted in the journal" if node.mapped is not None else "is left"
+        self._go_on(segment, node, f"{node.key} {what}", "end of ")
+
+    def _first(self, node: Node) -> str:
+        """A path of the node: in the first item or iteration of what is around it."""
+        keys = {other.key for other in self.plan.nodes()}
+        parts = node.key.split("/")
+        for depth in range(1, len(parts)):
+            around = "/".join(node.key.split("/")[:depth])
+            if around in keys and around in self.plan.scopes:
+                parts[depth - 1] += "[0]"
+        return "/".join(parts)
+
     def _end(self, node: Node) -> str:
-        join = join_of(node.scope)
+        scope = self._first(node).rpartition("/")[0]
+        if scope.endswith("]"):
+            around = self.plan.node(scope)
+            kind = "item" if around.mapped is not None else "iteration"
+            return f"the {kind} of {around.key} ends"
+        join = join_of(node.scope) if "[" not in scope else join_of(scope)
         if join is not None:
             return f"branch {join[1]} of {join[0]} ends"
         return (

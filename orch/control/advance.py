@@ -15,11 +15,19 @@ from orch.errors import Unreachable
 from orch.faults import fault
 from orch.journal.journal import Journal, Refused, Settled
 from orch.workflows.commit import Transition
-from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
+from orch.workflows.outcome import (
+    Branched,
+    Completed,
+    Entered,
+    Failed,
+    Failure,
+    Lost,
+    Outcome,
+)
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
-from orch.workflows.view import View, fields_for
+from orch.workflows.view import View, entry_fields_for, fields_for
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +69,10 @@ class Advancer:
         paths = _to_dispatch(transition)
         if skip_dispatch is not None:
             paths = skip_dispatch(paths)
-        self.go_on(plan, view.execution, paths, _to_join(transition, reply))
+        messages, joined = _following(plan, reply)
+        self.go_on(
+            plan, view.execution, (*paths, *messages), (*_to_join(transition, reply), *joined)
+        )
         return reply
 
     def _commit(
@@ -94,8 +105,8 @@ class Advancer:
     ) -> None:
         """Carry on what was committed: it raises nothing, since the watch would do it too.
 
-        A loop, not a recursion: a join may close the next one, and iterations that do nothing
-        follow one another here.
+        A loop, not a recursion: a join may close the next one, and iterations or items that do
+        nothing follow one another here.
         """
         self.apply(plan, execution, paths)
         todo = list(joined)
@@ -109,18 +120,41 @@ class Advancer:
                 )
 
     def _join(self, plan: Plan, execution: str, path: str) -> Sequence[str]:
-        """Go on behind a step whose branches are decided; the joins that this closes."""
+        """Go on behind a step whose branches are decided, or into an item; what that closes."""
         found = self.journal.read_state(execution, path)
-        if found is None or found[1].status is not StepStatus.JOINED:
+        if found is None:
             return ()
         state = found[1]
-        results = self.journal.read_branches(execution, scopes_to_join(plan, path, state))
-        view = self.journal.read_view(execution, fields_for(plan, path))
-        reply, transition = self._commit(plan, view, path, state, Branched(results))
+        outcome: Outcome
+        match state.status:
+            case StepStatus.JOINED:
+                outcome = self._joined(plan, execution, path, state)
+                fields = fields_for(plan, path)
+            case StepStatus.ENTERING:
+                outcome, fields = Entered(), entry_fields_for(plan, path)
+            case _:
+                return ()
+        view = self.journal.read_view(execution, fields)
+        reply, transition = self._commit(plan, view, path, state, outcome)
         if isinstance(reply, Refused):
             return ()
-        self.apply(plan, execution, _to_dispatch(transition))
-        return _to_join(transition, reply)
+        messages, joined = _following(plan, reply)
+        self.apply(plan, execution, (*_to_dispatch(transition), *messages))
+        return (*_to_join(transition, reply), *joined)
+
+    def _joined(self, plan: Plan, execution: str, path: str, state: StepState) -> Outcome:
+        node, scopes = plan.node(path), scopes_to_join(plan, path, state)
+        if node.mapped is None:
+            return Branched(self.journal.read_branches(execution, scopes))
+        results = self.journal.read_items(execution, scopes)
+        if not isinstance(results, int):
+            return Branched(results)
+        message = (
+            f"the results of map {node.id!r} are {results} bytes of JSON, and "
+            f"{self.journal.settings.output_limit} are allowed; `collect` less of each item, "
+            f"store them elsewhere, or raise ORCH_OUTPUT_LIMIT"
+        )
+        return Failed(Failure("OutputTooLarge", message, node.id, path))
 
     def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
         if not paths:
@@ -136,7 +170,7 @@ class Advancer:
             )
 
     def join(self, execution: str, path: str) -> None:
-        """Go on behind a step whose branches are decided. Harmless if repeated."""
+        """Go on behind a step whose branches are decided, or into an item. Harmless if repeated."""
         plan = self._plan_of(execution)
         if plan is not None:
             self.go_on(plan, execution, (), (path,))
@@ -183,3 +217,11 @@ def _to_dispatch(transition: Transition) -> tuple[str, ...]:
 
 def _to_join(transition: Transition, reply: Settled) -> tuple[str, ...]:
     return (*transition.joined, reply.joined) if reply.joined else transition.joined
+
+
+def _following(plan: Plan, reply: Settled) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The item whose turn has come: a path that needs a message, or one to go on at."""
+    if reply.following is None:
+        return (), ()
+    path = (reply.following,)
+    return (path, ()) if plan.node(reply.following).plain else ((), path)

@@ -171,6 +171,7 @@ class _Simulator:
         self.begun = self.now = milliseconds()
         self.journal = journal
         self.journal.clock = lambda: self.now
+        self.journal.terse = False
         self.plans = Plans(journal)
         self.advancer = Advancer(journal, self.plans, self._dispatch)
         self.mocks = Mocks()
@@ -275,7 +276,7 @@ class _Simulator:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)
-            case StepStatus.JOINED:
+            case StepStatus.JOINED | StepStatus.ENTERING:
                 self.advancer.join(execution, path)
             case StepStatus.RUNNING | StepStatus.JOINING:
                 if self.now - state.started >= timeout:
@@ -294,7 +295,9 @@ class _Simulator:
         )
 
 
-_BEGINNINGS = frozenset({"claimed", "forked", "looping", "waiting", "decided", "skipped"})
+_BEGINNINGS = frozenset(
+    {"claimed", "forked", "mapping", "looping", "waiting", "decided", "skipped"}
+)
 _OUTCOMES = {
     "completed": "completed",
     "decided": "completed",

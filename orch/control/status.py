@@ -14,8 +14,12 @@ from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.definition import StepType
-from orch.workflows.plan import Plan
+from orch.workflows.plan import Node, Plan, split
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
+from orch.workflows.view import scopes_up
+
+ITEMS_SHOWN = 100
+"""Steps of items, at work or failed, that a status shows."""
 
 Depth = Callable[[str], int | None]
 """Queue -> how many messages lie in it; None where nobody can say."""
@@ -36,6 +40,9 @@ class StepExecution(BaseModel):
     worker: str | None = None
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
+    items: dict[str, int] | None = None
+    """Of a map: total, succeeded, failed, running, waiting. Items have no lines of their own,
+    but for those that are at work or have failed, and of these at most a hundred."""
 
 
 class Pause(BaseModel):
@@ -95,7 +102,7 @@ class Waits:
     paused: Pause | None
     depth: Depth
 
-    def why(self, state: StepState, queue: str) -> str | None:
+    def why(self, state: StepState, node: Node | None) -> str | None:
         """Why a live token is not done yet, in one line."""
         match state.status:
             case StepStatus.RUNNING:
@@ -105,10 +112,11 @@ class Waits:
                 return "its branches ended; a worker goes on"
             case StepStatus.DISPATCHED if self.paused:
                 return str(self.paused)
-        found = self._rests(state, queue)
+        found = self._rests(state, node)
         return f"{found}; {self.paused}" if found and self.paused else found
 
-    def _rests(self, state: StepState, queue: str) -> str | None:
+    def _rests(self, state: StepState, node: Node | None) -> str | None:
+        queue = node.queue if node else ""
         match state.status:
             case StepStatus.DISPATCHED if not self.served.get(queue):
                 start = f"celery -A worker worker -Q {queue}"
@@ -122,6 +130,11 @@ class Waits:
                 return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
             case StepStatus.WAITING:
                 return f"timer until {instant(state.due)}, in {seconds(state.due - self.now)}"
+            case StepStatus.ENTERING:
+                return "its turn has come; a worker goes on"
+            case StepStatus.JOINING if node is not None and node.mapped is not None:
+                running = _items(state)["running"]
+                return f"{state.left} of {state.total} items, {running} of them at work"
             case StepStatus.JOINING:
                 return f"{state.left} of {state.total} branches"
         return None
@@ -173,6 +186,7 @@ def execution_context(
         _pause(history) if record.status is ExecutionStatus.PAUSED else None,
         depth,
     )
+    fields = _without_items(fields, plan)
     steps = [
         _step(path, events, fields, plan, waits)
         for path, events in _by_path(history).items()
@@ -202,6 +216,43 @@ def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:
         if entry.path:
             found.setdefault(entry.path, []).append(entry)
     return found
+
+
+def _without_items(fields: dict[str, str], plan: Plan | None) -> dict[str, str]:
+    """The fields, without most steps of items: a map may have had thousands."""
+    if plan is None or not any(node.mapped for node in plan.nodes()):
+        return fields
+    shown = {}
+    room = ITEMS_SHOWN
+    for name, text in fields.items():
+        of_item = name[0] not in "=!" and _is_of_item(plan, name)
+        if not of_item:
+            shown[name] = text
+        elif room and StepState.loads(text).status in (*LIVE, StepStatus.FAILED):
+            room -= 1
+            shown[name] = text
+    return shown
+
+
+def _is_of_item(plan: Plan, path: str) -> bool:
+    if "[" not in path:
+        return False
+    try:
+        return any(plan.scope(scope).item_of for scope in scopes_up(split(path)[0]))
+    except KeyError:
+        return False
+
+
+def _items(state: StepState) -> dict[str, int]:
+    ended = state.total - state.left
+    running = state.opened - ended if state.status is StepStatus.JOINING else 0
+    return {
+        "total": state.total,
+        "succeeded": state.succeeded,
+        "failed": state.failed,
+        "running": running,
+        "waiting": state.left - running if state.status in LIVE else 0,
+    }
 
 
 def _unseen(
@@ -255,7 +306,8 @@ def _step(
         duration_ms=(waits.now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=waits.why(state, node.queue if node else "") if live else None,
+        waiting_for=waits.why(state, node) if live else None,
+        items=_items(state) if node is not None and node.mapped is not None else None,
     )
 
 

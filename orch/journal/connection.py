@@ -158,6 +158,9 @@ class Connection:
             "watch": self.keys.watch(self.keys.partition(execution)),
         }
 
+    def _five(self, execution: str) -> dict[str, str]:
+        return {**self._four(execution), "items": self.keys.items(execution)}
+
     @staticmethod
     def _word(script: str, reply: Any, *known: str) -> str:
         if reply[0] not in known:

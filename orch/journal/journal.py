@@ -9,12 +9,19 @@ from typing import Any
 
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
-from orch.journal.records import HistoryEntry, Record, Records, make_view
+from orch.journal.records import (
+    HistoryEntry,
+    Record,
+    Records,
+    make_view,
+    pages_with,
+    split_reads,
+)
 from orch.journal.steering import Steered, Steering
 from orch.journal.workers import Workers
-from orch.workflows.commit import Open, Transition
+from orch.workflows.commit import BranchEnd, Open, Transition
 from orch.workflows.state import ExecutionStatus, StepState
-from orch.workflows.view import INPUT_FIELD, WORKFLOW_FIELD, View
+from orch.workflows.view import INPUT_FIELD, PAGE, WORKFLOW_FIELD, View
 
 __all__ = [
     "Claimed",
@@ -50,9 +57,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Settled:
-    """An outcome is committed. ``joined``: the parallel step whose branches it closed."""
+    """An outcome is committed.
+
+    ``joined``: the parallel step whose branches it closed. ``following``: where the next item
+    of a map begins, whose turn has come.
+    """
 
     joined: str | None = None
+    following: str | None = None
     repeated: bool = False
 
 
@@ -73,9 +85,12 @@ class Start:
 class Journal(Records, Definitions, Steering, Workers):
     """The journal of all executions in one Redis.
 
+    ``terse``: items of a map that go well at once are no lines of the history.
     Every method may raise Unreachable when Redis is away, JournalError when a script answers
     a word that its contract does not list.
     """
+
+    terse = True
 
     def start(self, start: Start) -> bool:
         """Create an execution with its first tokens. False: it exists already."""
@@ -102,7 +117,7 @@ class Journal(Records, Definitions, Steering, Workers):
         started = json.dumps([now, "started", "", 0], separators=(",", ":"))
         reply = self.run(
             "start",
-            **self._four(start.id),
+            **self._five(start.id),
             index=self.keys.index(self.keys.partition(start.id)),
             now=now,
             id=start.id,
@@ -110,6 +125,7 @@ class Journal(Records, Definitions, Steering, Workers):
             opens=_opens(transition.opens),
             texts=_flat(transition.texts),
             events=[started, *(event.dumps(now) for event in transition.events)],
+            pages=_flat(transition.pages),
             ended=self.keep if transition.end else 0,
             deadline=start.deadline,
         )
@@ -125,12 +141,17 @@ class Journal(Records, Definitions, Steering, Workers):
         queue: str,
         reads: Sequence[str],
         lease: int,
+        quiet: bool = False,
     ) -> Claimed | Refused:
-        """Take the dispatched attempt of a token. ``lease`` in ms: when to look at it."""
+        """Take the dispatched attempt of a token. ``lease`` in ms: when to look at it.
+
+        ``quiet``: all that is done for an item of a map, see `Plan.is_quiet`.
+        """
         now = self.clock()
+        fields, items = split_reads(reads)
         reply = self.run(
             "claim",
-            **self._four(execution),
+            **self._five(execution),
             marks=self.keys.marks(self.keys.partition(execution)),
             now=now,
             id=execution,
@@ -139,14 +160,17 @@ class Journal(Records, Definitions, Steering, Workers):
             due=now + lease,
             plan=plan,
             queue=queue,
-            reads=list(reads),
+            reads=fields,
+            pages=pages_with(items),
+            quiet=int(quiet and self.terse),
         )
         words = ("CLAIMED", "DONE", "OWNED", "EARLY", "PAUSED", "ENDED", "MISSING", "REPLANNED")
         word = self._word("claim", reply, *words)
         if word != "CLAIMED":
             return Refused(word, tuple(reply[1:]))
         return Claimed(
-            StepState.loads(reply[1]), make_view(execution, zip(reads, reply[2:], strict=True))
+            StepState.loads(reply[1]),
+            make_view(execution, zip([*fields, *items], reply[2:], strict=True)),
         )
 
     def settle(
@@ -165,10 +189,12 @@ class Journal(Records, Definitions, Steering, Workers):
         """
         assert transition.state is not None
         now = self.clock()
-        branch, end = transition.branch, transition.end
+        end = transition.end
+        quiet = transition.quiet and self.terse
+        events = [e for e in transition.events if self.terse or e.at is None]
         reply = self.run(
             "settle",
-            **self._four(execution),
+            **self._five(execution),
             now=now,
             id=execution,
             path=transition.path,
@@ -178,12 +204,15 @@ class Journal(Records, Definitions, Steering, Workers):
             state=transition.state.dumps(),
             due=transition.due or 0,
             opens=_opens(transition.opens),
-            texts=_flat(transition.texts),
+            texts=[] if quiet else _flat(transition.texts),
             fields=_flat(transition.fields),
-            branch=[branch.join, branch.scope, int(branch.ok), branch.text] if branch else [],
+            branch=_branch(transition.branch),
             ends=[end.status.value, end.output or "", end.error or ""] if end else [],
-            events=[event.dumps(now) for event in transition.events],
+            events=[] if quiet else [event.dumps(now) for event in events],
             below=int(transition.cancels_below),
+            pages=_flat(transition.pages),
+            clears=[*transition.clears, PAGE] if transition.clears else [],
+            quiet=int(quiet),
             late=late,
             grace=self.grace,
             keep=self.keep,
@@ -191,7 +220,7 @@ class Journal(Records, Definitions, Steering, Workers):
         words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING")
         word = self._word("settle", reply, *words)
         if word == "SETTLED":
-            return Settled()
+            return Settled(following=reply[1] if len(reply) > 1 else None)
         if word in ("JOINED", "REPEATED"):
             joined = reply[1] if len(reply) > 1 else None
             return Settled(joined=joined, repeated=word == "REPEATED")
@@ -263,7 +292,7 @@ class Journal(Records, Definitions, Steering, Workers):
         detail = {"status": status.value, "error": error} | ({"by": by} if by else {})
         reply = self.run(
             "end_execution",
-            **self._four(execution),
+            **self._five(execution),
             now=now,
             id=execution,
             status=status.value,
@@ -281,6 +310,15 @@ def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 def _opens(opens: Iterable[Open]) -> list[list[Any]]:
     return [[o.path, o.state.dumps(), o.due or 0] for o in opens]
+
+
+def _branch(branch: BranchEnd | None) -> list[Any]:
+    if branch is None:
+        return []
+    told: list[Any] = [branch.join, branch.scope, int(branch.ok), branch.text]
+    if branch.entry_state is not None:
+        told += [branch.entry, branch.entry_state.dumps()]
+    return told
 
 
 def _dumps(value: Any) -> str:

@@ -35,6 +35,10 @@ class Keys:
         """HASH: path -> state; `=path` -> output; `!path` -> failure."""
         return self._in(self.partition(execution), f"s:{execution}")
 
+    def items(self, execution: str) -> str:
+        """HASH: `path/page` -> JSON of items of a map; `=scope`, `!scope` -> how one ended."""
+        return self._in(self.partition(execution), f"i:{execution}")
+
     def history(self, execution: str) -> str:
         """LIST of JSON arrays, oldest first: [ms, word, path, attempt, detail]."""
         return self._in(self.partition(execution), f"h:{execution}")

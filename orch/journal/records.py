@@ -11,10 +11,22 @@ from typing import Any
 from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.state import ExecutionStatus, StepState
-from orch.workflows.view import ALL_VARIABLES, CAUSE_FIELD, INPUT_FIELD, WORKFLOW_FIELD, View
+from orch.workflows.view import (
+    ALL_VARIABLES,
+    CAUSE_FIELD,
+    INPUT_FIELD,
+    ITEM_MARK,
+    WORKFLOW_FIELD,
+    View,
+    page_of,
+    parse_item_field,
+)
 
 SWEPT = 200
 """Index entries of a partition that one sweep looks at."""
+
+ITEMS_READ = 1000
+"""Items of a map whose results are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +81,38 @@ class Records(Connection):
 
     def read_view(self, execution: str, reads: Sequence[str]) -> View:
         """What a claim would give, without claiming."""
-        if ALL_VARIABLES in reads:
+        fields, items = split_reads(reads)
+        pages: list[str | None] = []
+        if items:
+            pages = self.read(self.redis.hmget, self.keys.items(execution), pages_with(items))
+        found = list(zip(items, pages, strict=True))
+        if ALL_VARIABLES in fields:
             everything = self.read(self.redis.hgetall, self.keys.record(execution))
-            return make_view(execution, everything.items())
-        values = self.read(self.redis.hmget, self.keys.record(execution), list(reads))
-        return make_view(execution, zip(reads, values, strict=True))
+            return make_view(execution, [*everything.items(), *found])
+        values = self.read(self.redis.hmget, self.keys.record(execution), fields)
+        return make_view(execution, [*zip(fields, values, strict=True), *found])
 
     def read_branches(
         self, execution: str, scopes: Sequence[str]
     ) -> tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]:
         """(output, failure) of each branch or iteration; None for one that did not end."""
+        return _results(self._ends(self.keys.steps(execution), scopes))
+
+    def read_items(
+        self, execution: str, scopes: Sequence[str]
+    ) -> tuple[tuple[Any, Mapping[str, Any] | None] | None, ...] | int:
+        """As `read_branches`, of the items of a map; or bytes of JSON, if those are too many."""
+        texts: list[str | None] = []
+        size = 0
+        for first in range(0, len(scopes), ITEMS_READ):
+            page = self._ends(self.keys.items(execution), scopes[first : first + ITEMS_READ])
+            size += sum(len(text.encode()) + 1 for text in page if text is not None)
+            texts += page if size <= self.settings.output_limit else []
+        return _results(texts) if size <= self.settings.output_limit else size
+
+    def _ends(self, key: str, scopes: Sequence[str]) -> list[str | None]:
         names = [f"{mark}{scope}" for scope in scopes for mark in "=!"]
-        texts = self.read(self.redis.hmget, self.keys.steps(execution), names)
-        return tuple(
-            None
-            if output is None and failure is None
-            else (json.loads(output or "null"), json.loads(failure or "null"))
-            for output, failure in zip(texts[::2], texts[1::2], strict=True)
-        )
+        return list(self.read(self.redis.hmget, key, names))
 
     def record(self, execution: str) -> Record:
         """Raises NotFound when the execution is not there (or no longer)."""
@@ -149,11 +175,34 @@ class Records(Connection):
         return int(self.read(self.redis.hget, key, queue) or 0)
 
 
+def _results(
+    texts: Sequence[str | None],
+) -> tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]:
+    return tuple(
+        None
+        if output is None and failure is None
+        else (json.loads(output or "null"), json.loads(failure or "null"))
+        for output, failure in zip(texts[::2], texts[1::2], strict=True)
+    )
+
+
+def split_reads(reads: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is asked for: fields of the record, and items of maps."""
+    items = [name for name in reads if name.startswith(ITEM_MARK)]
+    return [name for name in reads if not name.startswith(ITEM_MARK)], items
+
+
+def pages_with(items: Iterable[str]) -> list[str]:
+    """The pages that hold these items."""
+    return [page_of(parse_item_field(name)[0])[0] for name in items]
+
+
 def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
-    """Fields of the record -> View; fields that are not of the kind are left aside."""
+    """Fields of the record, and pages of items -> View; other fields are left aside."""
     variables: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     errors: dict[str, Any] = {}
+    items: dict[str, tuple[str, Any]] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -169,6 +218,9 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             outputs[name[2:]] = json.loads(text)
         elif name.startswith("e:"):
             errors[name[2:]] = json.loads(text)
+        elif name.startswith(ITEM_MARK):
+            scope, called = parse_item_field(name)
+            items[scope] = (called, json.loads(text)[page_of(scope)[1]])
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
         elif name == WORKFLOW_FIELD:
@@ -181,6 +233,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         outputs=outputs,
         errors=errors,
         cause=found.get(CAUSE_FIELD),
+        items=items,
     )
 
 

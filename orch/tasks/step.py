@@ -104,6 +104,7 @@ def _claim(
             queue=node.queue,
             reads=fields_for(plan, path),
             lease=lease_of(runtime, node),
+            quiet=plan.is_quiet(path),
         )
         return reply if isinstance(reply, Refused) else (plan, reply)
 

@@ -228,7 +228,7 @@ class Warden:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)
-            case StepStatus.JOINED:
+            case StepStatus.JOINED | StepStatus.ENTERING:
                 self.advancer.join(execution, path)
             case StepStatus.JOINING:
                 self._look_at_joining(execution, path, text, state)

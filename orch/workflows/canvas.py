@@ -4,6 +4,8 @@
 a run of task steps     ``chain``, cut after ``links`` signatures
 branches of a parallel  ``chord(group(chains), join)``; the body is a hint only, since the
                         journal counts the branches
+items of a map          a chain for each lane's next item; the item that ends a lane is not
+                        known when the first is sent, so a chord would count the wrong ones
 anything else           nothing: it is decided in a settle, or sleeps in the watch
 ======================  ===============================================================
 
@@ -40,7 +42,7 @@ def compile_canvas(
         members.setdefault(join and join[0], []).append(run)
     canvases: list[Signature] = []
     for step, runs in members.items():
-        if step is None or len(runs) == 1:
+        if step is None or len(runs) == 1 or plan.node(step).mapped is not None:
             canvases += runs
         else:
             canvases.append(chord(group(runs), join_signature(plan, execution, step)))

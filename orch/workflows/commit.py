@@ -20,12 +20,17 @@ class Open:
 
 @dataclass(frozen=True)
 class BranchEnd:
-    """``scope``, a branch or an iteration of the step at ``join``, ended, well or not."""
+    """``scope``, a branch, an iteration or an item of the step at ``join``, ended, well or not.
+
+    ``entry``, ``entry_state``: of an item, the step with which the next one begins, and its state.
+    """
 
     join: str
     scope: str
     ok: bool
     text: str  # JSON of the output, or of the failure
+    entry: str = ""
+    entry_state: StepState | None = None
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,24 @@ class End:
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of the history: what happened to which attempt of which path."""
+    """One entry of the history: what happened to which attempt of which path.
+
+    ``at``: when it happened, ms, if that was before it is committed.
+    """
 
     word: str
     path: str = ""
     attempt: int = 0
     detail: Mapping[str, Any] | None = None
+    at: int | None = None
 
     def dumps(self, now: int) -> str:
-        values: list[Any] = [now, self.word, self.path, self.attempt]
+        values: list[Any] = [
+            now if self.at is None else self.at,
+            self.word,
+            self.path,
+            self.attempt,
+        ]
         if self.detail:
             values.append(self.detail)
         return encode(values)
@@ -65,6 +79,9 @@ class Transition:
     end: End | None = None
     events: tuple[Event, ...] = ()
     cancels_below: bool = False  # whether the live tokens in its branches end with it
+    pages: tuple[tuple[str, str], ...] = ()  # items of the maps that are opened
+    clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
+    quiet: bool = False  # an item that ended well at once: only its result is kept
 
     @property
     def dispatched(self) -> tuple[str, ...]:
@@ -73,5 +90,13 @@ class Transition:
 
     @property
     def joined(self) -> tuple[str, ...]:
-        """Parallel steps opened here whose branches all ended at once."""
-        return tuple(o.path for o in self.opens if o.state.status is StepStatus.JOINED)
+        """What goes on at once, and needs no message.
+
+        Steps opened here whose branches all ended at once, and items that are to be entered.
+        """
+        own = () if self.state is None else (Open(self.path, self.state),)
+        return tuple(
+            o.path
+            for o in (*own, *self.opens)
+            if o.state.status in (StepStatus.JOINED, StepStatus.ENTERING)
+        )

@@ -1,29 +1,27 @@
-"""How a parallel step ended: the reason, its output, or its error."""
+"""How a parallel step or a map ended: the reason, its output, or its error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from orch.workflows.plan import Node
-from orch.workflows.state import StepState
+from orch.workflows.plan import JoinPolicy, Node
 
 Result = tuple[Any, Mapping[str, Any] | None] | None
 """(output, failure) of a branch; None for one that did not end."""
 
 
 class Joined:
-    """The branches of a parallel step when it was decided.
+    """The branches of a parallel step, or the items of a map, when it was decided.
 
-    ``output()`` is `$.output` of the step: `results` in the order of the branches (null where
+    ``output()`` is `$.output` of the step: `results` in their order (null where
     there is none), `failures` with `index` and `error`, `counts`, and the `reason`: `all` |
     `enough succeeded` | `tolerance exceeded` | `cannot succeed any more`.
     """
 
-    def __init__(self, results: tuple[Result, ...], state: StepState, node: Node) -> None:
-        assert node.policy is not None
+    def __init__(self, results: tuple[Result, ...], node: Node) -> None:
         self.results = results
-        self.policy = node.policy
+        self.policy = _policy(node, len(results))
         self.failures: list[dict[str, Any]] = [
             {"index": index, "error": dict(result[1])}
             for index, result in enumerate(results)
@@ -60,19 +58,31 @@ class Joined:
         if reason in ("all", "enough succeeded"):
             return None
         if self.policy.plain:
-            first = self.failures[0]
-            assert node.step.parallel is not None
-            name = node.step.parallel.branches[first["index"]].name
-            return {**first["error"], "branch": name or first["index"]}
+            return self._first_error(node)
         exceeded = reason == "tolerance exceeded"
         failed, total = self.counts["failed"], self.counts["total"]
         allowed = self.policy.tolerated if exceeded else self.policy.need
         wanted = f"{allowed} may fail" if exceeded else f"{allowed} must succeed"
+        members = "items" if node.mapped is not None else "branches"
         return {
             "name": "ToleranceExceeded" if exceeded else "NotEnoughSucceeded",
-            "message": f"{failed} of {total} branches of step {node.id!r} failed, and {wanted}",
+            "message": f"{failed} of {total} {members} of step {node.id!r} failed, and {wanted}",
             "step": node.id,
             "path": path,
             "attempt": 1,
             "data": self.output(),
         }
+
+    def _first_error(self, node: Node) -> dict[str, Any]:
+        first = self.failures[0]
+        if node.step.parallel is None:
+            return {"item": first["index"], **first["error"]}
+        name = node.step.parallel.branches[first["index"]].name
+        return {**first["error"], "branch": name or first["index"]}
+
+
+def _policy(node: Node, total: int) -> JoinPolicy:
+    if node.mapped is not None:
+        return JoinPolicy.of_items(node.mapped.tolerate, total)
+    assert node.policy is not None
+    return node.policy

@@ -16,6 +16,7 @@ from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
     ROOT,
     Choice,
+    JoinPolicy,
     LoopPolicy,
     Node,
     Plan,
@@ -35,6 +36,7 @@ from orch.workflows.view import (
     context_of,
     error_field,
     output_field,
+    pages_of,
     variable_field,
 )
 
@@ -61,6 +63,7 @@ class Move:
         self.opens: dict[str, Open] = {}
         self.texts: dict[str, str] = {}
         self.fields: dict[str, str] = {}
+        self.pages: dict[str, str] = {}
         self.events: list[Event] = []
         self.branch: BranchEnd | None = None
         self.end: End | None = None
@@ -99,15 +102,25 @@ class Move:
         state: StepState,
         results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...],
     ) -> Transition:
-        """The branches of a parallel step are decided, or an iteration of a loop ended."""
+        """The branches of a parallel step, or a map, are decided; or an iteration ended."""
         if node.loop is not None:
             return self._iterated(node, node.loop, path, state, results[0])
-        assert node.policy is not None
-        joined = Joined(results, state, node)
+        joined = Joined(results, node)
         error = joined.error(node, path)
-        if error is None:
-            return self.complete_attempt(node, path, state, joined.output(), None)
-        return self._fail_joined(node, path, state, error)
+        if error is not None:
+            return self._fail_joined(node, path, state, error)
+        done = self.complete_attempt(node, path, state, joined.output(), None)
+        if node.mapped is not None and done.state and done.state.status is StepStatus.COMPLETED:
+            return replace(done, clears=(path, state.total))  # its output holds all of it
+        return done
+
+    def enter_item(self, node: Node, path: str) -> Transition:
+        """The token stands before the first step of an item, and enters it."""
+        self.enter(node, path)
+        found = self.transition(path, None)
+        own = self.opens[path]
+        opens = tuple(opened for opened in found.opens if opened.path != path)
+        return replace(found, state=own.state, due=own.due, opens=opens)
 
     def _iterated(
         self,
@@ -196,6 +209,7 @@ class Move:
             branch=self.branch,
             end=self.end,
             events=tuple(self.events),
+            pages=tuple(self.pages.items()),
         )
 
     def note(
@@ -245,6 +259,8 @@ class Move:
                 self._wait(node, path, context)
             case StepType.PARALLEL:
                 self._fork(node, path)
+            case StepType.MAP:
+                self._map(node, path, context)
             case StepType.LOOP:
                 self._loop(node, path)
             case _:
@@ -290,6 +306,49 @@ class Move:
             entry = self.plan.scopes[branch].entry
             self.enter(entry, join_path(join_path(path, str(number)), entry.id))
 
+    def _map(self, node: Node, path: str, context: dict[str, Any]) -> None:
+        """Open the first items; each that ends opens the next one, in the script that ends it."""
+        assert node.mapped is not None
+        items = node.mapped.items.evaluate(context)
+        if not isinstance(items, list):
+            raise StepError(
+                "InvalidItems",
+                f"`items` of map {node.id!r} is {encode(items)[:100]}, and must be a list",
+            )
+        self.note("mapping", path, 1, {"items": len(items)})
+        if not items:
+            self._map_nothing(node, path)
+            return
+        total, lanes = len(items), min(len(items), node.mapped.lanes)
+        state = replace(
+            self._fresh(),
+            status=StepStatus.JOINING,
+            started=self.now,
+            total=total,
+            left=total,
+            tolerated=JoinPolicy.of_items(node.mapped.tolerate, total).tolerated,
+            opened=lanes,
+        )
+        self.opens[path] = Open(path, state, self._look(node, self.now))
+        self.pages |= pages_of(path, items)
+        entry = self.plan.scopes[node.key].entry
+        for number in range(lanes):
+            first = join_path(iteration_path(path, number), entry.id)
+            self.opens[first] = Open(first, self._entry_state(entry), self.now + self.grace)
+
+    def _map_nothing(self, node: Node, path: str) -> None:
+        output = Joined((), node).output()
+        self._set_variables(node, path, output)
+        self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.COMPLETED))
+        self.texts[f"={path}"] = encode(output)
+        self.note("completed", path, 1)
+        self.after(node, path, output)
+
+    def _entry_state(self, entry: Node) -> StepState:
+        """Of the first step of an item, which a script may have to open: it asks no expression."""
+        status = StepStatus.DISPATCHED if entry.plain else StepStatus.ENTERING
+        return replace(self._fresh(), status=status)
+
     def _look(self, node: Node, started: int) -> int:
         """When to look at a step that waits for its branches: soon, or at its timeout."""
         due = self.now + self.grace
@@ -330,7 +389,34 @@ class Move:
         elif in_handler(scope_path + "/") and join_of(scope_path) is None:
             self._end_handled()
         else:
-            self._end_branch(scope_path, True, encode(output))
+            self._complete_branch(scope_path, output)
+
+    def _complete_branch(self, scope_path: str, output: Any) -> None:
+        scope = self.plan.scope(scope_path)
+        if scope.item_of is not None and scope.item_of.collect is not None:
+            context = context_of(self.view, join_path(scope_path, scope.entry.id))
+            context["output"] = output
+            try:
+                output = scope.item_of.collect.evaluate(context)
+            except StepError as error:
+                failure = Failure(error.name, f"`collect` of the map: {error.message}")
+                self._fail_branch(scope_path, failure.as_dict())
+                return
+        self._end_branch(scope_path, True, encode(output))
+
+    def _fail_branch(self, scope_path: str, error: Mapping[str, Any]) -> None:
+        self._end_branch(scope_path, False, encode({**error, **self._item_name(scope_path)}))
+
+    def _item_name(self, scope_path: str) -> dict[str, str]:
+        """What an item is called, if its map says so."""
+        scope = self.plan.scope(scope_path)
+        if scope.item_of is None or scope.item_of.name is None:
+            return {}
+        try:
+            context = context_of(self.view, join_path(scope_path, scope.entry.id))
+            return {"item": to_text(scope.item_of.name.evaluate(context))}
+        except StepError:
+            return {}  # it has a number, and the failure matters more than its name
 
     def _end_execution(self, output: Any) -> None:
         if self.plan.result is not None:
@@ -366,7 +452,7 @@ class Move:
         join, _ = up
         opened = self.opens.get(join)
         if opened is None:
-            self.branch = BranchEnd(join, scope_path, ok, text)
+            self.branch = self._branch_end(join, scope_path, ok, text)
             return
         # The step around it is opened by this very transition, so the count is ours to keep.
         self.texts[f"{'=' if ok else '!'}{scope_path}"] = text
@@ -379,6 +465,13 @@ class Move:
             self._cancel_below(join)
         else:
             self.opens[join] = replace(opened, state=state)
+
+    def _branch_end(self, join: str, scope_path: str, ok: bool, text: str) -> BranchEnd:
+        scope = self.plan.scope(scope_path)
+        if scope.item_of is None:
+            return BranchEnd(join, scope_path, ok, text)
+        entry = scope.entry
+        return BranchEnd(join, scope_path, ok, text, entry.id, self._entry_state(entry))
 
     def _cancel_below(self, join: str) -> None:
         self.pending = [step for step in self.pending if not is_below(step[1], join)]
@@ -399,7 +492,7 @@ class Move:
                 self._step_to(node, path, action.next)
                 return
         if join_of(scope_path) is not None:
-            self._end_branch(scope_path, False, encode(error))
+            self._fail_branch(scope_path, error)
         elif in_handler(path):
             self.note("handler_failed", path, 0, {"error": error})
             self._fail_execution(dict(self.view.cause or error))
@@ -463,7 +556,7 @@ class Move:
         scope_path = split(path)[0]
         if join_of(scope_path) is not None:
             self.laps = 0
-            self._end_branch(scope_path, False, encode(failure))
+            self._fail_branch(scope_path, failure)
         else:
             self._fail_execution(failure)
 

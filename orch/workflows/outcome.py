@@ -54,7 +54,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Branched:
-    """The branches of a parallel step are decided, or the iteration of a loop ended.
+    """The branches of a parallel step or a map are decided, or the iteration of a loop ended.
 
     (output, failure) of each branch, in order; None for one that did not end.
     """
@@ -62,4 +62,9 @@ class Branched:
     results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]
 
 
-Outcome = Completed | Failed | Lost | Branched
+@dataclass(frozen=True)
+class Entered:
+    """The turn of an item has come, and its first step takes more than a message."""
+
+
+Outcome = Completed | Failed | Lost | Branched | Entered

@@ -3,8 +3,8 @@
 A plan is what a worker needs at each step, computed once per version. Its parts are:
 
 scope   a list of steps that follow one another: the workflow itself (``""``), a branch of a
-        parallel (``build/0``), an iteration of a loop (``poll[7]``), an error handler
-        (``errorHandlers/0``)
+        parallel (``build/0``), an iteration of a loop (``poll[7]``), an item of a map
+        (``resize[17]``), an error handler (``errorHandlers/0``)
 node    a step in its scope, with its expressions compiled
 path    where a token stands: scope, step and, in a cycle, the lap: ``build/0/lint#2``. A lap
         counts how often the cycle that holds the step was entered from behind, so that each
@@ -26,9 +26,11 @@ from orch.workflows.definition import (
     ErrorAction,
     ErrorHandler,
     LoopExecution,
+    MapExecution,
     ParallelExecution,
     RetryPolicy,
     StepType,
+    Tolerance,
     WorkflowDefinition,
     WorkflowStep,
 )
@@ -42,8 +44,17 @@ from orch.workflows.expressions import (
 ROOT = ""
 TASK_PREFIX = "orch."
 RUNNABLE = frozenset(
-    {StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT, StepType.LOOP}
+    {
+        StepType.TASK,
+        StepType.PARALLEL,
+        StepType.MAP,
+        StepType.DECISION,
+        StepType.WAIT,
+        StepType.LOOP,
+    }
 )
+LANES = 16
+"""Items of a map at the same time, where its `maxConcurrency` does not say."""
 
 _INSTANCE = re.compile(r"#\d+|\[\d+\]")  # what a path says beyond the definition
 _ITERATION = re.compile(r"(.+)\[(\d+)\]")
@@ -72,7 +83,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class JoinPolicy:
-    """When a parallel step is decided.
+    """When a parallel step, or a map, is decided.
 
     ``need``: branches that must succeed, then the others are cancelled; 0: all must end.
     ``tolerated``: branches that may fail; -1: any number. ``plain``: the default, in which the
@@ -96,12 +107,52 @@ class JoinPolicy:
             case AtLeast(at_least=count):
                 need = count
         tolerate = parallel.tolerate
-        tolerated = -1 if need else 0
-        if tolerate is not None and tolerate.count is not None:
-            tolerated = tolerate.count
-        elif tolerate is not None and tolerate.percentage is not None:
-            tolerated = int(total * tolerate.percentage / 100)
+        tolerated = tolerated_of(tolerate, total, -1 if need else 0)
         return cls(need, tolerated, plain=not need and tolerate is None)
+
+    @classmethod
+    def of_items(cls, tolerate: Tolerance | None, total: int) -> JoinPolicy:
+        """Of a map over ``total`` items, which are known only at run time."""
+        return cls(0, tolerated_of(tolerate, total, 0), plain=tolerate is None)
+
+
+def tolerated_of(tolerate: Tolerance | None, total: int, otherwise: int) -> int:
+    """How many of ``total`` may fail."""
+    if tolerate is not None and tolerate.count is not None:
+        return tolerate.count
+    if tolerate is not None and tolerate.percentage is not None:
+        return int(total * tolerate.percentage / 100)
+    return otherwise
+
+
+@dataclass(frozen=True)
+class MapPolicy:
+    """What is done for each item of a map. ``lanes``: items at the same time."""
+
+    items: Compiled
+    as_: str
+    lanes: int
+    collect: Expression | None
+    name: Compiled | None
+    tolerate: Tolerance | None
+
+    @classmethod
+    def of(cls, mapped: MapExecution) -> MapPolicy:
+        return cls(
+            compile_value(mapped.items),
+            mapped.as_,
+            mapped.max_concurrency or LANES,
+            parse_expression(mapped.collect) if mapped.collect else None,
+            compile_value(mapped.name) if mapped.name else None,
+            mapped.tolerate,
+        )
+
+    def end_reads(self) -> Iterator[tuple[str, ...]]:
+        """What is read when an item ends, well or not."""
+        if self.collect is not None:
+            yield from (read for read in self.collect.reads if read[0] != "output")
+        if self.name is not None:
+            yield from self.name.reads
 
 
 @dataclass(frozen=True)
@@ -144,6 +195,7 @@ class Node:
     branches: tuple[str, ...] = ()  # keys of the scopes within it
     policy: JoinPolicy | None = None
     loop: LoopPolicy | None = None
+    mapped: MapPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -168,6 +220,11 @@ class Node:
         return TASK_PREFIX + self.capability
 
     @property
+    def plain(self) -> bool:
+        """Whether entering it takes nothing but a message: no expression decides about it."""
+        return self.type is StepType.TASK and self.condition is None
+
+    @property
     def retry(self) -> RetryPolicy | None:
         return self.step.retry
 
@@ -189,6 +246,8 @@ class Scope:
     nodes: Mapping[str, Node]
     cycles: Mapping[str, int] = field(default_factory=dict)
     """Step id -> number of the cycle that holds it; steps outside of cycles are missing."""
+    item_of: MapPolicy | None = None
+    """The map, if these are the steps for an item."""
 
     @property
     def entry(self) -> Node:
@@ -233,6 +292,15 @@ class Plan:
     def scope(self, scope_path: str) -> Scope:
         return self.scopes[_static(scope_path)]
 
+    def is_quiet(self, path: str) -> bool:
+        """Whether the step is all that is done for an item of a map.
+
+        What goes well there at once leaves nothing behind but the item's result: ten thousand
+        items are one line of the history, not twenty thousand.
+        """
+        scope = self.scope(split(path)[0])
+        return scope.item_of is not None and len(scope.nodes) == 1 and scope.entry.plain
+
     def follow(self, path: str, target: str) -> str:
         """The path at which ``target`` stands when it follows the step at ``path``.
 
@@ -272,9 +340,11 @@ class Plan:
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
 
-    def begin_reads(self) -> Reads:
+    def entry_reads(self, path: str) -> Reads:
+        """All that must be known to enter the step, and to decide what follows at once."""
+        node = self.node(path)
         found: set[tuple[str, ...]] = set()
-        self._read_on(found, self.scopes[ROOT].entry)
+        self._read_on(found, node, *self._on_failure(node))
         return frozenset(found)
 
     def uses_previous_output(self, scope_path: str) -> bool:
@@ -325,8 +395,12 @@ class Plan:
         if node.loop is not None:
             yield from node.loop.reads()
             yield from self._after(node)
-        for branch in node.branches:
-            yield self.scopes[branch].entry
+        if node.mapped is not None:
+            yield from node.mapped.items.reads
+            yield from self._after(node)  # an empty list is done at once; items are entered later
+        else:
+            for branch in node.branches:
+                yield self.scopes[branch].entry
         if node.type is not StepType.TASK or node.condition is not None:
             yield from self._on_failure(node)
 
@@ -339,10 +413,17 @@ class Plan:
             yield self.scopes[node.scope].nodes[target]
         if node.scope == ROOT and node.next is None and self.result is not None:
             yield from self.result.reads
+        yield from self._at_item_end(node)
+
+    def _at_item_end(self, node: Node) -> Iterator[tuple[str, ...]]:
+        item_of = self.scopes[node.scope].item_of
+        if item_of is not None:
+            yield from item_of.end_reads()
 
     def _on_failure(self, node: Node) -> Iterator[tuple[str, ...] | Node]:
         for action in node.on_error:
             yield self.scopes[node.scope].nodes[action.next]
+        yield from self._at_item_end(node)
         if node.scope == ROOT and self.definition.error_handlers:
             root = self.scopes[ROOT].nodes
             for index, handler in enumerate(self.definition.error_handlers):
@@ -374,7 +455,9 @@ class Plan:
         )
         self._add_scope(handler_scope(index), [step])
 
-    def _add_scope(self, key: str, steps: Iterable[WorkflowStep]) -> None:
+    def _add_scope(
+        self, key: str, steps: Iterable[WorkflowStep], item_of: MapPolicy | None = None
+    ) -> None:
         nodes = {step.id: self._make_node(key, index, step) for index, step in enumerate(steps)}
         # A failure leads from any step to a handler, so handlers take part in the cycles.
         handlers = [
@@ -382,7 +465,7 @@ class Plan:
             for handler in self.definition.error_handlers
             if key == ROOT and handler.handler in nodes
         ]
-        self.scopes[key] = Scope(key, nodes, find_cycles(nodes, handlers))
+        self.scopes[key] = Scope(key, nodes, find_cycles(nodes, handlers), item_of)
         self._nodes.update({node.key: node for node in nodes.values()})
 
     def _make_node(self, scope: str, index: int, step: WorkflowStep) -> Node:
@@ -402,6 +485,10 @@ class Plan:
         if step.loop is not None:
             branches.append(key)
             self._add_scope(key, step.loop.steps)
+        mapped = MapPolicy.of(step.map) if step.map is not None else None
+        if step.map is not None:
+            branches.append(key)
+            self._add_scope(key, item_steps(step, step.map), mapped)
         return Node(
             key=key,
             scope=scope,
@@ -417,7 +504,17 @@ class Plan:
             branches=tuple(branches),
             policy=JoinPolicy.of(step.parallel) if step.parallel else None,
             loop=LoopPolicy.of(step.loop) if step.loop else None,
+            mapped=mapped,
         )
+
+
+def item_steps(step: WorkflowStep, mapped: MapExecution) -> list[WorkflowStep]:
+    """The steps for an item; the short form is one task that is called like the map."""
+    if mapped.steps:
+        return mapped.steps
+    return [
+        WorkflowStep(id=step.id, capability=mapped.capability, input=mapped.input, queue=step.queue)
+    ]
 
 
 def _compile_wait(step: WorkflowStep) -> Compiled | None:
@@ -534,7 +631,7 @@ def split_lap(own: str) -> tuple[str, int]:
 
 
 def join_of(scope_path: str) -> tuple[str, int] | None:
-    """The step around a scope, and which branch or iteration of it the scope is; else None."""
+    """The step around a scope, and which branch, iteration or item of it it is; else None."""
     if (iteration := _ITERATION.fullmatch(scope_path)) is not None:
         return iteration.group(1), int(iteration.group(2))
     parent, _, number = scope_path.rpartition("/")
@@ -544,12 +641,12 @@ def join_of(scope_path: str) -> tuple[str, int] | None:
 
 
 def iteration_path(path: str, number: int) -> str:
-    """The scope of one iteration of the loop at ``path``; the first is 0."""
+    """The scope of one iteration of the loop, or item of the map, at ``path``; the first is 0."""
     return f"{path}[{number}]"
 
 
 def is_below(path: str, step: str) -> bool:
-    """Whether ``path`` stands in a branch or an iteration of the step at ``step``."""
+    """Whether ``path`` stands in a branch, an iteration or an item of the step at ``step``."""
     return path.startswith((f"{step}/", f"{step}["))
 
 

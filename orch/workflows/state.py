@@ -13,6 +13,7 @@ class StepStatus(StrEnum):
     RUNNING = "running"  # a worker holds the attempt
     RETRYING = "retrying"  # the next attempt waits for its back-off
     WAITING = "waiting"  # a timer runs
+    ENTERING = "entering"  # the turn of an item of a map has come; any worker enters its steps
     JOINING = "joining"  # a parallel step waits for its branches
     JOINED = "joined"  # all branches ended; what follows is to be decided
     COMPLETED = "completed"
@@ -27,6 +28,7 @@ LIVE = frozenset(
         StepStatus.RUNNING,
         StepStatus.RETRYING,
         StepStatus.WAITING,
+        StepStatus.ENTERING,
         StepStatus.JOINING,
         StepStatus.JOINED,
     }
@@ -59,12 +61,13 @@ class StepState:
     since: int = 0  # when the token came to its present status
     owner: str = ""
     started: int = 0  # of the current or last attempt
-    total: int = 0  # branches of a parallel
+    total: int = 0  # branches of a parallel, items of a map
     left: int = 0  # branches that have not ended
     due: int = 0  # when a timer or a back-off is over
     need: int = 0  # branches that must succeed; 0: all must end
     tolerated: int = 0  # branches that may fail; -1: any number
     failed: int = 0  # branches that did
+    opened: int = 0  # items of a map whose turn has come
 
     def dumps(self) -> str:
         values: list[Any] = [
@@ -77,6 +80,7 @@ class StepState:
             self.started,
         ]
         rest = [self.total, self.left, self.due, self.need, self.tolerated, self.failed]
+        rest.append(self.opened)
         while rest and not rest[-1]:
             rest.pop()
         return encode(values + rest)

@@ -11,7 +11,15 @@ from dataclasses import replace
 
 from orch.workflows.commit import Event, Transition
 from orch.workflows.move import Move
-from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
+from orch.workflows.outcome import (
+    Branched,
+    Completed,
+    Entered,
+    Failed,
+    Failure,
+    Lost,
+    Outcome,
+)
 from orch.workflows.plan import ROOT, Node, Plan, iteration_path, join_path
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import StepState, StepStatus
@@ -30,6 +38,20 @@ def decide(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int, grace: int
 ) -> Transition:
     """What an outcome of the step at ``path``, whose state is ``state``, means."""
+    transition = _decide(plan, view, path, state, outcome, now, grace)
+    if state.status is not StepStatus.RUNNING or state.attempt > 1 or not plan.is_quiet(path):
+        return transition
+    ended = transition.branch
+    if isinstance(outcome, Completed) and ended is not None and ended.ok:
+        return replace(transition, quiet=True)
+    # The claim was as quiet; what went wrong is told from its beginning.
+    claimed = Event("claimed", path, 1, {"worker": state.owner}, at=state.started)
+    return replace(transition, events=(claimed, *transition.events))
+
+
+def _decide(
+    plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int, grace: int
+) -> Transition:
     node = plan.node(path)
     move = Move(plan, view, now, grace)
     match outcome:
@@ -82,6 +104,8 @@ def decide(
             return move.complete_attempt(node, path, state, output, text)
         case Branched(results):
             return move.join(node, path, state, results)
+        case Entered():
+            return move.enter_item(node, path)
 
 
 def _interrupted(node: Node, path: str, state: StepState, reason: str) -> Failure:
@@ -99,7 +123,10 @@ def _attempt_again(
 
 
 def scopes_to_join(plan: Plan, path: str, state: StepState) -> list[str]:
-    """The branches, or the iteration, whose ends decide about the step at ``path``."""
-    if plan.node(path).loop is not None:
+    """The branches or items, or the iteration, whose ends decide about the step at ``path``."""
+    node = plan.node(path)
+    if node.loop is not None:
         return [iteration_path(path, state.attempt - 1)]
+    if node.mapped is not None:
+        return [iteration_path(path, number) for number in range(state.total)]
     return [join_path(path, str(number)) for number in range(state.total)]

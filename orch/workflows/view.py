@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orch.workflows.plan import (
     Plan,
+    Reads,
     in_handler,
     join_of,
     split,
 )
+from orch.workflows.state import encode
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class View:
     outputs: Mapping[str, Any] = field(default_factory=dict)  # scope path -> last output
     errors: Mapping[str, Any] = field(default_factory=dict)  # scope path -> `$.error`
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
+    items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    """Scope path of an item of a map -> what the map calls its items, and the item."""
 
 
 WORKFLOW_FIELD = "workflow"
@@ -52,12 +56,67 @@ def error_field(scope_path: str) -> str:
     return f"e:{scope_path}"
 
 
+ITEM_MARK = "i:"
+"""Begins the name of a field that is an item of a map; the journal keeps those in pages."""
+
+PAGE = 16
+"""Items in a page: one is read with its page, and a page costs about 100 bytes."""
+
+
+def item_field(scope_path: str, name: str) -> str:
+    """The item of a map that the scope is for; the map calls it ``name``."""
+    return f"{ITEM_MARK}{scope_path}:{name}"
+
+
+def parse_item_field(name: str) -> tuple[str, str]:
+    """Scope path of the item, and what the map calls it."""
+    _, scope_path, called = name.split(":", 2)
+    return scope_path, called
+
+
+def page_of(scope_path: str) -> tuple[str, int]:
+    """The page that holds the item of a scope, and where in it."""
+    up = join_of(scope_path)
+    assert up is not None
+    return f"{up[0]}/{up[1] // PAGE}", up[1] % PAGE
+
+
+def pages_of(path: str, items: Sequence[Any]) -> dict[str, str]:
+    """The items of the map at ``path`` as the journal keeps them."""
+    return {
+        f"{path}/{first // PAGE}": encode(items[first : first + PAGE])
+        for first in range(0, len(items), PAGE)
+    }
+
+
 def fields_for(plan: Plan, path: str) -> list[str]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
-    return _fields(plan.reads(path), split(path)[0])
+    reads, scope_path = plan.reads(path), split(path)[0]
+    return _fields(reads, scope_path) + _items(plan, reads, scope_path)
 
 
-def _fields(reads: frozenset[tuple[str, ...]], scope_path: str) -> list[str]:
+def entry_fields_for(plan: Plan, path: str) -> list[str]:
+    """The fields that it takes to enter the step at ``path``."""
+    reads, scope_path = plan.entry_reads(path), split(path)[0]
+    return _fields(reads, scope_path) + _items(plan, reads, scope_path)
+
+
+def _items(plan: Plan, reads: Reads, scope_path: str) -> list[str]:
+    """The items that are read: the innermost one is `$.item`, each has the name of its map."""
+    wanted = {read[0] for read in reads}
+    found: list[str] = []
+    named: set[str] = set()
+    for scope in scopes_up(scope_path):
+        item_of = plan.scope(scope).item_of
+        if item_of is None:
+            continue
+        if item_of.as_ not in named and {item_of.as_, *(["item"] if not named else [])} & wanted:
+            found.append(item_field(scope, item_of.as_))
+        named.add(item_of.as_)
+    return found
+
+
+def _fields(reads: Reads, scope_path: str) -> list[str]:
     fields: set[str] = {WORKFLOW_FIELD}
     for read in reads:
         if read[0] == "input":
@@ -86,7 +145,7 @@ def scopes_up(scope_path: str) -> list[str]:
 def context_of(view: View, path: str) -> dict[str, Any]:
     """What expressions of the step at ``path`` see."""
     scope_path, own = split(path)
-    context = {
+    context = items_of(view, scope_path) | {
         "input": view.input,
         "variables": view.variables,
         "output": view.outputs.get(scope_path),
@@ -110,8 +169,19 @@ def context_of(view: View, path: str) -> dict[str, Any]:
     return context
 
 
+def items_of(view: View, scope_path: str) -> dict[str, Any]:
+    """`$.item`, and the items around a scope by the names that their maps give them."""
+    found: dict[str, Any] = {}
+    if view.items:
+        for scope in reversed(scopes_up(scope_path)):
+            if scope in view.items:
+                name, item = view.items[scope]
+                found |= {"item": item, name: item}
+    return found
+
+
 def iteration_of(scope_path: str) -> int | None:
-    """The number of the innermost iteration around a scope; None outside of loops."""
+    """The number of the innermost iteration or item around a scope; None outside of them."""
     for scope in scopes_up(scope_path):
         if scope.endswith("]"):
             return int(scope[scope.rindex("[") + 1 : -1])

@@ -2,6 +2,7 @@
 --
 -- KEYS  record   HASH  its `status` decides whether anything may start
 -- KEYS  steps    HASH  path -> state
+-- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms; it may lag
@@ -14,8 +15,11 @@
 -- ARGV  plan     str   the plan by which the caller chose `reads`
 -- ARGV  queue    str   the queue that the message came from
 -- ARGV  reads    list  fields of the record that the step needs; `v*` is all variables
+-- ARGV  pages    list  fields of `items` that it needs
+-- ARGV  quiet    int   1: a first attempt leaves no line in the history
 --
--- Reply  {'CLAIMED', state, value, … } in the order of `reads`; `v*` gives a flat list
+-- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
+--        flat list
 --        {'DONE' | 'OWNED' | 'EARLY', status}  ended | held by another | not dispatched
 --        {'PAUSED'} | {'ENDED', status} | {'MISSING'} | {'REPLANNED', plan}
 
@@ -41,7 +45,8 @@ local status = state[1]
 -- The same owner asks again when the reply to its first call was lost on the way.
 if status == 'running' and state[6] ~= owner then
     return {'OWNED', status}
-elseif status == 'retrying' or status == 'waiting' or status == 'joining' or status == 'joined' then
+elseif status == 'retrying' or status == 'waiting' or status == 'entering'
+    or status == 'joining' or status == 'joined' then
     return {'EARLY', status}
 elseif status ~= 'dispatched' and status ~= 'running' then
     return {'DONE', status}
@@ -58,7 +63,10 @@ if status == 'dispatched' then
     text = cjson.encode(state)
     redis.call('HSET', steps, path, text)
     redis.call('ZADD', watch, due, id .. ' ' .. path)
-    redis.call('RPUSH', history, cjson.encode({now, 'claimed', path, state[2], {worker = owner}}))
+    if quiet == 0 or state[2] > 1 then
+        local detail = {worker = owner}
+        redis.call('RPUSH', history, cjson.encode({now, 'claimed', path, state[2], detail}))
+    end
 end
 -- What was asked for already stands where the reply wants it.
 local reply = have
@@ -76,5 +84,8 @@ for i, name in ipairs(reads) do
         end
         reply[i + 2] = all
     end
+end
+for i, page in ipairs(pages) do
+    reply[#reads + 2 + i] = redis.call('HGET', items, page)
 end
 return reply

@@ -2,6 +2,7 @@
 --
 -- KEYS  record   HASH  its `status` must not be an ended one
 -- KEYS  steps    HASH  path -> state; live ones become cancelled
+-- KEYS  items    HASH  items of maps
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
@@ -44,4 +45,5 @@ redis.call('ZREM', watch, id .. ' ')
 redis.call('PEXPIRE', record, keep)
 redis.call('PEXPIRE', steps, keep)
 redis.call('PEXPIRE', history, keep)
+redis.call('PEXPIRE', items, keep)
 return {'ENDED'}

@@ -2,6 +2,7 @@
 --
 -- KEYS  record   HASH  its `status` decides whether an outcome still counts
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
+-- KEYS  items    HASH  items of maps, in pages; `=scope`, `!scope` -> how an item ended
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
@@ -16,21 +17,30 @@
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  branch   list  {join, scope, ok as 1 | 0, text} or {}; the scope is a branch or an
---                      iteration of the step at `join`
+--                      iteration of the step at `join`. Of an item of a map there follow the
+--                      entry of the next one, and its state
 -- ARGV  ends     list  {status, output | '', error | ''} or {}
 -- ARGV  events   list  texts of events
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
+-- ARGV  pages    list  flat name, value, … of `items`
+-- ARGV  clears   list  {map, count, items in a page} of a map that is done, or {}
+-- ARGV  quiet    int   1: an item is done at once; its state and its texts are not kept
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- Reply  {'SETTLED'} | {'JOINED', path}  the branches of `path` have all ended: go on there
+-- Reply  {'SETTLED'} | {'SETTLED', path}  it is the turn of the item that begins at `path`
+--        {'JOINED', path}  the branches of `path` have all ended: go on there
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
 --        {'ENDED', status} | {'MISSING'}
 
 local status = redis.call('HGET', record, 'status')
 local text = redis.call('HGET', steps, path)
+if not text and quiet == 1 and redis.call('HEXISTS', items, '=' .. branch[2]) == 1 then
+    -- Only the holder of the first attempt could have ended the item without a trace.
+    return {'REPEATED'}
+end
 if not status or not text then
     return {'MISSING'}
 end
@@ -67,7 +77,12 @@ local function call_with(command, key, values)
     end
 end
 
-local written = {path, state}
+local written = {}
+if quiet == 1 then
+    redis.call('HDEL', steps, path)
+else
+    written = {path, state}
+end
 local watched = {}
 if due > 0 then
     watched = {due, id .. ' ' .. path}
@@ -89,6 +104,19 @@ call_with('HSET', steps, written)
 call_with('ZADD', watch, watched)
 call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
+call_with('HSET', items, pages)
+if clears[1] then
+    local gone = {}
+    for number = 0, clears[2] - 1 do
+        local scope = clears[1] .. '[' .. number .. ']'
+        gone[#gone + 1] = '=' .. scope
+        gone[#gone + 1] = '!' .. scope
+        if number % clears[3] == 0 then
+            gone[#gone + 1] = clears[1] .. '/' .. number / clears[3]
+        end
+    end
+    call_with('HDEL', items, gone)
+end
 
 -- End every live token in a branch or an iteration of a step.
 local function cancel_below(step)
@@ -114,7 +142,11 @@ end
 if branch[1] then
     local join = cjson.decode(redis.call('HGET', steps, branch[1]))
     local ok = branch[3] == 1
-    redis.call('HSET', steps, (ok and '=' or '!') .. branch[2], branch[4])
+    local is_item = branch[5] ~= nil
+    redis.call('HSET', is_item and items or steps, (ok and '=' or '!') .. branch[2], branch[4])
+    if is_item then
+        redis.call('HDEL', record, 'o:' .. branch[2], 'e:' .. branch[2])
+    end
     if join[1] == 'joining' then
         local total, left = join[8], join[9] - 1
         local need, tolerated = join[11] or 0, join[12] or 0
@@ -130,6 +162,13 @@ if branch[1] then
             join[1] = 'joined'
             join[5] = now
         end
+        local following
+        if is_item and not fired and join[14] < total then
+            following = branch[1] .. '[' .. join[14] .. ']/' .. branch[5]
+            join[14] = join[14] + 1
+            redis.call('HSET', steps, following, branch[6])
+            redis.call('ZADD', watch, now + grace, id .. ' ' .. following)
+        end
         redis.call('HSET', steps, branch[1], cjson.encode(join))
         if fired then
             redis.call('ZADD', watch, now + grace, id .. ' ' .. branch[1])
@@ -138,6 +177,7 @@ if branch[1] then
             end
             return {'JOINED', branch[1]}
         end
+        return {'SETTLED', following}
     end
 elseif ends[1] then
     redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))
@@ -151,5 +191,6 @@ elseif ends[1] then
     redis.call('PEXPIRE', record, keep)
     redis.call('PEXPIRE', steps, keep)
     redis.call('PEXPIRE', history, keep)
+    redis.call('PEXPIRE', items, keep)
 end
 return {'SETTLED'}

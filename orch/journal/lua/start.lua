@@ -2,6 +2,7 @@
 --
 -- KEYS  record   HASH  must not exist; it is the proof that the execution was started
 -- KEYS  steps    HASH  path -> state
+-- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  execution -> started, ms
@@ -11,6 +12,7 @@
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  events   list  texts of events
+-- ARGV  pages    list  flat name, value, … of `items`
 -- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 --
@@ -43,11 +45,13 @@ end
 call_with('HSET', steps, written)
 call_with('ZADD', watch, watched)
 call_with('RPUSH', history, events)
+call_with('HSET', items, pages)
 redis.call('ZADD', index, now, id)
 if ended > 0 then
     redis.call('PEXPIRE', record, ended)
     redis.call('PEXPIRE', steps, ended)
     redis.call('PEXPIRE', history, ended)
+    redis.call('PEXPIRE', items, ended)
 elseif deadline > 0 then
     redis.call('ZADD', watch, deadline, id .. ' ')
 end
