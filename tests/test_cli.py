@@ -540,6 +540,80 @@ def test_an_execution_is_cancelled_from_outside(dev: Dev) -> None:
     assert dev.orch("status", "0" * 16).code == 2
 
 
+def test_an_execution_is_paused_and_goes_on(dev: Dev) -> None:
+    id = dev.orch("start", "waits.yaml").out.strip()
+    said = ("--reason", "lunch", "--by", "ada")
+    paused = dev.orch("pause", id[:12], *said, "--json")
+    assert (paused.code, paused.json) == (0, {"id": id, "status": "paused", "paused": True})
+    again = dev.orch("pause", id)
+    assert (again.code, again.err) == (0, f"execution {id} was paused before: paused\n")
+    shown = dev.orch("status", id).out
+    assert re.search(r"^paused by ada at .*: lunch$", shown, re.M)
+    why = dev.orch("why", id, "--json").json
+    assert set(why) == {"id", "status", "paused", "error", "waiting_for"}
+    assert why["paused"]["reason"] == "lunch" and why["waiting_for"]["timer"].endswith("lunch")
+    assert "timer: timer until" in dev.orch("why", id).out
+    assert dev.orch("status", id, "--watch", "--timeout", "0.1").code == 5
+
+    resumed = dev.orch("resume", id, "--input", "v.n=3", *said, "--json")
+    assert (resumed.code, resumed.json["resumed"]) == (0, True)
+    late = dev.orch("resume", id, "--input", "v=4", "--json")
+    assert (late.code, late.json["error"]["name"]) == (1, "NotAllowed")
+    assert dev.orch("resume", id).err == f"execution {id} is not paused: running\n"
+    assert dev.orch("skip", id, "timer").out == f"step timer of execution {id} skipped\n"
+    ended = dev.orch("status", id, "--json").json
+    assert (ended["status"], ended["variables"]) == ("completed", {"v": {"n": 3}})
+    assert "by ada, reason lunch" in dev.orch("history", id).out
+
+
+def test_a_failed_execution_is_retried_and_its_step_skipped(dev: Dev) -> None:
+    failed = dev.orch("run", "fails.yaml", "--without-workers", "--json")
+    id = failed.json["id"]
+    assert "failed" in dev.orch("why", id).out
+    retried = dev.orch("retry", id, "--by", "ada")
+    assert (retried.code, retried.out) == (0, f"execution {id} retried\n")
+    assert dev.orch("status", id, "--watch").code == 1  # it fails again
+    assert dev.orch("retry", id, "--json").json["retried"] is True
+    assert dev.orch("status", id, "--watch").code == 1
+    assert dev.orch("skip", id, "bad", "--json").json["error"]["name"] == "NotAllowed"
+
+    id = dev.orch("start", "unserved.yaml").out.strip()
+    skipped = dev.orch("skip", id, "lonely", "--output", '{"n": 1}', "--by", "ada", "--json")
+    assert skipped.json == {"id": id, "path": "lonely", "status": "completed", "skipped": True}
+    assert dev.orch("status", id, "--json").json["output"] == {"n": 1}
+    assert "had completed before" in dev.orch("skip", id, "lonely").err
+    assert dev.orch("skip", id, "nowhere").code == 2
+    assert dev.orch("retry", id).code == 1
+
+
+def test_many_are_steered_at_once_after_a_question(dev: Dev) -> None:
+    assert dev.orch("define", "waits.yaml", "--name", "many").code == 0
+    ids = {dev.orch("start", "many").out.strip() for _ in range(2)}
+    many = ("--workflow", "many")
+    for answer, code, sentence in (
+        ("n\n", 1, "nothing was done"),
+        ("", 2, "pause 2 executions of many was not confirmed"),
+    ):
+        asked = dev.orch("pause", *many, stdin=answer)
+        assert asked.code == code and sentence in asked.err
+        assert "pause 2 executions of many? [y/N]: " in asked.err
+    done = dev.orch("pause", *many, stdin="y\n")
+    assert (done.code, done.out) == (0, "2 of 2 executions paused\n")
+    resumed = dev.orch("resume", *many, "--yes", "--json").json
+    assert (resumed["found"], set(resumed["resumed"]), resumed["refused"]) == (2, ids, [])
+    one = ids.pop()
+    dev.orch("cancel", one)
+    refused = dev.orch("pause", *many, "--status", "cancelled", "--yes", "--json")
+    assert refused.code == 1 and [r["id"] for r in refused.json["refused"]] == [one]
+    assert "has been cancelled and cannot be paused" in refused.err
+    cancelled = dev.orch("cancel", *many, "--reason", "enough", "--yes", "--json").json
+    assert (cancelled["cancelled"], cancelled["found"]) == (sorted(ids), 1)
+    nothing = dev.orch("retry", *many)
+    assert (nothing.code, nothing.out) == (0, "0 of 0 executions retried\n")
+    for wrong in ([], [one, "--status", "running"]):
+        assert dev.orch("pause", *wrong).code == 2
+
+
 def watching(dev: Dev, id: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command("status", id, "--watch"),

@@ -520,6 +520,73 @@ class TestRetry:
             steered.verbs.retry("x1")
         assert (journal.steps("x1"), journal.redis.hgetall(journal.keys.record("x1"))) == before
 
+    def test_a_failure_in_a_loop_is_refused(self, journal: Journal) -> None:
+        loop = {"while": "true", "steps": [task("a")]}
+        steered = steer(journal, {"id": "l", "type": "loop", "loop": loop})
+        steered.fail("l[0]/a")
+        with pytest.raises(NotAllowed, match="step 'l' is a loop"):
+            steered.verbs.retry("x1")
+
+    def test_a_failure_that_is_tolerated_stays(self, journal: Journal) -> None:
+        inner = parallel("q", [task("a")], [task("b")])
+        inner["parallel"]["tolerate"] = {"count": 1}
+        steered = steer(journal, parallel("p", [inner], [task("c")]))
+        steered.fail("p/0/q/0/a")
+        steered.fail("p/1/c")
+        assert steered.worked.status() is ExecutionStatus.FAILED
+        assert steered.verbs.retry("x1")
+        state = steered.worked.state("p/0/q")
+        assert (state.status, state.left, state.failed) == (StepStatus.JOINING, 1, 1)
+        assert steered.worked.state("p/0/q/0/a").status is StepStatus.FAILED
+        steered.do("p/1/c")
+        steered.do("p/0/q/1/b")
+        assert steered.worked.status() is ExecutionStatus.COMPLETED
+
+    def test_of_a_quorum_that_was_missed_the_failures_are_tried_again(
+        self, journal: Journal
+    ) -> None:
+        quorum = parallel("p", [task("a")], [task("b")], [task("c")])
+        quorum["parallel"]["join"] = {"atLeast": 2}
+        steered = steer(journal, quorum)
+        steered.do("p/0/a")
+        steered.fail("p/1/b")
+        steered.fail("p/2/c")
+        assert steered.worked.status() is ExecutionStatus.FAILED
+        assert steered.verbs.retry("x1")
+        state = steered.worked.state("p")
+        assert (state.left, state.failed, state.need) == (2, 0, 2)
+        steered.do("p/2/c")
+        assert steered.worked.status() is ExecutionStatus.COMPLETED
+        assert steered.worked.state("p/1/b").status is StepStatus.CANCELLED
+
+    def test_a_quorum_that_was_missed_and_then_cancelled_is_tried_again(
+        self, journal: Journal
+    ) -> None:
+        quorum = parallel("q", [task("a")], [task("b")], [task("c")])
+        quorum["parallel"]["join"] = {"atLeast": 3}
+        steered = steer(journal, parallel("p", [quorum], [task("d")]))
+        for path in ("p/0/q/0/a", "p/0/q/1/b"):  # q has joined, and nobody went on behind it yet
+            step = path[-1]
+            failure = Failure("Broken", "it broke", step, path, 1)
+            claimed = steered.worked.claim(path)
+            if isinstance(claimed, Claimed):
+                steered.worked.settle(path, claimed, Failed(failure))
+        assert steered.worked.state("p/0/q").status is StepStatus.JOINED
+        steered.fail("p/1/d")
+        assert steered.verbs.retry("x1")
+        for path in ("p/0/q/0/a", "p/0/q/1/b", "p/0/q/2/c", "p/1/d"):
+            steered.do(path)
+        assert steered.worked.status() is ExecutionStatus.COMPLETED
+
+    def test_a_parallel_step_that_failed_after_its_branches_is_refused(
+        self, journal: Journal
+    ) -> None:
+        steered = steer(journal, parallel("p", [task("a")], output={"v": "$.output - 1"}))
+        steered.do("p/0/a")
+        assert steered.worked.status() is ExecutionStatus.FAILED
+        with pytest.raises(NotAllowed, match="the branches of step 'p' ended well"):
+            steered.verbs.retry("x1")
+
     def test_one_that_ran_out_of_time_as_a_whole_is_refused(self, chain: Steered) -> None:
         error = {"name": "ExecutionTimeout", "message": "too long"}
         chain.journal.end("x1", ExecutionStatus.FAILED, error)
@@ -533,6 +600,21 @@ class TestRetry:
             chain.verbs.retry("x1")
         with pytest.raises(NotFound):
             chain.verbs.retry("never")
+
+    def test_one_that_somebody_else_retries_meanwhile_is_left_alone(
+        self, chain: Steered, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chain.fail("a")
+        steps = chain.journal.steps
+
+        def retry_first(execution: str) -> dict[str, str]:
+            monkeypatch.undo()
+            assert chain.verbs.retry(execution)
+            return steps(execution)
+
+        monkeypatch.setattr(chain.journal, "steps", retry_first)
+        assert chain.verbs.retry("x1") is False
+        assert chain.worked.state("a").attempt == 2
 
     def test_one_that_expires_meanwhile_is_not_found(
         self, chain: Steered, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -305,14 +306,17 @@ def _find(orchestrator: Orchestrator, verb: Verb, chosen: Chosen) -> list[str]:
 
 
 def _confirmed(verb: Verb, ids: Sequence[str], chosen: Chosen) -> bool:
+    """Ask on stderr: typer's own question writes a part of its prompt to stdout."""
     of = f" of {chosen.workflow}" if chosen.workflow else ""
-    try:
-        return bool(typer.confirm(f"{verb.word} {_count(ids)}{of}?", err=True))
-    except typer.Abort:
+    output.write(f"{verb.word} {_count(ids)}{of}? [y/N]: ", sys.stderr)
+    answer = sys.stdin.readline()
+    if not answer:
+        output.say("")
         raise InputError(
             f"to {verb.word} {_count(ids)}{of} was not confirmed",
             hint="give --yes where nobody can be asked",
-        ) from None
+        )
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _count(ids: Sequence[Any]) -> str:

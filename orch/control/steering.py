@@ -89,7 +89,14 @@ class Steering:
         if record.status is not ExecutionStatus.FAILED:
             return self._not_failed(execution, record.status)
         plan = self.runtime.plans.get(record.plan)
-        found = reopen(plan, execution, self.journal.steps(execution), record.error)
+        try:
+            found = reopen(plan, execution, self.journal.steps(execution), record.error)
+        except NotAllowed:
+            # Somebody else's retry between the two reads leaves no step that failed.
+            status = self.journal.status(execution)
+            if status is ExecutionStatus.FAILED:
+                raise
+            return self._not_failed(execution, status)
         said = _said(by, reason)
         timeout = plan.definition.timeout_ms
         steered = self.journal.retry(

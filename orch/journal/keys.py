@@ -28,7 +28,10 @@ class Keys:
     # --- of one execution; they expire `retention` after it ended ------------------------
 
     def record(self, execution: str) -> str:
-        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error."""
+        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error.
+
+        While it is paused: `paused`, since when, and `remains`, what is left of its deadline.
+        """
         return self._in(self.partition(execution), f"x:{execution}")
 
     def steps(self, execution: str) -> str:

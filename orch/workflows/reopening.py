@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orch.errors import NotAllowed
@@ -79,7 +79,8 @@ class _Reopener:
         if node.type is StepType.PARALLEL:
             self._reopen_parallel(path, state)
             return
-        if state.status is StepStatus.FAILED and not state.started:
+        plain = (StepType.TASK, StepType.WAIT, StepType.DECISION)
+        if node.type in plain and state.status is StepStatus.FAILED and not state.started:
             raise self._refused(
                 f"step {path!r} failed before it was tried: an expression or a decision of it "
                 f"would fail again"
@@ -95,20 +96,24 @@ class _Reopener:
 
     def _reopen_parallel(self, path: str, state: StepState) -> None:
         branches = [join_path(path, str(number)) for number in range(state.total)]
+        succeeded = [branch for branch in branches if f"={branch}" in self.fields]
         failed = [branch for branch in branches if f"!{branch}" in self.fields]
+        left = state.total - len(succeeded) - len(failed)
         # Failures that a step tolerates stay, as long as it is not they that ended it.
-        too_many = 0 <= state.tolerated < len(failed)
-        again = failed if state.status is StepStatus.FAILED or too_many else []
-        succeeded = sum(f"={branch}" in self.fields for branch in branches)
+        lost = 0 <= state.tolerated < len(failed) or len(succeeded) + left < state.need
+        again = failed if lost or state.status is StepStatus.FAILED else []
+        kept = len(failed) - len(again)
         self.found.tokens[path] = StepStatus.JOINING
         self.found.drops += [f"!{path}", *(f"!{branch}" for branch in again)]
-        if state.need and succeeded >= state.need:
-            return  # its join is decided, and the branches that are left have lost
+        if replace(state, left=left + len(again), failed=kept).decided:
+            if state.status is StepStatus.FAILED:
+                raise self._refused(f"the branches of step {path!r} ended well, it failed after")
+            return  # it is joined again; the branches that are left have lost
         for branch in branches:
             if branch in again:
                 failure = json.loads(self.fields[f"!{branch}"])
                 self._reopen_head(branch, self._failed_in(branch, failure))
-            elif f"={branch}" not in self.fields and branch not in failed:
+            elif branch not in succeeded and branch not in failed:
                 self._reopen_head(branch, self._cancelled_in(branch))
 
     def _cancelled_in(self, branch: str) -> str | None:

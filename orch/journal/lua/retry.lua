@@ -61,7 +61,7 @@ for _, token in ipairs(tokens) do
         state[7] = now
         recount(path, state)
     else
-        state[3], state[4] = 0, 0
+        state[2], state[3], state[4] = state[2] + 1, 0, 0
         if status == 'dispatched' then
             state[10] = state[10] and 0
             due = now + grace
