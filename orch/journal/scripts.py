@@ -4,15 +4,18 @@ The comment header of each ``lua/*.lua`` file is its signature: every ``-- KEYS 
 ``-- ARGV name type …`` line becomes a Lua local and a required keyword argument, so that the
 script, its documentation and its caller cannot drift apart silently. Types are ``int``,
 ``str`` and ``list`` (packed with MessagePack, so that texts inside stay bytes); a script may
-have one key of type ``MANY``, which stands for all of its keys.
+have one key of type ``MANY``, which stands for all of its keys. ``-- USES part …`` brings in
+functions that several scripts share, from ``lua/parts``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import msgpack
@@ -20,6 +23,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError
 
 _PARAMETER = re.compile(r"^-- (KEYS|ARGV)\s+(\w+)\s+(\w+)", re.MULTILINE)
+_USES = re.compile(r"^-- USES\s+(.+)$", re.MULTILINE)
 _LUA = {
     "int": "local {name} = tonumber(ARGV[{i}]);",
     "str": "local {name} = ARGV[{i}];",
@@ -30,7 +34,7 @@ _LUA = {
 class Script:
     """One atomic transition, as stored in ``lua/<name>.lua``."""
 
-    def __init__(self, name: str, source: str) -> None:
+    def __init__(self, name: str, source: str, parts: Mapping[str, str] | None = None) -> None:
         parameters = _PARAMETER.findall(source)
         self.name = name
         self.keys = [param for kind, param, _ in parameters if kind == "KEYS"]
@@ -41,7 +45,7 @@ class Script:
         if unknown := set(self.args.values()) - set(_LUA):
             raise ValueError(f"{name}.lua has arguments of unknown type: {sorted(unknown)}")
         # On the line of the first comment: Redis then reports the file's own line numbers.
-        self.lua = f"{self._locals()} {source}"
+        self.lua = f"{self._locals()} {_used(name, source, parts or {})} {source}"
         self.sha = hashlib.sha1(self.lua.encode()).hexdigest()
 
     def __call__(self, redis: Redis, **given: Any) -> Any:
@@ -78,13 +82,34 @@ class Script:
         return " ".join(lines)
 
 
+def _used(name: str, source: str, parts: Mapping[str, str]) -> str:
+    """The parts that a script names in `-- USES`, on one line."""
+    named = [part for line in _USES.findall(source) for part in line.split()]
+    if unknown := [part for part in named if part not in parts]:
+        raise ValueError(f"{name}.lua uses {', '.join(unknown)}, which is no part in lua/parts")
+    return " ".join(parts[part] for part in named)
+
+
+def _read_parts(folder: Traversable) -> dict[str, str]:
+    """The functions that several scripts share, without comments, each on one line."""
+    return {
+        entry.name.removesuffix(".lua"): " ".join(
+            line.strip()
+            for line in entry.read_text(encoding="utf-8").splitlines()
+            if not line.startswith("--")
+        )
+        for entry in folder.iterdir()
+    }
+
+
 @cache
 def load() -> dict[str, Script]:
     """All scripts of the package, by name."""
     folder = resources.files("orch.journal") / "lua"
+    parts = _read_parts(folder / "parts")
     return {
         entry.name.removesuffix(".lua"): Script(
-            entry.name.removesuffix(".lua"), entry.read_text(encoding="utf-8")
+            entry.name.removesuffix(".lua"), entry.read_text(encoding="utf-8"), parts
         )
         for entry in folder.iterdir()
         if entry.name.endswith(".lua")

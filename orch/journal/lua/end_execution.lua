@@ -12,6 +12,8 @@
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
+-- USES  cancel_tokens expire
+--
 -- Reply  {'ENDED'} | {'DONE', status} | {'MISSING'}
 
 local have = redis.call('HGET', record, 'status')
@@ -26,24 +28,8 @@ end
 -- The record first: out of memory, Redis refuses this command before anything is changed. It
 -- never refuses ZREM, which done first would have forgotten the deadline of a live execution.
 redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
-local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
-for _, name in ipairs(redis.call('HKEYS', steps)) do
-    local first = string.sub(name, 1, 1)
-    if first ~= '=' and first ~= '!' then
-        local state = cjson.decode(redis.call('HGET', steps, name))
-        if not ended[state[1]] then
-            state[1] = 'cancelled'
-            state[5] = now
-            redis.call('HSET', steps, name, cjson.encode(state))
-            redis.call('ZREM', watch, id .. ' ' .. name)
-            redis.call('RPUSH', history, cjson.encode({now, 'cancelled', name, state[2]}))
-        end
-    end
-end
+cancel_tokens(nil)
 redis.call('RPUSH', history, event)
 redis.call('ZREM', watch, id .. ' ')
-redis.call('PEXPIRE', record, keep)
-redis.call('PEXPIRE', steps, keep)
-redis.call('PEXPIRE', history, keep)
-redis.call('PEXPIRE', items, keep)
+expire(keep)
 return {'ENDED'}

@@ -29,6 +29,8 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
+-- USES  call_with cancel_tokens clear_items expire
+--
 -- Reply  {'SETTLED'} | {'SETTLED', path}  it is the turn of the item that begins at `path`
 --        {'JOINED', path}  the branches of `path` have all ended: go on there
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
@@ -70,13 +72,6 @@ if status ~= 'running' and status ~= 'paused' then
     return {'ENDED', status}
 end
 
--- One command for many values, in pieces: `unpack` ends at some thousands.
-local function call_with(command, key, values)
-    for i = 1, #values, 1000 do
-        redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
-    end
-end
-
 local written = {}
 if quiet == 1 then
     redis.call('HDEL', steps, path)
@@ -106,45 +101,20 @@ call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
 call_with('HSET', items, pages)
 if clears[1] then
-    local gone = {}
-    for number = 0, clears[2] - 1 do
-        local scope = clears[1] .. '[' .. number .. ']'
-        gone[#gone + 1] = '=' .. scope
-        gone[#gone + 1] = '!' .. scope
-        if number % clears[3] == 0 then
-            gone[#gone + 1] = clears[1] .. '/' .. number / clears[3]
-        end
-    end
-    call_with('HDEL', items, gone)
+    clear_items(clears)
 end
-
--- End every live token in a branch or an iteration of a step.
-local function cancel_below(step)
-    local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
-    for _, name in ipairs(redis.call('HKEYS', steps)) do
-        local behind = string.sub(name, #step + 1, #step + 1)
-        if string.sub(name, 1, #step) == step and (behind == '/' or behind == '[') then
-            local other = cjson.decode(redis.call('HGET', steps, name))
-            if not ended[other[1]] then
-                other[1] = 'cancelled'
-                other[5] = now
-                redis.call('HSET', steps, name, cjson.encode(other))
-                redis.call('ZREM', watch, id .. ' ' .. name)
-                redis.call('RPUSH', history, cjson.encode({now, 'cancelled', name, other[2]}))
-            end
-        end
-    end
-end
-
 if below == 1 then
-    cancel_below(path)
+    cancel_tokens(path)
 end
 if branch[1] then
     local join = cjson.decode(redis.call('HGET', steps, branch[1]))
     local ok = branch[3] == 1
     local is_item = branch[5] ~= nil
-    redis.call('HSET', is_item and items or steps, (ok and '=' or '!') .. branch[2], branch[4])
-    if is_item then
+    local result = (ok and '=' or '!') .. branch[2]
+    if not is_item then
+        redis.call('HSET', steps, result, branch[4])
+    else
+        redis.call('HSET', items, result, branch[4])
         redis.call('HDEL', record, 'o:' .. branch[2], 'e:' .. branch[2])
     end
     if join[1] == 'joining' then
@@ -173,7 +143,7 @@ if branch[1] then
         if fired then
             redis.call('ZADD', watch, now + grace, id .. ' ' .. branch[1])
             if left > 0 then
-                cancel_below(branch[1])
+                cancel_tokens(branch[1])
             end
             return {'JOINED', branch[1]}
         end
@@ -188,9 +158,6 @@ elseif ends[1] then
         redis.call('HSET', record, 'error', ends[3])
     end
     redis.call('ZREM', watch, id .. ' ')
-    redis.call('PEXPIRE', record, keep)
-    redis.call('PEXPIRE', steps, keep)
-    redis.call('PEXPIRE', history, keep)
-    redis.call('PEXPIRE', items, keep)
+    expire(keep)
 end
 return {'SETTLED'}

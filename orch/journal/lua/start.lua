@@ -16,18 +16,13 @@
 -- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 --
+-- USES  call_with expire
+--
 -- Reply  {'STARTED'} | {'EXISTS'}
 
 if redis.call('EXISTS', record) == 1 then
     return {'EXISTS'}
 end
--- One command for many values, in pieces: `unpack` ends at some thousands.
-local function call_with(command, key, values)
-    for i = 1, #values, 1000 do
-        redis.call(command, key, unpack(values, i, math.min(i + 999, #values)))
-    end
-end
-
 call_with('HSET', record, fields)
 local written = {}
 local watched = {}
@@ -48,10 +43,7 @@ call_with('RPUSH', history, events)
 call_with('HSET', items, pages)
 redis.call('ZADD', index, now, id)
 if ended > 0 then
-    redis.call('PEXPIRE', record, ended)
-    redis.call('PEXPIRE', steps, ended)
-    redis.call('PEXPIRE', history, ended)
-    redis.call('PEXPIRE', items, ended)
+    expire(ended)
 elseif deadline > 0 then
     redis.call('ZADD', watch, deadline, id .. ' ')
 end
