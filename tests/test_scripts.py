@@ -81,8 +81,15 @@ def test_no_script_builds_keys_or_scans(name: str) -> None:
     assert {key for _, key in calls} <= {*load()[name].keys, "watch"}
 
 
+def test_a_part_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ValueError, match="uses nothing, which is no part"):
+        Script("example", f"{EXAMPLE}\n-- USES nothing\n")
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_argument_of_a_script_is_used(name: str) -> None:
-    body = re.sub(r"--.*", "", source(name))
+    named = re.findall(r"^-- USES\s+(.+)$", source(name), re.MULTILINE)
+    parts = [source(f"parts/{part}") for line in named for part in line.split()]
+    body = re.sub(r"--.*", "", "\n".join([*parts, source(name)]))
     for argument in (*load()[name].keys, *load()[name].args):
         assert re.search(rf"\b{argument}\b", body), argument
