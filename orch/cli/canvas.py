@@ -55,6 +55,7 @@ def segments(plan: Plan) -> list[Segment]:
 class _Finder:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.repeated = {node.key for node in plan.nodes() if node.mapped or node.loop}
         self.found: list[Segment] = []
         self.begun: dict[str, Segment] = {}
         self.todo: deque[tuple[Segment, Node]] = deque()
@@ -150,11 +151,11 @@ class _Finder:
 
     def _first(self, node: Node) -> str:
         """A path of the node: in the first item or iteration of what is around it."""
-        keys = {other.key for other in self.plan.nodes()}
-        parts = node.key.split("/")
+        names = node.key.split("/")
+        parts = list(names)
         for depth in range(1, len(parts)):
-            around = "/".join(node.key.split("/")[:depth])
-            if around in keys and around in self.plan.scopes:
+            around = "/".join(names[:depth])
+            if around in self.repeated:
                 parts[depth - 1] += "[0]"
         return "/".join(parts)
 
@@ -164,9 +165,9 @@ class _Finder:
             around = self.plan.node(scope)
             kind = "item" if around.mapped is not None else "iteration"
             return f"the {kind} of {around.key} ends"
-        join = join_of(node.scope) if "[" not in scope else join_of(scope)
+        join = join_of(scope)
         if join is not None:
-            return f"branch {join[1]} of {join[0]} ends"
+            return f"branch {join[1]} of {self.plan.node(join[0]).key} ends"
         return (
             "the execution fails: its error was handled"
             if in_handler(node.key)

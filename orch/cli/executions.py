@@ -374,8 +374,11 @@ def _print_status(context: ExecutionContext) -> None:
     rows = []
     for step in context.steps:
         note = step.waiting_for or ""
+        if step.items and not note:
+            note = ", ".join(f"{count} {word}" for word, count in step.items.items() if count)
         if step.error:
-            note = note or f"{step.error.get('name')}: {step.error.get('message')}"
+            error = f"{step.error.get('name')}: {step.error.get('message')}"
+            note = f"{error} ({note})" if note else error
         took = output.duration(step.duration_ms)
         rows.append((step.path, step.status, step.attempts, took, step.worker, note))
     output.table(("step", "status", "attempts", "duration", "worker", ""), rows)
