@@ -13,6 +13,7 @@ from typing import Any
 
 from celery.canvas import Signature, _chain, _chord
 
+from orch.workflows.calls import callee
 from orch.workflows.canvas import compile_canvas, run_of
 from orch.workflows.definition import StepType
 from orch.workflows.plan import ROOT, Choice, Node, Plan, in_handler, join_of
@@ -81,6 +82,9 @@ class _Finder:
                 case StepType.DECISION:
                     assert node.choice is not None
                     self._choice(segment, node, node.choice, "decides, in the settle before it")
+                case StepType.SUBWORKFLOW:
+                    what = f"{node.key} calls {callee(node).name}, an execution of its own"
+                    self._go_on(segment, node, what, "child of ")
                 case _:
                     self._go_on(segment, node, f"{node.key} sleeps in the watch", "timer of ")
 

@@ -27,6 +27,7 @@ STATES = {
     "lost": "lost",
     "waiting": "waiting",
     "forked": "joining",
+    "calling": "calling",
     "skipped": "skipped",
     "cancelled": "cancelled",
 }

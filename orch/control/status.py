@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
+from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, StepState, StepStatus
@@ -30,6 +31,7 @@ class StepExecution(BaseModel):
     ended: str | None = None
     duration_ms: int | None = None
     worker: str | None = None
+    child: str | None = Field(None, description="the execution that a subworkflow step called")
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
 
@@ -52,6 +54,7 @@ class ExecutionContext(BaseModel):
     status: str
     created: str
     ended: str | None = None
+    parent: str | None = Field(None, description="the execution that called it")
     input: Any = None
     output: Any = None
     variables: dict[str, Any] = Field(default_factory=dict)
@@ -110,7 +113,7 @@ def execution_context(journal: Journal, plans: Plans, execution: str) -> Executi
     served = _served(journal) if not record.status.ended else {}
     now = journal.clock()
     steps = [
-        _step(path, events, fields, plan, served, now)
+        _step(execution, path, events, fields, plan, served, now)
         for path, events in _by_path(history).items()
         if path in fields
     ]
@@ -121,11 +124,12 @@ def execution_context(journal: Journal, plans: Plans, execution: str) -> Executi
         status=record.status.value,
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
+        parent=record.parent,
         input=record.input,
         output=record.output,
         variables=dict(record.variables),
         error=dict(record.error) if record.error else None,
-        steps=steps + _unseen(steps, fields, plan, served, now),
+        steps=steps + _unseen(execution, steps, fields, plan, served, now),
         metrics=_metrics(record, steps, history, now),
     )
 
@@ -140,6 +144,7 @@ def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:
 
 
 def _unseen(
+    execution: str,
     seen: list[StepExecution],
     fields: Mapping[str, str],
     plan: Plan | None,
@@ -149,13 +154,14 @@ def _unseen(
     """Steps that were dispatched and of which nothing was heard yet."""
     known = {step.path for step in seen}
     return [
-        _step(path, [], fields, plan, served, now)
+        _step(execution, path, [], fields, plan, served, now)
         for path in sorted(fields)
         if path[0] not in "=!" and path not in known
     ]
 
 
 def _step(
+    execution: str,
     path: str,
     events: list[HistoryEntry],
     fields: Mapping[str, str],
@@ -173,12 +179,15 @@ def _step(
     live = state.status in LIVE
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
-    attempts = state.attempt if claimed or not live else 0
+    begun = claimed or not live or state.status is StepStatus.CALLING
+    attempts = state.attempt if begun else 0
     if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING):
         attempts = state.attempt - 1
     if state.status is StepStatus.SKIPPED:
         attempts = 0
     worker = state.owner.rsplit("/", 2)[0] if state.owner else None
+    called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
+    child = Call(execution, path, state.attempt).child if called else ""
     failure = fields.get(f"!{path}")
     return StepExecution(
         path=path,
@@ -192,7 +201,8 @@ def _step(
         duration_ms=(now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=_why(state, node.queue if node else "", served, now) if live else None,
+        child=child or None,
+        waiting_for=_why(state, node.queue if node else "", served, now, child) if live else None,
     )
 
 
@@ -205,6 +215,7 @@ def _why(
     queue: str,
     served: Mapping[str, list[str]],
     now: int,
+    child: str,
 ) -> str | None:
     match state.status:
         case StepStatus.DISPATCHED if not served.get(queue):
@@ -223,6 +234,8 @@ def _why(
             return f"{state.left} of {state.total} branches"
         case StepStatus.JOINED:
             return "its branches ended; a worker goes on"
+        case StepStatus.CALLING:
+            return f"child execution {child}"
     return None
 
 

@@ -12,12 +12,14 @@ from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.records import HistoryEntry, Record, Records, make_view
 from orch.journal.workers import Workers
+from orch.workflows.calls import Call
 from orch.workflows.commit import Open, Transition
-from orch.workflows.state import ExecutionStatus, StepState
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import INPUT_FIELD, WORKFLOW_FIELD, View
 
 __all__ = [
     "Claimed",
+    "Ended",
     "HistoryEntry",
     "Journal",
     "Record",
@@ -48,11 +50,25 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """An execution has ended. ``parent``: who called it; ``calls``: its own, now cancelled."""
+
+    parent: Call | None = None
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settled:
-    """An outcome is committed. ``joined``: the parallel step whose branches it closed."""
+    """An outcome is committed.
+
+    ``joined``: the parallel step whose branches it closed. ``parent``: who called the execution
+    that ended with it. ``calls``: tokens that were cancelled, and whose children must be.
+    """
 
     joined: str | None = None
     repeated: bool = False
+    parent: Call | None = None
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,8 @@ class Start:
     transition: Transition
     deadline: int = 0  # ms since the epoch, 0: none
     idempotency_key: str | None = None
+    parent: Call | None = None
+    depth: int = 0  # how many executions are above it
 
 
 class Journal(Records, Definitions, Workers):
@@ -91,6 +109,11 @@ class Journal(Records, Definitions, Workers):
         fields.update(transition.fields)
         if start.idempotency_key is not None:
             fields["key"] = start.idempotency_key
+        if start.deadline:
+            fields["deadline"] = str(start.deadline)
+        if start.parent is not None:
+            fields["parent"] = start.parent.dumps()
+            fields["depth"] = str(start.depth)
         if transition.end is not None:
             fields["status"] = transition.end.status.value
             fields["ended"] = str(now)
@@ -110,9 +133,22 @@ class Journal(Records, Definitions, Workers):
             texts=_flat(transition.texts),
             events=[started, *(event.dumps(now) for event in transition.events)],
             ended=self.keep if transition.end else 0,
-            deadline=start.deadline,
+            look=self._look(start.deadline, start.parent, now),
         )
         return bool(self._word("start", reply, "STARTED", "EXISTS") == "STARTED")
+
+    def _look(self, deadline: int, parent: Call | None, now: int) -> int:
+        """When to look at an execution as a whole; 0: never."""
+        if parent is None:
+            return deadline
+        recheck = now + int(self.settings.recheck_interval * 1000)
+        return min(deadline, recheck) if deadline else recheck
+
+    def look_later(self, execution: str, deadline: int, parent: Call) -> None:
+        """Look at a child as a whole later on, unless it has ended in the meantime."""
+        watch = self.keys.watch(self.keys.partition(execution))
+        due = self._look(deadline, parent, self.clock())
+        self.read(self.redis.zadd, watch, {f"{execution} ": due}, xx=True)
 
     def claim(
         self,
@@ -190,14 +226,25 @@ class Journal(Records, Definitions, Workers):
         words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING")
         word = self._word("settle", reply, *words)
         if word == "SETTLED":
-            return Settled()
-        if word in ("JOINED", "REPEATED"):
-            joined = reply[1] if len(reply) > 1 else None
-            return Settled(joined=joined, repeated=word == "REPEATED")
+            parent = Call.loads(reply[1]) if reply[1] else None
+            return Settled(parent=parent, calls=_calls(execution, reply[2]))
+        if word == "JOINED":
+            return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
+        if word == "REPEATED":
+            return Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
         return Refused(word, tuple(reply[1:]))
 
-    def redispatch(self, execution: str, path: str, state: StepState) -> bool:
-        """Say that the token gets a message again. False: it moved on, or must not start."""
+    def redispatch(
+        self,
+        execution: str,
+        path: str,
+        state: StepState,
+        becomes: StepStatus = StepStatus.DISPATCHED,
+    ) -> bool:
+        """Say that the token gets a message (or, ``becomes`` calling, a child) again.
+
+        False: it moved on, or must not start.
+        """
         now = self.clock()
         reply = self.run(
             "redispatch",
@@ -207,6 +254,7 @@ class Journal(Records, Definitions, Workers):
             path=path,
             expect=state.status.value,
             attempt=state.attempt,
+            becomes=becomes.value,
             due=now + self.grace,
         )
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
@@ -246,8 +294,8 @@ class Journal(Records, Definitions, Workers):
 
     def end(
         self, execution: str, status: ExecutionStatus, error: Mapping[str, Any]
-    ) -> Refused | None:
-        """End an execution from outside; None when it was ended by this call."""
+    ) -> Refused | Ended:
+        """End an execution from outside. Refused: it had ended before, or is not there."""
         now = self.clock()
         detail = {"status": status.value, "error": error}
         reply = self.run(
@@ -261,7 +309,10 @@ class Journal(Records, Definitions, Workers):
             keep=self.keep,
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
-        return None if word == "ENDED" else Refused(word, tuple(reply[1:]))
+        if word != "ENDED":
+            return Refused(word, tuple(reply[1:]))
+        parent = Call.loads(reply[1]) if reply[1] else None
+        return Ended(parent, _calls(execution, reply[2]))
 
     def _four(self, execution: str) -> dict[str, str]:
         return {
@@ -279,6 +330,11 @@ class Journal(Records, Definitions, Workers):
                 hint="are workers of different releases at work on this Redis?",
             )
         return str(reply[0])
+
+
+def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
+    pairs = (text.rsplit(" ", 1) for text in texts)
+    return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -28,7 +28,10 @@ class Keys:
     # --- of one execution; they expire `retention` after it ended ------------------------
 
     def record(self, execution: str) -> str:
-        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error."""
+        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error, …
+
+        Of a child also `parent`, as `execution path attempt`, and `depth`.
+        """
         return self._in(self.partition(execution), f"x:{execution}")
 
     def steps(self, execution: str) -> str:

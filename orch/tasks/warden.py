@@ -31,7 +31,7 @@ from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Warden:
 
     def _look_at(self, execution: str, path: str, depths: dict[str, int]) -> None:
         if not path:
-            self._end_overdue(execution)
+            self.advancer.look_at_whole(execution)
             return
         found = self.journal.read_state(execution, path)
         if found is None:
@@ -219,6 +219,8 @@ class Warden:
                 self.advancer.join(execution, path)
             case StepStatus.JOINING:
                 self._look_at_joining(execution, path, text, state)
+            case StepStatus.CALLING:
+                self._look_at_calling(execution, path, text, state)
             case _:
                 self.journal.postpone(execution, path, text, 0)
 
@@ -263,6 +265,27 @@ class Warden:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
 
+    def _look_at_calling(self, execution: str, path: str, text: str, state: StepState) -> None:
+        """A step that waits for a child: out of time, or its child may not have been started,
+        or have ended without anybody telling.
+
+        Who started or ended it has nearly always done so; looked at twice as late each time.
+        """
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        now = self.journal.clock()
+        timeout = self.runtime.plans.get(key).node(path).step.timeout
+        if timeout is not None and now - state.started >= timeout:
+            self.advancer.time_out(execution, path, state, timeout)
+            return
+        self.advancer.call(execution, path)
+        longest = int(self.settings.recheck_interval * 1000)
+        due = now + min(max(now - state.since, self.journal.grace), longest)
+        if timeout is not None:
+            due = min(due, state.started + timeout)
+        self.journal.postpone(execution, path, text, due)
+
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
         """Is the attempt out of time, or its worker gone, or does its worker not hold it?
 
@@ -292,13 +315,6 @@ class Warden:
         if timeout is not None:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
-
-    def _end_overdue(self, execution: str) -> None:
-        error = {
-            "name": "ExecutionTimeout",
-            "message": "the execution took longer than its `timeoutMs`",
-        }
-        self.journal.end(execution, ExecutionStatus.FAILED, error)
 
     # --- the broker ------------------------------------------------------------------------
 

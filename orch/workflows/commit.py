@@ -72,6 +72,11 @@ class Transition:
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.DISPATCHED)
 
     @property
+    def calling(self) -> tuple[str, ...]:
+        """Steps opened here that wait for a child, which is to be started."""
+        return tuple(o.path for o in self.opens if o.state.status is StepStatus.CALLING)
+
+    @property
     def joined(self) -> tuple[str, ...]:
         """Parallel steps opened here whose branches all ended at once."""
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.JOINED)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orch.errors import StepError
+from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
@@ -245,6 +246,8 @@ class Move:
                 self._wait(node, path, context)
             case StepType.PARALLEL:
                 self._fork(node, path)
+            case StepType.SUBWORKFLOW:
+                self._call(node, path)
             case StepType.LOOP:
                 self._loop(node, path)
             case _:
@@ -272,6 +275,13 @@ class Move:
         self.opens[path] = Open(path, state, due)
         self.note("waiting", path, 1, {"until": due})
 
+    def _call(self, node: Node, path: str) -> None:
+        """The child is started by whoever commits this; its input is made then."""
+        state = replace(self._fresh(), status=StepStatus.CALLING, started=self.now)
+        self.opens[path] = Open(path, state, self._look(node, self.now))
+        child = Call(self.view.execution, path, 1).child
+        self.note("calling", path, 1, {"workflow": callee(node).name, "child": child})
+
     def _fork(self, node: Node, path: str) -> None:
         assert node.policy is not None
         total = len(node.branches)
@@ -291,7 +301,7 @@ class Move:
             self.enter(entry, join_path(join_path(path, str(number)), entry.id))
 
     def _look(self, node: Node, started: int) -> int:
-        """When to look at a step that waits for its branches: soon, or at its timeout."""
+        """When to look at a step that waits for others to end: soon, or at its timeout."""
         due = self.now + self.grace
         return due if node.step.timeout is None else min(due, started + node.step.timeout)
 

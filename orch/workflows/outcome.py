@@ -17,15 +17,18 @@ class Failure:
     path: str = ""
     attempt: int = 0
     data: Any = None
+    child: str = ""  # the execution in which it happened, if that is not the step's own
 
     def as_dict(self) -> dict[str, Any]:
-        found = {
+        found: dict[str, Any] = {
             "name": self.name,
             "message": self.message,
             "step": self.step,
             "path": self.path,
             "attempt": self.attempt,
         }
+        if self.child:
+            found["child"] = self.child
         return found if self.data is None else {**found, "data": self.data}
 
 

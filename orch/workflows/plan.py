@@ -42,8 +42,17 @@ from orch.workflows.expressions import (
 ROOT = ""
 TASK_PREFIX = "orch."
 RUNNABLE = frozenset(
-    {StepType.TASK, StepType.PARALLEL, StepType.DECISION, StepType.WAIT, StepType.LOOP}
+    {
+        StepType.TASK,
+        StepType.PARALLEL,
+        StepType.DECISION,
+        StepType.WAIT,
+        StepType.LOOP,
+        StepType.SUBWORKFLOW,
+    }
 )
+RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
+"""Types whose attempts may be tried again."""
 
 _INSTANCE = re.compile(r"#\d+|\[\d+\]")  # what a path says beyond the definition
 _ITERATION = re.compile(r"(.+)\[(\d+)\]")
@@ -434,7 +443,7 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     if step.wait is not None:
         missing += ["wait.cron"] if step.wait.cron else []
         missing += ["wait.poll"] if step.wait.poll else []
-    if step.type is not StepType.TASK and step.retry is not None:
+    if step.type not in RETRIED and step.retry is not None:
         missing.append(f"retry of a {step.type}")
     if step.type in (StepType.WAIT, StepType.DECISION) and step.timeout is not None:
         missing.append(f"timeout of a {step.type}")

@@ -15,6 +15,7 @@ class StepStatus(StrEnum):
     WAITING = "waiting"  # a timer runs
     JOINING = "joining"  # a parallel step waits for its branches
     JOINED = "joined"  # all branches ended; what follows is to be decided
+    CALLING = "calling"  # an execution of another workflow, the child, does it
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"  # its condition was not true
@@ -29,6 +30,7 @@ LIVE = frozenset(
         StepStatus.WAITING,
         StepStatus.JOINING,
         StepStatus.JOINED,
+        StepStatus.CALLING,
     }
 )
 

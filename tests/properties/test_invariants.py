@@ -266,7 +266,7 @@ class World:
             )
         )
         if started:
-            self.advancer.go_on(self.plan, EXECUTION, transition.dispatched, transition.joined)
+            self.advancer.follow(self.plan, EXECUTION, transition)
 
     def act(self) -> None:
         moves = []

@@ -41,7 +41,8 @@ local status = state[1]
 -- The same owner asks again when the reply to its first call was lost on the way.
 if status == 'running' and state[6] ~= owner then
     return {'OWNED', status}
-elseif status == 'retrying' or status == 'waiting' or status == 'joining' or status == 'joined' then
+elseif status == 'retrying' or status == 'waiting' or status == 'joining' or status == 'joined'
+    or status == 'calling' then
     return {'EARLY', status}
 elseif status ~= 'dispatched' and status ~= 'running' then
     return {'DONE', status}

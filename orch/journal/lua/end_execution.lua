@@ -11,7 +11,9 @@
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- Reply  {'ENDED'} | {'DONE', status} | {'MISSING'}
+-- Reply  {'ENDED', parent, calls}  parent: who called it, or ''; calls: `path attempt` of the
+--        tokens that waited for a child
+--        {'DONE', status} | {'MISSING'}
 
 local have = redis.call('HGET', record, 'status')
 if not have then
@@ -25,12 +27,16 @@ end
 -- The record first: out of memory, Redis refuses this command before anything is changed. It
 -- never refuses ZREM, which done first would have forgotten the deadline of a live execution.
 redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
+local calls = {}
 local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
 for _, name in ipairs(redis.call('HKEYS', steps)) do
     local first = string.sub(name, 1, 1)
     if first ~= '=' and first ~= '!' then
         local state = cjson.decode(redis.call('HGET', steps, name))
         if not ended[state[1]] then
+            if state[1] == 'calling' then
+                calls[#calls + 1] = name .. ' ' .. state[2]
+            end
             state[1] = 'cancelled'
             state[5] = now
             redis.call('HSET', steps, name, cjson.encode(state))
@@ -44,4 +50,4 @@ redis.call('ZREM', watch, id .. ' ')
 redis.call('PEXPIRE', record, keep)
 redis.call('PEXPIRE', steps, keep)
 redis.call('PEXPIRE', history, keep)
-return {'ENDED'}
+return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}

@@ -24,7 +24,9 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- Reply  {'SETTLED'} | {'JOINED', path}  the branches of `path` have all ended: go on there
+-- Reply  {'SETTLED', parent, calls}  parent: who called an execution that ends with it, or ''
+--        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
+--        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
 --        {'ENDED', status} | {'MISSING'}
@@ -90,6 +92,7 @@ call_with('ZADD', watch, watched)
 call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
 
+local calls = {}
 -- End every live token in a branch or an iteration of a step.
 local function cancel_below(step)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
@@ -98,6 +101,9 @@ local function cancel_below(step)
         if string.sub(name, 1, #step) == step and (behind == '/' or behind == '[') then
             local other = cjson.decode(redis.call('HGET', steps, name))
             if not ended[other[1]] then
+                if other[1] == 'calling' then
+                    calls[#calls + 1] = name .. ' ' .. other[2]
+                end
                 other[1] = 'cancelled'
                 other[5] = now
                 redis.call('HSET', steps, name, cjson.encode(other))
@@ -136,7 +142,7 @@ if branch[1] then
             if left > 0 then
                 cancel_below(branch[1])
             end
-            return {'JOINED', branch[1]}
+            return {'JOINED', branch[1], calls}
         end
     end
 elseif ends[1] then
@@ -152,4 +158,4 @@ elseif ends[1] then
     redis.call('PEXPIRE', steps, keep)
     redis.call('PEXPIRE', history, keep)
 end
-return {'SETTLED'}
+return {'SETTLED', ends[1] and redis.call('HGET', record, 'parent') or '', calls}

@@ -12,7 +12,8 @@
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  events   list  texts of events
 -- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
--- ARGV  deadline int   when the execution must have ended, ms, or 0
+-- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
+--                      whether its parent still waits for it
 --
 -- Reply  {'STARTED'} | {'EXISTS'}
 
@@ -48,7 +49,7 @@ if ended > 0 then
     redis.call('PEXPIRE', record, ended)
     redis.call('PEXPIRE', steps, ended)
     redis.call('PEXPIRE', history, ended)
-elseif deadline > 0 then
-    redis.call('ZADD', watch, deadline, id .. ' ')
+elseif look > 0 then
+    redis.call('ZADD', watch, look, id .. ' ')
 end
 return {'STARTED'}
