@@ -77,6 +77,9 @@ class _Finder:
             match node.type:
                 case StepType.TASK:
                     self._run(segment, node)
+                case StepType.WAIT if node.poll is not None:
+                    segment.canvas = compile_canvas(self.plan, EXECUTION, [node.key])[0]
+                    self._go_on(segment, node, f"{node.key} asks again until it is done", "end of ")
                 case StepType.PARALLEL:
                     self._fork(segment, node)
                 case StepType.DECISION:

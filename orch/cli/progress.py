@@ -23,6 +23,8 @@ STATES = {
     "failed": "failed",
     "retrying": "retrying",
     "retried": "dispatched",
+    "polled": "polling",
+    "asked": "dispatched",
     "redispatched": "dispatched",
     "lost": "lost",
     "waiting": "waiting",

@@ -147,7 +147,7 @@ class Advancer:
             act, given = todo.pop()
             try:
                 todo += act(*given)
-            except Unreachable as exc:
+            except OrchError as exc:
                 what, path, execution = _named(act.__name__.strip("_"), given)
                 logger.warning(
                     "the %s %s of execution %s is left to the watch: %s", what, path, execution, exc

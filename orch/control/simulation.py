@@ -49,6 +49,8 @@ class Mocks(BaseModel):
     """`always`, or how many of the first attempts fail (N, or `first N`)."""
     errors: dict[str, str] = Field(default_factory=dict)
     """Name of the error under which a step fails; without `fail`, it always does."""
+    polls: dict[str, Annotated[list[JsonValue], Field(min_length=1)]] = Field(default_factory=dict)
+    """What each check of a poll gives; the last one is given again."""
     durations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """How long an attempt takes, ms."""
 
@@ -156,13 +158,13 @@ def parse_mocks(
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()]
         raise InputError(
             "mocks are wrong: " + "; ".join(problems),
-            hint="they are an object of `outputs`, `fail`, `errors`, `durations`",
+            hint="they are an object of `outputs`, `polls`, `fail`, `errors`, `durations`",
         ) from exc
     known = {node.id for node in plan.nodes()} | {node.key for node in plan.nodes()}
     below = {name for each in called for node in each.nodes() for name in (node.id, node.key)}
     known |= below
     problems = []
-    for kind in ("outputs", "fail", "errors", "durations"):
+    for kind in ("outputs", "polls", "fail", "errors", "durations"):
         for step in getattr(parsed, kind):
             name = re.sub(r"#\d+|\[\d+\]", "", step)
             if name not in known and not any(name.endswith(f"/{each}") for each in below):
@@ -291,6 +293,9 @@ class _Simulator:
             node.input.evaluate(context_of(claimed.view, path))
         except StepError as error:
             return Failed(Failure(error.name, error.message, node.id, path, attempt))
+        checks = self.mocks.polls.get(shown, self.mocks.polls.get(node.id))
+        if node.poll is not None and checks is not None:
+            return Completed(checks[min(claimed.state.total, len(checks) - 1)])
         return Completed(self.mocks.outputs.get(shown, self.mocks.outputs.get(node.id)))
 
     def _look_at(self, execution: str, path: str) -> None:
@@ -305,7 +310,7 @@ class _Simulator:
 
     def _look_at_state(self, execution: str, path: str, state: StepState, timeout: int) -> None:
         match state.status:
-            case StepStatus.RETRYING:
+            case StepStatus.RETRYING | StepStatus.POLLING:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)
@@ -350,6 +355,7 @@ _OUTCOMES = {
     "skipped": "skipped",
     "failed": "failed",
     "retrying": "failed",
+    "polled": "completed",
     "lost": "lost",
     "cancelled": "cancelled",
 }

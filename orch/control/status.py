@@ -181,7 +181,7 @@ def _step(
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
     begun = claimed or not live or state.status is StepStatus.CALLING
     attempts = state.attempt if begun else 0
-    if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING):
+    if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING, StepStatus.POLLING):
         attempts = state.attempt - 1
     if state.status is StepStatus.SKIPPED:
         attempts = 0
@@ -228,6 +228,9 @@ def _why(
         case StepStatus.RETRYING:
             left = seconds(state.due - now)
             return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
+        case StepStatus.POLLING:
+            left = seconds(state.due - now)
+            return f"check {state.total + 1} at {instant(state.due)}, in {left}"
         case StepStatus.WAITING:
             return f"timer until {instant(state.due)}, in {seconds(state.due - now)}"
         case StepStatus.JOINING:

@@ -185,6 +185,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
     variables: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     errors: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -200,6 +201,8 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             outputs[name[2:]] = json.loads(text)
         elif name.startswith("e:"):
             errors[name[2:]] = json.loads(text)
+        elif name.startswith("p:"):
+            states[name[2:]] = json.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
         elif name == WORKFLOW_FIELD:
@@ -211,6 +214,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         variables=variables,
         outputs=outputs,
         errors=errors,
+        states=states,
         cause=found.get(CAUSE_FIELD),
     )
 

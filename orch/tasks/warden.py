@@ -211,7 +211,7 @@ class Warden:
                 self._look_at_dispatched(execution, path, text, state, depths)
             case StepStatus.RUNNING:
                 self._look_at_running(execution, path, text, state)
-            case StepStatus.RETRYING:
+            case StepStatus.RETRYING | StepStatus.POLLING:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)

@@ -20,6 +20,7 @@ from orch.workflows.plan import (
     LoopPolicy,
     Node,
     Plan,
+    PollPolicy,
     handler_scope,
     in_handler,
     is_below,
@@ -36,6 +37,7 @@ from orch.workflows.view import (
     context_of,
     error_field,
     output_field,
+    state_field,
     variable_field,
 )
 
@@ -92,6 +94,39 @@ class Move:
         self.texts[f"!{path}"] = encode(failure.as_dict())
         self.route(node, path, failure.as_dict())
         return self.transition(path, self._ended(state, StepStatus.FAILED))
+
+    def check(
+        self, node: Node, poll: PollPolicy, path: str, state: StepState, output: Any, text: str
+    ) -> Transition:
+        """A check of a poll: it is done, or asked again later with what this one gave."""
+        checks = state.total + 1
+        state = replace(state, total=checks)
+        context = context_of(self.view, path) | {"state": output, "output": output}
+        try:
+            done = truthy(poll.until.evaluate(context))
+        except StepError as error:
+            return self.fail_attempt(node, path, state, self._failure(error, node, path))
+        if done:
+            return self.complete_attempt(node, path, state, output, text)
+        if poll.asked.max_attempts is not None and checks >= poll.asked.max_attempts:
+            message = f"{poll.until.text!r} of step {node.id!r} is not true after {checks} checks"
+            data = {"state": output, "checks": checks}
+            failure = Failure("PollExhausted", message, node.id, path, state.attempt, data)
+            return self.fail_attempt(node, path, state, failure)
+        due = self.now + poll.pause(checks)
+        self.fields[state_field(path)] = text
+        self.note("polled", path, state.attempt, {"due": due})
+        again = replace(
+            state,
+            status=StepStatus.POLLING,
+            attempt=state.attempt + 1,
+            failures=0,
+            lost=0,
+            since=self.now,
+            owner="",
+            due=due,
+        )
+        return replace(self.transition(path, again), due=due)
 
     def join(
         self,
@@ -235,10 +270,11 @@ class Move:
             self.note("skipped", path)
             self._go_on(node, path, context.get("output"))
             return
+        if node.is_work:
+            state = replace(self._fresh(), status=StepStatus.DISPATCHED)
+            self.opens[path] = Open(path, state, self.now + self.grace)
+            return
         match node.type:
-            case StepType.TASK:
-                state = replace(self._fresh(), status=StepStatus.DISPATCHED)
-                self.opens[path] = Open(path, state, self.now + self.grace)
             case StepType.DECISION:
                 assert node.choice is not None
                 self._decide(node, path, node.choice, context)

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pydantic import JsonValue
+
 from orch.errors import DefinitionError, NotSupportedYet
 from orch.workflows.definition import (
     ERROR_HANDLERS,
@@ -27,8 +29,10 @@ from orch.workflows.definition import (
     ErrorHandler,
     LoopExecution,
     ParallelExecution,
+    Poll,
     RetryPolicy,
     StepType,
+    WaitCondition,
     WorkflowDefinition,
     WorkflowStep,
 )
@@ -51,6 +55,7 @@ RUNNABLE = frozenset(
         StepType.SUBWORKFLOW,
     }
 )
+DAY = 24 * 3600 * 1000
 RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
 """Types whose attempts may be tried again."""
 
@@ -114,6 +119,29 @@ class JoinPolicy:
 
 
 @dataclass(frozen=True)
+class PollPolicy:
+    """How often a capability is asked: `until` is looked at after each check."""
+
+    until: Expression
+    asked: Poll
+
+    @classmethod
+    def of(cls, wait: WaitCondition) -> PollPolicy | None:
+        if wait.poll is None or wait.until is None:
+            return None
+        return cls(parse_expression(wait.until), wait.poll)
+
+    def pause(self, checks: int) -> int:
+        """Ms before the next check, when so many have been made; at most a day, or the limit."""
+        asked = self.asked
+        limit = asked.max_interval or max(DAY, asked.interval)
+        try:
+            return int(min(float(limit), asked.interval * asked.backoff_rate ** (checks - 1)))
+        except OverflowError:
+            return limit
+
+
+@dataclass(frozen=True)
 class LoopPolicy:
     """`while` is asked before each iteration, `until` after it."""
 
@@ -153,6 +181,7 @@ class Node:
     branches: tuple[str, ...] = ()  # keys of the scopes within it
     policy: JoinPolicy | None = None
     loop: LoopPolicy | None = None
+    poll: PollPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -165,7 +194,13 @@ class Node:
     @property
     def capability(self) -> str:
         """Name of the capability, or of the Celery task, that does it; empty for other types."""
-        return self.step.capability or self.step.task or ""
+        asked = self.poll.asked.capability if self.poll else ""
+        return self.step.capability or self.step.task or asked
+
+    @property
+    def is_work(self) -> bool:
+        """Whether a worker is sent a message to do it."""
+        return self.type is StepType.TASK or self.poll is not None
 
     @property
     def queue(self) -> str:
@@ -267,7 +302,7 @@ class Plan:
     @cached_property
     def capabilities(self) -> dict[str, str]:
         """Capability (or Celery task) -> queue, of every step that a worker must serve."""
-        return {n.capability: n.queue for n in self.nodes() if n.type is StepType.TASK}
+        return {n.capability: n.queue for n in self.nodes() if n.is_work}
 
     # --- what a step reads ---------------------------------------------------------------
 
@@ -277,6 +312,7 @@ class Plan:
         if node.key not in self._reads:
             found = set(node.input.reads)
             again = [node] if node.loop else []
+            found |= node.poll.until.reads if node.poll else set()
             self._read_on(found, *again, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
@@ -416,7 +452,7 @@ class Plan:
             scope=scope,
             step=step,
             index=index,
-            input=compile_value(step.input),
+            input=compile_value(_input_of(step)),
             output=tuple((n, compile_value(v)) for n, v in step.output_mapping().items()),
             condition=parse_expression(step.condition) if step.condition else None,
             choice=Choice.of(step.decision) if step.decision else None,
@@ -426,11 +462,16 @@ class Plan:
             branches=tuple(branches),
             policy=JoinPolicy.of(step.parallel) if step.parallel else None,
             loop=LoopPolicy.of(step.loop) if step.loop else None,
+            poll=PollPolicy.of(step.wait) if step.wait else None,
         )
 
 
+def _input_of(step: WorkflowStep) -> JsonValue:
+    return step.wait.poll.input if step.wait is not None and step.wait.poll else step.input
+
+
 def _compile_wait(step: WorkflowStep) -> Compiled | None:
-    if step.wait is None:
+    if step.wait is None or step.wait.poll is not None:
         return None
     value = step.wait.duration if step.wait.duration is not None else step.wait.until
     return compile_value(value)
@@ -442,10 +483,11 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
         missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
     if step.wait is not None:
         missing += ["wait.cron"] if step.wait.cron else []
-        missing += ["wait.poll"] if step.wait.poll else []
-    if step.type not in RETRIED and step.retry is not None:
+    polls = step.wait is not None and step.wait.poll is not None
+    if step.type not in RETRIED and not polls and step.retry is not None:
         missing.append(f"retry of a {step.type}")
-    if step.type in (StepType.WAIT, StepType.DECISION) and step.timeout is not None:
+    still = step.type in (StepType.WAIT, StepType.DECISION) and not polls
+    if still and step.timeout is not None:
         missing.append(f"timeout of a {step.type}")
     missing += ["agent"] if step.agent else []
     if missing:

@@ -15,6 +15,7 @@ class StepStatus(StrEnum):
     WAITING = "waiting"  # a timer runs
     JOINING = "joining"  # a parallel step waits for its branches
     JOINED = "joined"  # all branches ended; what follows is to be decided
+    POLLING = "polling"  # the next check of a poll waits for its interval
     CALLING = "calling"  # an execution of another workflow, the child, does it
     COMPLETED = "completed"
     FAILED = "failed"
@@ -30,6 +31,7 @@ LIVE = frozenset(
         StepStatus.WAITING,
         StepStatus.JOINING,
         StepStatus.JOINED,
+        StepStatus.POLLING,
         StepStatus.CALLING,
     }
 )
@@ -61,7 +63,7 @@ class StepState:
     since: int = 0  # when the token came to its present status
     owner: str = ""
     started: int = 0  # of the current or last attempt
-    total: int = 0  # branches of a parallel
+    total: int = 0  # branches of a parallel; checks that a poll has made
     left: int = 0  # branches that have not ended
     due: int = 0  # when a timer or a back-off is over
     need: int = 0  # branches that must succeed; 0: all must end

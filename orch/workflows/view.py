@@ -24,6 +24,7 @@ class View:
     variables: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)  # scope path -> last output
     errors: Mapping[str, Any] = field(default_factory=dict)  # scope path -> `$.error`
+    states: Mapping[str, Any] = field(default_factory=dict)  # path of a poll -> its last check
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
 
 
@@ -52,9 +53,14 @@ def error_field(scope_path: str) -> str:
     return f"e:{scope_path}"
 
 
+def state_field(path: str) -> str:
+    return f"p:{path}"
+
+
 def fields_for(plan: Plan, path: str) -> list[str]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
-    return _fields(plan.reads(path), split(path)[0])
+    fields = _fields(plan.reads(path), split(path)[0])
+    return fields if plan.node(path).poll is None else [*fields, state_field(path)]
 
 
 def _fields(reads: frozenset[tuple[str, ...]], scope_path: str) -> list[str]:
@@ -97,6 +103,7 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "executionId": view.execution,
         "stepId": own.partition("#")[0],
         "index": iteration_of(scope_path),
+        "state": view.states.get(path),
     }
     if in_handler(path) and view.cause is not None:
         context["stepId"] = view.cause.get("step", "")

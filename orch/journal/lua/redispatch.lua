@@ -8,7 +8,7 @@
 -- ARGV  id       str   the execution
 -- ARGV  path     str   where the token stands
 -- ARGV  expect   str   the status that it must have: dispatched (the message was lost) or
---                      retrying (the back-off is over)
+--                      retrying (the back-off is over) or polling (the interval is)
 -- ARGV  attempt  int   the fence
 -- ARGV  becomes  str   dispatched | calling
 -- ARGV  due      int   when to look at it again, ms
@@ -33,7 +33,7 @@ local state = cjson.decode(text)
 if state[1] ~= expect or state[2] ~= attempt then
     return {'SUPERSEDED', state[1]}
 end
-local word = expect == 'retrying' and 'retried' or 'redispatched'
+local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatched'
 if becomes == 'calling' then
     word = becomes
     state[7] = now

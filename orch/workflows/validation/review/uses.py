@@ -49,8 +49,9 @@ def _wait_uses(review: Review, step: Step) -> Iterator[Use]:
     poll = wait.get("poll")
     yield from texts(review, f"{path}.duration", wait.get("duration"), roots=roots)
     if isinstance(poll, dict):
-        yield from texts(review, f"{path}.poll.input", poll.get("input"), roots=roots)
-        yield from _whole(f"{path}.until", wait.get("until"), after=True, roots=roots)
+        within = roots | {"state"}
+        yield from texts(review, f"{path}.poll.input", poll.get("input"), roots=within)
+        yield from _whole(f"{path}.until", wait.get("until"), after=True, roots=within)
     else:
         yield from texts(review, f"{path}.until", wait.get("until"), roots=roots)
 
