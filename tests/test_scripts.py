@@ -69,7 +69,7 @@ def test_every_script_says_what_it_does_takes_and_replies(name: str) -> None:
     assert any(line.startswith("-- Reply  ") for line in header)
     assert all(len(line) <= 100 for line in lines)
     body = [line for line in lines if line.strip() and not line.lstrip().startswith("--")]
-    assert 5 <= len(body) <= 120
+    assert 5 <= len(body) <= 140
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -41,6 +41,7 @@ for command, panel in (
     (executions.list_, LOOK),
     (executions.history, LOOK),
     (executions.cancel, LOOK),
+    (executions.emit, LOOK),
     (definitions.workflows, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),

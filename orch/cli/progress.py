@@ -30,6 +30,8 @@ STATES = {
     "waiting": "waiting",
     "forked": "joining",
     "calling": "calling",
+    "listening": "listening",
+    "emitting": "emitting",
     "skipped": "skipped",
     "cancelled": "cancelled",
 }

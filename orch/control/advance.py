@@ -21,8 +21,15 @@ from orch.journal.records import Family
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import Transition
 from orch.workflows.definition import StepType
+from orch.workflows.events import (
+    Occurrence,
+    correlation_of,
+    emission_id,
+    matches,
+    taken_field,
+)
 from orch.workflows.outcome import Branched, Completed, Failed, Failure, Lost, Outcome
-from orch.workflows.plan import Plan
+from orch.workflows.plan import EVENT_TIMEOUT, Plan
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, context_of, fields_for
@@ -130,6 +137,8 @@ class Advancer:
         ]
         todo += [(self._call, (Call(execution, path, 0),)) for path in transition.calling]
         todo += [(self._cancel_child, (call,)) for call in reply.calls]
+        todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
+        todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
         if transition.end is not None and reply.repeated:
             family = self.journal.read_family(execution)
             reply = replace(reply, parent=family.parent if family else None)
@@ -297,6 +306,121 @@ class Advancer:
         if family is None or family.parent is None:
             error["message"] = "the execution took longer than its `timeoutMs`"
         self.end(execution, ExecutionStatus.FAILED, error)
+
+    # --- events --------------------------------------------------------------------------
+
+    def trigger(self, event: Occurrence) -> int:
+        """Hand an event to all that wait for it, each once; how many took it now.
+
+        It is kept first: a step that begins to listen meanwhile finds it there, or is found.
+        Of an event that was triggered before under its id, only what is missing is done.
+        """
+        begun = self.journal.clock()
+        since = self.journal.first_triggered(event.id)
+        self.journal.keep_event(event)  # told again, too: who told it first may have died here
+        taken = 0
+        todo: list[Todo] = []
+        for execution, path in self.journal.listeners(event):
+            found = self._deliver(event, execution, path, since, begun)
+            taken += found is not None
+            todo += found or ()
+        self._do(todo)
+        return taken
+
+    def _deliver(
+        self, event: Occurrence, execution: str, path: str, since: int | None, begun: int
+    ) -> Sequence[Todo] | None:
+        """Let a step take an event; None: it did not.
+
+        ``since``: only if it has listened since before then, ms. ``begun``: a step that listens
+        since then or later takes it only if no other of its execution did: a loop would else
+        take one event again and again.
+        """
+        found = self.journal.read_state(execution, path)
+        plan = self._plan_of(execution)
+        if plan is None or found is None or found[1].status is not StepStatus.LISTENING:
+            return None
+        state = found[1]
+        if since is not None and state.since >= since:
+            return None
+        view = self.journal.read_view(execution, fields_for(plan, path))
+        outcome: Outcome = Completed(event.payload)
+        try:
+            if not matches(plan.node(path), view, path, event.payload):
+                return None
+        except StepError as error:
+            step = plan.node(path).id
+            outcome = Failed(Failure(error.name, error.message, step, path, state.attempt))
+        transition = decide(
+            plan, view, path, state, outcome, self.journal.clock(), self.journal.grace
+        )
+        field = taken_field(event.id)
+        transition = replace(
+            transition,
+            fields=(*transition.fields, (field, path)),
+            once=field if state.since >= begun else "",
+        )
+        reply = self.journal.settle(
+            execution, transition, expect=state.status.value, attempt=state.attempt
+        )
+        if isinstance(reply, Refused):
+            return None
+        self.apply(plan, execution, _to_dispatch(transition))
+        return self._left(plan, execution, transition, reply)
+
+    def _take_kept(self, call: Call) -> Sequence[Todo]:
+        """See whether the event that a step waits for came before it."""
+        plan = self._plan_of(call.execution)
+        wanted = self.journal.subscription_of(call.execution, call.path)
+        if plan is None or wanted is None:
+            return ()
+        for event in self.journal.kept_events(call.execution, *wanted):
+            found = self._deliver(event, call.execution, call.path, None, 0)
+            if found is not None:
+                return found
+        return ()
+
+    def _emit(self, call: Call) -> Sequence[Todo]:
+        """Send the event of a step, then complete the step. Harmless if repeated."""
+        found = self.journal.read_state(call.execution, call.path)
+        plan = self._plan_of(call.execution)
+        if plan is None or found is None or found[1].status is not StepStatus.EMITTING:
+            return ()
+        event = plan.node(call.path).event
+        assert event is not None
+        view = self.journal.read_view(call.execution, fields_for(plan, call.path))
+        context = context_of(view, call.path)
+        try:
+            payload = event.payload.evaluate(context)
+            correlation = correlation_of(event, context)
+        except StepError as error:
+            failed = replace(call, attempt=1).failed(error.name, error.message)
+            return self._advance(plan, view, call.path, found[1], failed)
+        id = emission_id(call.execution, call.path)
+        self.trigger(Occurrence(id, event.asked.name, payload, correlation))
+        fault("emitted")
+        return self._advance(plan, view, call.path, found[1], Completed(payload))
+
+    def emit(self, execution: str, path: str) -> None:
+        self._do([(self._emit, (Call(execution, path, 0),))])
+
+    def look_at_listening(self, execution: str, path: str, state: StepState) -> int | None:
+        """A step waits for an event: is it out of time, or did one come before it?
+
+        The instant (ms) at which its time is over; None: never.
+        """
+        plan = self._plan_of(execution)
+        event = plan.node(path).event if plan is not None else None
+        if event is None:
+            return None
+        limit = state.started + event.asked.timeout if event.asked.timeout else None
+        if limit is not None and self.journal.clock() >= limit:
+            message = f"no event {event.asked.name!r} came within {event.asked.timeout} ms"
+            failed = Call(execution, path, state.attempt).failed(EVENT_TIMEOUT, message)
+            self.settle_unowned(execution, path, state, failed)
+        else:
+            self._do([(self._take_kept, (Call(execution, path, 0),))])
+        return limit
 
     # --- messages, timers, losses --------------------------------------------------------
 

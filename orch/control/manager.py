@@ -10,7 +10,7 @@ from typing import Any
 
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.runtime import Runtime
-from orch.control.starting import checked_input, make_start
+from orch.control.starting import check_json, checked_input, make_start
 from orch.control.status import (
     ExecutionContext,
     ExecutionInfo,
@@ -20,6 +20,7 @@ from orch.control.status import (
 )
 from orch.faults import fault
 from orch.journal.journal import Ended, HistoryEntry, Refused
+from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus
 
@@ -88,6 +89,22 @@ class WorkflowManager(Catalog):
                 for capability, queue in unserved(self.journal, plan).items()
             )
         return self._served.plans[plan.key]
+
+    def trigger_event(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        correlation: str | None = None,
+        execution: str | None = None,
+        id: str | None = None,
+    ) -> int:
+        """Hand an event to all that wait for it; how many took it now. See Orchestrator."""
+        if execution is not None and self.ended(execution):
+            return 0
+        check_json(self.settings, f"the payload of event {name!r}", payload)
+        event = Occurrence(id or secrets.token_hex(16), name, payload, correlation, execution or "")
+        return self.runtime.advancer.trigger(event)
 
     def status(self, execution: str) -> ExecutionContext:
         return execution_context(self.journal, self.plans, execution)

@@ -25,6 +25,7 @@ from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, o
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.events import Occurrence
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus, encode
@@ -49,6 +50,8 @@ class Mocks(BaseModel):
     """`always`, or how many of the first attempts fail (N, or `first N`)."""
     errors: dict[str, str] = Field(default_factory=dict)
     """Name of the error under which a step fails; without `fail`, it always does."""
+    events: dict[str, JsonValue] = Field(default_factory=dict)
+    """Payload of the event that comes, from outside, as soon as a step waits for it."""
     polls: dict[str, Annotated[list[JsonValue], Field(min_length=1)]] = Field(default_factory=dict)
     """What each check of a poll gives; the last one is given again."""
     durations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
@@ -111,7 +114,7 @@ def simulate(
     input: Any = None,
     mocks: Mapping[str, Any] | Mocks | None = None,
 ) -> Simulation:
-    """Run ``definition`` to its end.
+    """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
     ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
     a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
@@ -129,6 +132,7 @@ def simulate(
             plan = simulator.store(key, definition)
             plans = [simulator.store(name, found) for name, found in (workflows or {}).items()]
             simulator.mocks = parse_mocks(mocks, plan, plans)
+            simulator._events = dict(simulator.mocks.events)
             return simulator.run(plan, key, input)
         finally:
             redis.close()
@@ -158,13 +162,13 @@ def parse_mocks(
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()]
         raise InputError(
             "mocks are wrong: " + "; ".join(problems),
-            hint="they are an object of `outputs`, `polls`, `fail`, `errors`, `durations`",
+            hint=f"they are an object of {', '.join(f'`{each}`' for each in Mocks.model_fields)}",
         ) from exc
     known = {node.id for node in plan.nodes()} | {node.key for node in plan.nodes()}
     below = {name for each in called for node in each.nodes() for name in (node.id, node.key)}
     known |= below
     problems = []
-    for kind in ("outputs", "polls", "fail", "errors", "durations"):
+    for kind in ("outputs", "events", "polls", "fail", "errors", "durations"):
         for step in getattr(parsed, kind):
             name = re.sub(r"#\d+|\[\d+\]", "", step)
             if name not in known and not any(name.endswith(f"/{each}") for each in below):
@@ -202,6 +206,7 @@ class _Simulator:
         self.handlers = handlers
         self.workflows = workflows
         self.mocks = Mocks()
+        self._events: dict[str, Any] = {}
         self._order = count()
         self._todo: list[_Todo] = []
 
@@ -243,6 +248,8 @@ class _Simulator:
         due, tokens = self.journal.take_due(hold=FAR)
         for found, path in tokens:
             self._look_at(found, path)
+        if self._send_mocked():
+            return True
         if tokens:
             return True
         if self._todo and (due is None or self._todo[0][0] <= due):
@@ -251,9 +258,45 @@ class _Simulator:
                 self._deliver(plan, own, path)
             else:
                 self.advancer.settle(plan, claimed.view, path, claimed.state, outcome)
-        elif due is not None:
+        elif due is not None and due < self.begun + FAR:
             self.now = due
+        else:
+            self._say_what_is_waited_for(execution)
         return True
+
+    def _send_mocked(self) -> bool:
+        """Trigger the mocked events of the steps that wait for one now."""
+        sent = False
+        for name in list(self._events):
+            for execution, path in self._listening():
+                shown = self._prefix(execution) + path
+                if name in (shown, path.rpartition("/")[2].partition("#")[0]):
+                    payload = self._events.pop(name)
+                    wanted = self.journal.subscription_of(execution, path)
+                    assert wanted is not None
+                    id = f"mocked {shown}"
+                    self.advancer.trigger(Occurrence(id, wanted[0], payload, wanted[1], execution))
+                    sent = True
+                    break
+        return sent
+
+    def _listening(self) -> list[tuple[str, str]]:
+        keys = self.journal.keys
+        members = [
+            str(member).rsplit(" ", 2)
+            for partition in range(keys.partitions)
+            for member in self.journal.redis.zrange(keys.listening(partition), 0, -1)
+        ]
+        return [(execution, path) for _, execution, path in members]
+
+    def _say_what_is_waited_for(self, execution: str) -> None:
+        waiting = [field[1:] for field in self.journal.steps(execution) if field.startswith("?")]
+        if waiting:
+            raise InputError(
+                f"nobody emits the event that {', '.join(waiting)} waits for",
+                hint="give it a payload under `events` of the mocks, or a `timeout`",
+            )
+        self.now += FAR
 
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
         node = plan.node(path)
@@ -316,6 +359,8 @@ class _Simulator:
                 self.advancer.fire(execution, path, state)
             case StepStatus.JOINED:
                 self.advancer.join(execution, path)
+            case StepStatus.LISTENING:
+                self.advancer.look_at_listening(execution, path, state)
             case StepStatus.RUNNING | StepStatus.JOINING | StepStatus.CALLING:
                 if self.now - state.started >= timeout:
                     self.advancer.time_out(execution, path, state, timeout)
@@ -347,7 +392,17 @@ class _Simulator:
 
 
 _BEGINNINGS = frozenset(
-    {"claimed", "forked", "looping", "waiting", "calling", "decided", "skipped"}
+    {
+        "claimed",
+        "forked",
+        "looping",
+        "waiting",
+        "calling",
+        "listening",
+        "emitting",
+        "decided",
+        "skipped",
+    }
 )
 _OUTCOMES = {
     "completed": "completed",

@@ -57,16 +57,20 @@ def checked_input(settings: Settings, key: str, definition: WorkflowDefinition, 
     """The input as JSON text. Raises InputError where it misses the schema, or is too large."""
     if definition.input is not None:
         check_input(definition, {} if input is None else input)
+    return check_json(settings, f"the input of workflow {key!r}", input)
+
+
+def check_json(settings: Settings, what: str, value: Any) -> str:
+    """A value as JSON text. Raises InputError where it is none, or too large."""
     try:
-        text = encode(input)
-        json.dumps(input, allow_nan=False)
+        text = encode(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as exc:
-        raise InputError(f"the input of workflow {key!r} is not JSON: {exc}") from exc
+        raise InputError(f"{what} is not JSON: {exc}") from exc
     limit = settings.output_limit
     if len(text.encode()) > limit:
         raise InputError(
-            f"the input of workflow {key!r} has {len(text.encode())} bytes of JSON, and "
-            f"{limit} are allowed",
+            f"{what} has {len(text.encode())} bytes of JSON, and {limit} are allowed",
             hint="store it elsewhere and pass its place, or raise ORCH_OUTPUT_LIMIT",
         )
     return text

@@ -156,7 +156,7 @@ def _unseen(
     return [
         _step(execution, path, [], fields, plan, served, now)
         for path in sorted(fields)
-        if path[0] not in "=!" and path not in known
+        if path[0] not in "=!?" and path not in known
     ]
 
 
@@ -202,8 +202,17 @@ def _step(
         worker=worker,
         error=_json(failure),
         child=child or None,
-        waiting_for=_why(state, node.queue if node else "", served, now, child) if live else None,
+        waiting_for=_why(
+            state, node.queue if node else "", served, now, child, _listens(fields.get(f"?{path}"))
+        )
+        if live
+        else None,
     )
+
+
+def _listens(subscription: str | None) -> str:
+    name, correlation = json.loads(subscription or '["", null]')
+    return repr(name) if correlation is None else f"{name!r} of {correlation!r}"
 
 
 def _json(text: str | None) -> Any:
@@ -216,6 +225,7 @@ def _why(
     served: Mapping[str, list[str]],
     now: int,
     child: str,
+    listens: str,
 ) -> str | None:
     match state.status:
         case StepStatus.DISPATCHED if not served.get(queue):
@@ -237,6 +247,10 @@ def _why(
             return f"{state.left} of {state.total} branches"
         case StepStatus.JOINED:
             return "its branches ended; a worker goes on"
+        case StepStatus.LISTENING:
+            return f"event {listens} for {seconds(now - state.since)}"
+        case StepStatus.EMITTING:
+            return "its event is sent; a worker goes on"
         case StepStatus.CALLING:
             return f"child execution {child}"
     return None

@@ -10,6 +10,7 @@ from typing import Any
 from orch.errors import JournalError
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
+from orch.journal.events import Events
 from orch.journal.records import HistoryEntry, Record, Records, make_view
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
@@ -87,7 +88,7 @@ class Start:
     depth: int = 0  # how many executions are above it
 
 
-class Journal(Records, Definitions, Workers):
+class Journal(Records, Definitions, Workers, Events):
     """The journal of all executions in one Redis.
 
     Every method may raise Unreachable when Redis is away, JournalError when a script answers
@@ -126,11 +127,13 @@ class Journal(Records, Definitions, Workers):
             "start",
             **self._four(start.id),
             index=self.keys.index(self.keys.partition(start.id)),
+            listening=self.keys.listening(self.keys.partition(start.id)),
+            listens=_listens(start.id, transition.opens),
             now=now,
             id=start.id,
             fields=_flat(fields.items()),
             opens=_opens(transition.opens),
-            texts=_flat(transition.texts),
+            texts=_flat((*transition.texts, *_subscriptions(transition.opens))),
             events=[started, *(event.dumps(now) for event in transition.events)],
             ended=self.keep if transition.end else 0,
             look=self._look(start.deadline, start.parent, now),
@@ -213,17 +216,20 @@ class Journal(Records, Definitions, Workers):
             state=transition.state.dumps(),
             due=transition.due or 0,
             opens=_opens(transition.opens),
-            texts=_flat(transition.texts),
+            texts=_flat((*transition.texts, *_subscriptions(transition.opens))),
             fields=_flat(transition.fields),
             branch=[branch.join, branch.scope, int(branch.ok), branch.text] if branch else [],
             ends=[end.status.value, end.output or "", end.error or ""] if end else [],
             events=[event.dumps(now) for event in transition.events],
+            listening=self.keys.listening(self.keys.partition(execution)),
+            listens=_listens(execution, transition.opens),
+            once=transition.once,
             below=int(transition.cancels_below),
             late=late,
             grace=self.grace,
             keep=self.keep,
         )
-        words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING")
+        words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING", "TAKEN")
         word = self._word("settle", reply, *words)
         if word == "SETTLED":
             parent = Call.loads(reply[1]) if reply[1] else None
@@ -301,6 +307,7 @@ class Journal(Records, Definitions, Workers):
         reply = self.run(
             "end_execution",
             **self._four(execution),
+            listening=self.keys.listening(self.keys.partition(execution)),
             now=now,
             id=execution,
             status=status.value,
@@ -343,6 +350,14 @@ def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 def _opens(opens: Iterable[Open]) -> list[list[Any]]:
     return [[o.path, o.state.dumps(), o.due or 0] for o in opens]
+
+
+def _subscriptions(opens: Iterable[Open]) -> list[tuple[str, str]]:
+    return [(f"?{o.path}", o.listens) for o in opens if o.listens]
+
+
+def _listens(execution: str, opens: Iterable[Open]) -> list[str]:
+    return [f"{o.listens} {execution} {o.path}" for o in opens if o.listens]
 
 
 def _dumps(value: Any) -> str:

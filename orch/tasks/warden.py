@@ -219,6 +219,12 @@ class Warden:
                 self.advancer.join(execution, path)
             case StepStatus.JOINING:
                 self._look_at_joining(execution, path, text, state)
+            case StepStatus.EMITTING:
+                self.advancer.emit(execution, path)
+            case StepStatus.LISTENING:
+                limit = self.advancer.look_at_listening(execution, path, state)
+                due = self._later(state)
+                self.journal.postpone(execution, path, text, min(due, limit) if limit else due)
             case StepStatus.CALLING:
                 self._look_at_calling(execution, path, text, state)
             case _:
@@ -280,11 +286,16 @@ class Warden:
             self.advancer.time_out(execution, path, state, timeout)
             return
         self.advancer.call(execution, path)
-        longest = int(self.settings.recheck_interval * 1000)
-        due = now + min(max(now - state.since, self.journal.grace), longest)
+        due = self._later(state)
         if timeout is not None:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
+
+    def _later(self, state: StepState) -> int:
+        """When to look again: twice as late each time, up to the slow re-check."""
+        now = self.journal.clock()
+        longest = int(self.settings.recheck_interval * 1000)
+        return now + min(max(now - state.since, self.journal.grace), longest)
 
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
         """Is the attempt out of time, or its worker gone, or does its worker not hold it?

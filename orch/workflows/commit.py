@@ -16,6 +16,7 @@ class Open:
     path: str
     state: StepState
     due: int | None = None
+    listens: str = ""  # for which event: `subscription` of its name and correlation
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Transition:
     opens: tuple[Open, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()  # fields of the steps' hash: outputs and failures
     fields: tuple[tuple[str, str], ...] = ()  # fields of the record: variables and the like
+    once: str = ""  # a field of the record that must not be there yet
     branch: BranchEnd | None = None
     end: End | None = None
     events: tuple[Event, ...] = ()
@@ -70,6 +72,16 @@ class Transition:
     def dispatched(self) -> tuple[str, ...]:
         """Paths that need a message now."""
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.DISPATCHED)
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Steps opened here that wait for an event, which may have come before them."""
+        return tuple(o.path for o in self.opens if o.state.status is StepStatus.LISTENING)
+
+    @property
+    def emitting(self) -> tuple[str, ...]:
+        """Steps opened here whose event is to be sent."""
+        return tuple(o.path for o in self.opens if o.state.status is StepStatus.EMITTING)
 
     @property
     def calling(self) -> tuple[str, ...]:

@@ -11,12 +11,14 @@ from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
+from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
     ROOT,
     Choice,
+    EventPolicy,
     LoopPolicy,
     Node,
     Plan,
@@ -284,6 +286,9 @@ class Move:
                 self._fork(node, path)
             case StepType.SUBWORKFLOW:
                 self._call(node, path)
+            case StepType.EVENT:
+                assert node.event is not None
+                self._event(node, node.event, path, context)
             case StepType.LOOP:
                 self._loop(node, path)
             case _:
@@ -310,6 +315,21 @@ class Move:
         state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now, due=due)
         self.opens[path] = Open(path, state, due)
         self.note("waiting", path, 1, {"until": due})
+
+    def _event(self, node: Node, event: EventPolicy, path: str, context: dict[str, Any]) -> None:
+        correlation = correlation_of(event, context)
+        detail = {"event": event.asked.name}
+        if correlation is not None:
+            detail["correlation"] = correlation
+        status = StepStatus.EMITTING if event.emits else StepStatus.LISTENING
+        state = replace(self._fresh(), status=status, started=self.now)
+        due = self.now + self.grace
+        listens = ""
+        if not event.emits:
+            due = min(due, self.now + (event.asked.timeout or self.grace))
+            listens = subscription(event.asked.name, correlation)
+        self.opens[path] = Open(path, state, due, listens)
+        self.note(status.value, path, 1, detail)
 
     def _call(self, node: Node, path: str) -> None:
         """The child is started by whoever commits this; its input is made then."""

@@ -27,6 +27,7 @@ from orch.workflows.definition import (
     Branches,
     ErrorAction,
     ErrorHandler,
+    EventDefinition,
     LoopExecution,
     ParallelExecution,
     Poll,
@@ -53,8 +54,10 @@ RUNNABLE = frozenset(
         StepType.WAIT,
         StepType.LOOP,
         StepType.SUBWORKFLOW,
+        StepType.EVENT,
     }
 )
+EVENT_TIMEOUT = "EventTimeout"
 DAY = 24 * 3600 * 1000
 RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
 """Types whose attempts may be tried again."""
@@ -142,6 +145,35 @@ class PollPolicy:
 
 
 @dataclass(frozen=True)
+class EventPolicy:
+    """What a step listens for, or emits."""
+
+    asked: EventDefinition
+    match: Compiled | None
+    correlation: Compiled | None
+    payload: Compiled
+
+    @classmethod
+    def of(cls, event: EventDefinition) -> EventPolicy:
+        return cls(
+            event,
+            compile_value(event.match) if event.match is not None else None,
+            compile_value(event.correlation) if event.correlation is not None else None,
+            compile_value(event.payload),
+        )
+
+    @property
+    def emits(self) -> bool:
+        return self.asked.action == "emit"
+
+    def reads(self) -> Reads:
+        found = self.payload.reads
+        for each in (self.match, self.correlation):
+            found |= each.reads if each is not None else frozenset()
+        return found
+
+
+@dataclass(frozen=True)
 class LoopPolicy:
     """`while` is asked before each iteration, `until` after it."""
 
@@ -182,6 +214,7 @@ class Node:
     policy: JoinPolicy | None = None
     loop: LoopPolicy | None = None
     poll: PollPolicy | None = None
+    event: EventPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -313,6 +346,7 @@ class Plan:
             found = set(node.input.reads)
             again = [node] if node.loop else []
             found |= node.poll.until.reads if node.poll else set()
+            found |= node.event.reads() if node.event else set()
             self._read_on(found, *again, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
@@ -341,6 +375,8 @@ class Plan:
             found |= node.choice.expression.reads
         if node.wait is not None:
             found |= node.wait.reads
+        if node.event is not None:
+            found |= node.event.reads()
         return found
 
     def _read_on(self, found: set[tuple[str, ...]], *ahead: tuple[str, ...] | Node) -> None:
@@ -367,6 +403,8 @@ class Plan:
                 yield from self._after(node)
         if node.wait is not None:
             yield from node.wait.reads
+        if node.event is not None:
+            yield from node.event.reads()
         if node.loop is not None:
             yield from node.loop.reads()
             yield from self._after(node)
@@ -458,12 +496,19 @@ class Plan:
             choice=Choice.of(step.decision) if step.decision else None,
             wait=_compile_wait(step),
             next=Choice.of(step.next) if isinstance(step.next, Branches) else step.next,
-            on_error=tuple(step.error_actions()),
+            on_error=(*_on_timeout(step), *step.error_actions()),
             branches=tuple(branches),
             policy=JoinPolicy.of(step.parallel) if step.parallel else None,
             loop=LoopPolicy.of(step.loop) if step.loop else None,
             poll=PollPolicy.of(step.wait) if step.wait else None,
+            event=EventPolicy.of(step.event) if step.event else None,
         )
+
+
+def _on_timeout(step: WorkflowStep) -> Iterator[ErrorAction]:
+    """`onTimeout` of an event: an error action like any other, which is asked first."""
+    if step.event is not None and step.event.on_timeout is not None:
+        yield ErrorAction(errors=[EVENT_TIMEOUT], next=step.event.on_timeout)
 
 
 def _input_of(step: WorkflowStep) -> JsonValue:
@@ -486,7 +531,7 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     polls = step.wait is not None and step.wait.poll is not None
     if step.type not in RETRIED and not polls and step.retry is not None:
         missing.append(f"retry of a {step.type}")
-    still = step.type in (StepType.WAIT, StepType.DECISION) and not polls
+    still = step.type in (StepType.WAIT, StepType.DECISION, StepType.EVENT) and not polls
     if still and step.timeout is not None:
         missing.append(f"timeout of a {step.type}")
     missing += ["agent"] if step.agent else []

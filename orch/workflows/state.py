@@ -16,6 +16,8 @@ class StepStatus(StrEnum):
     JOINING = "joining"  # a parallel step waits for its branches
     JOINED = "joined"  # all branches ended; what follows is to be decided
     POLLING = "polling"  # the next check of a poll waits for its interval
+    LISTENING = "listening"  # it waits for an event
+    EMITTING = "emitting"  # its event is on its way to those that wait for it
     CALLING = "calling"  # an execution of another workflow, the child, does it
     COMPLETED = "completed"
     FAILED = "failed"
@@ -32,6 +34,8 @@ LIVE = frozenset(
         StepStatus.JOINING,
         StepStatus.JOINED,
         StepStatus.POLLING,
+        StepStatus.LISTENING,
+        StepStatus.EMITTING,
         StepStatus.CALLING,
     }
 )

@@ -355,7 +355,7 @@ class World:
 
     def states(self) -> dict[str, StepState]:
         fields = self.journal.steps(EXECUTION)
-        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!"}
+        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!?"}
 
     def check(self) -> None:
         states = self.states()

@@ -42,7 +42,7 @@ local status = state[1]
 if status == 'running' and state[6] ~= owner then
     return {'OWNED', status}
 elseif status == 'retrying' or status == 'waiting' or status == 'joining' or status == 'joined'
-    or status == 'calling' or status == 'polling' then
+    or status == 'calling' or status == 'polling' or status == 'listening' then
     return {'EARLY', status}
 elseif status ~= 'dispatched' and status ~= 'running' then
     return {'DONE', status}

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state; live ones become cancelled
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  status   str   cancelled | failed
@@ -31,7 +32,11 @@ local calls = {}
 local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
 for _, name in ipairs(redis.call('HKEYS', steps)) do
     local first = string.sub(name, 1, 1)
-    if first ~= '=' and first ~= '!' then
+    if first == '?' then
+        local what = redis.call('HGET', steps, name)
+        redis.call('ZREM', listening, what .. ' ' .. id .. ' ' .. string.sub(name, 2))
+        redis.call('HDEL', steps, name)
+    elseif first ~= '=' and first ~= '!' then
         local state = cjson.decode(redis.call('HGET', steps, name))
         if not ended[state[1]] then
             if state[1] == 'calling' then

@@ -4,6 +4,8 @@
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event; the
+--                      subscription of a path is the field `?path` of its steps' hash
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  path     str   the token that is left
@@ -19,6 +21,8 @@
 --                      iteration of the step at `join`
 -- ARGV  ends     list  {status, output | '', error | ''} or {}
 -- ARGV  events   list  texts of events
+-- ARGV  listens  list  members of `listening`
+-- ARGV  once     str   a field of the record that must not be there yet, or ''
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  grace    int   ms after which a joined step is looked at
@@ -29,7 +33,7 @@
 --        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
---        {'ENDED', status} | {'MISSING'}
+--        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
 
 local status = redis.call('HGET', record, 'status')
 local text = redis.call('HGET', steps, path)
@@ -61,6 +65,17 @@ end
 if status ~= 'running' and status ~= 'paused' then
     return {'ENDED', status}
 end
+if once ~= '' and redis.call('HEXISTS', record, once) == 1 then
+    return {'TAKEN'}
+end
+
+local function stop_listening(name)
+    local what = redis.call('HGET', steps, '?' .. name)
+    if what then
+        redis.call('ZREM', listening, what .. ' ' .. id .. ' ' .. name)
+        redis.call('HDEL', steps, '?' .. name)
+    end
+end
 
 -- One command for many values, in pieces: `unpack` ends at some thousands.
 local function call_with(command, key, values)
@@ -87,8 +102,14 @@ end
 for _, text in ipairs(texts) do
     written[#written + 1] = text
 end
+if have[1] == 'listening' then
+    stop_listening(path)
+end
 call_with('HSET', steps, written)
 call_with('ZADD', watch, watched)
+for _, member in ipairs(listens) do
+    redis.call('ZADD', listening, 0, member)
+end
 call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
 
@@ -103,6 +124,8 @@ local function cancel_below(step)
             if not ended[other[1]] then
                 if other[1] == 'calling' then
                     calls[#calls + 1] = name .. ' ' .. other[2]
+                elseif other[1] == 'listening' then
+                    stop_listening(name)
                 end
                 other[1] = 'cancelled'
                 other[5] = now

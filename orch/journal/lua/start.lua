@@ -5,12 +5,14 @@
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  execution -> started, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  events   list  texts of events
+-- ARGV  listens  list  members of `listening`
 -- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
@@ -45,6 +47,9 @@ call_with('HSET', steps, written)
 call_with('ZADD', watch, watched)
 call_with('RPUSH', history, events)
 redis.call('ZADD', index, now, id)
+for _, member in ipairs(listens) do
+    redis.call('ZADD', listening, 0, member)
+end
 if ended > 0 then
     redis.call('PEXPIRE', record, ended)
     redis.call('PEXPIRE', steps, ended)

@@ -39,7 +39,9 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     yield from _whole(f"{path}.loop.while", get(looped, "while"), after=True, roots=within)
     yield from _whole(f"{path}.loop.until", looped.get("until"), after=True, roots=within)
     event = as_mapping(step.get("event"))
-    yield from texts(review, f"{path}.event.match", event.get("match"), after=True, roots=roots)
+    yield from texts(
+        review, f"{path}.event.match", event.get("match"), after=True, roots=roots | {"event"}
+    )
     for name in ("correlation", "payload"):
         yield from texts(review, f"{path}.event.{name}", event.get(name), roots=roots)
 
