@@ -19,6 +19,7 @@ from orch.errors import InputError, NotFound
 from orch.journal.journal import Journal
 from orch.settings import Settings
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.events import Occurrence
 from orch.workflows.state import StepStatus
 from orch.workflows.validation import errors_in, validate_definition
 
@@ -251,7 +252,7 @@ def test_what_was_sent_to_an_execution_before_its_step_is_kept(
 
 def test_no_more_than_the_latest_are_kept(manager: WorkflowManager, redis: Redis) -> None:
     for number in range(manager.settings.events_kept + 5):
-        manager.trigger_event("paid", number, correlation="c")
+        manager.journal.keep_event(Occurrence(f"e{number}", "paid", number, "c"))
     kept = manager.journal.kept_events("x", "paid", "c")
     assert len(kept) == manager.settings.events_kept and kept[0].payload == 5
 
