@@ -138,6 +138,25 @@ class Orchestrator:
             self.manager, started.id, existed=started.existed, warnings=started.warnings
         )
 
+    def trigger_event(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        correlation: str | None = None,
+        execution: str | None = None,
+        id: str | None = None,
+    ) -> int:
+        """Tell all that wait for ``event``, each exactly once; how many took it now.
+
+        With ``execution`` it is meant for that one alone. Then, or with a ``correlation``, it is
+        kept for steps that come to it later. The same ``id`` is the same event, told once more.
+        Raises NotFound, InputError.
+        """
+        return self.manager.trigger_event(
+            event, payload, correlation=correlation, execution=execution, id=id
+        )
+
     def execution(self, id: str) -> Execution:
         """A handle on an execution that was started elsewhere."""
         return Execution(self.manager, id)
@@ -279,6 +298,9 @@ class AsyncOrchestrator:
         return AsyncExecution(
             await asyncio.to_thread(self.sync.start_workflow, name, input, idempotency_key)
         )
+
+    async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> int:
+        return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))
 
     def execution(self, id: str) -> AsyncExecution:
         return AsyncExecution(self.sync.execution(id))

@@ -67,7 +67,18 @@ class Settings(BaseSettings):
         60.0, gt=0, description="the longest pause between such looks"
     )
     recheck_interval: float = Field(
-        60.0, gt=0, description="seconds between looks at a token that waits for its branches"
+        60.0,
+        gt=0,
+        description="seconds between looks at a token that waits for others",
+    )
+    event_retention: float = Field(
+        86_400.0, gt=0, description="seconds for which events are kept and their ids known"
+    )
+    events_kept: int = Field(
+        1000, ge=1, description="most events kept for one execution, or one name and correlation"
+    )
+    max_depth: int = Field(
+        20, ge=1, description="how many executions may stand above one that a subworkflow starts"
     )
     redis_patience: float = Field(
         120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"

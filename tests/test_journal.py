@@ -9,7 +9,15 @@ import pytest
 from redis import Redis
 
 from orch.errors import JournalError, NotFound, PartitionMismatch, Unreachable
-from orch.journal.journal import Claimed, Journal, Refused, Settled, open_redis, without_password
+from orch.journal.journal import (
+    Claimed,
+    Ended,
+    Journal,
+    Refused,
+    Settled,
+    open_redis,
+    without_password,
+)
 from orch.settings import Settings
 from orch.workflows.outcome import Branched, Completed, Failed, Lost
 from orch.workflows.state import ExecutionStatus, StepStatus
@@ -367,7 +375,7 @@ class TestWatch:
 class TestEnd:
     def test_every_live_token_is_cancelled(self, forked: Worked) -> None:
         forked.do("p/0/a")
-        assert forked.journal.end("x1", ExecutionStatus.CANCELLED, ERROR) is None
+        assert forked.journal.end("x1", ExecutionStatus.CANCELLED, ERROR) == Ended()
         assert forked.state("p").status is StepStatus.CANCELLED
         assert forked.state("p/1/b").status is StepStatus.CANCELLED
         assert forked.state("p/0/a").status is StepStatus.COMPLETED

@@ -263,9 +263,3 @@ def test_a_run_that_never_ends_is_given_up() -> None:
             simulate(definition, key="w")
         finally:
             simulation.MOST_EVENTS = most
-
-
-def test_a_type_that_does_not_run_yet_is_refused() -> None:
-    definition = made({"id": "s", "type": "subworkflow", "subworkflow": "other"})
-    with pytest.raises(NotSupportedYet, match="subworkflow"):
-        simulate(definition, key="w")

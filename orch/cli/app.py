@@ -46,6 +46,7 @@ for command, panel in (
     (steering.cancel, LOOK),
     (steering.retry, LOOK),
     (steering.skip, LOOK),
+    (executions.emit, LOOK),
     (definitions.workflows, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),

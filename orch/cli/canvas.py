@@ -13,6 +13,7 @@ from typing import Any
 
 from celery.canvas import Signature, _chain, _chord
 
+from orch.workflows.calls import callee
 from orch.workflows.canvas import compile_canvas, run_of
 from orch.workflows.definition import StepType
 from orch.workflows.plan import ROOT, Choice, Node, Plan, in_handler, join_of
@@ -77,6 +78,9 @@ class _Finder:
             match node.type:
                 case StepType.TASK:
                     self._run(segment, node)
+                case StepType.WAIT if node.poll is not None:
+                    segment.canvas = compile_canvas(self.plan, EXECUTION, [node.key])[0]
+                    self._go_on(segment, node, f"{node.key} asks again until it is done", "end of ")
                 case StepType.PARALLEL:
                     self._fork(segment, node)
                 case StepType.MAP | StepType.LOOP:
@@ -84,6 +88,9 @@ class _Finder:
                 case StepType.DECISION:
                     assert node.choice is not None
                     self._choice(segment, node, node.choice, "decides, in the settle before it")
+                case StepType.SUBWORKFLOW:
+                    what = f"{node.key} calls {callee(node).name}, an execution of its own"
+                    self._go_on(segment, node, what, "child of ")
                 case _:
                     self._go_on(segment, node, f"{node.key} sleeps in the watch", "timer of ")
 

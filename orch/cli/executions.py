@@ -1,8 +1,9 @@
-"""Commands about executions: run, start, status, list, history."""
+"""Commands about executions: run, start, status, list, history, emit."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from orch.cli.options import (
     Target,
     Timeout,
 )
-from orch.errors import OrchError, Unreachable
+from orch.errors import InputError, OrchError, Unreachable
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -435,3 +436,45 @@ def history(
         for e in found
     ]
     output.table(("at", "event", "step", "attempt", ""), rows)
+
+
+def emit(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What happened.")],
+    payload: Annotated[
+        Optional[str], typer.Option("--payload", metavar="JSON", help="What there is to say of it.")
+    ] = None,
+    correlation: Annotated[
+        Optional[str],
+        typer.Option("--correlation", metavar="TEXT", help="Whom it is about, e.g. an order."),
+    ] = None,
+    execution: Annotated[
+        Optional[str],
+        typer.Option("--execution", metavar="ID", help="The only one that it is meant for."),
+    ] = None,
+    event_id: Annotated[
+        Optional[str],
+        typer.Option("--id", metavar="TEXT", help="The same id is the same event, told again."),
+    ] = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all that wait for an event that it happened, each exactly once."""
+    from orch.cli.connection import connect, find_execution
+
+    try:
+        value = None if payload is None else json.loads(payload)
+    except ValueError as error:
+        raise InputError(
+            f"--payload is no JSON: {error}", hint="text needs quotes of its own: '\"text\"'"
+        ) from error
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = None if execution is None else find_execution(orchestrator, execution)
+        taken = orchestrator.trigger_event(
+            name, value, correlation=correlation, execution=found, id=event_id
+        )
+    if as_json:
+        output.print_json({"event": name, "taken": taken})
+    else:
+        output.line(f"event {name} was taken by {taken} step{'s'[: taken != 1]}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import DefinitionError, InvalidWorkflow, LoadError, NotSupportedYet
+from orch.workflows.calls import called_names
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.loading import find_beside, library_definition, library_names, load_definition
 from orch.workflows.loading import load_document as _load_document
@@ -99,6 +100,21 @@ def handlers_beside(
         workflow = _find_handler(name, path, settings)
         if workflow is not None:
             found[name] = workflow
+    return found
+
+
+def called_beside(
+    definition: WorkflowDefinition, path: Path, settings: Settings
+) -> dict[str, WorkflowDefinition]:
+    """The workflows that it calls, and those that they call, found as handlers are."""
+    found: dict[str, WorkflowDefinition] = {}
+    todo = [definition]
+    while todo:
+        for name in called_names(todo.pop()):
+            workflow = None if name in found else _find_handler(name, path, settings)
+            if workflow is not None:
+                found[name] = workflow
+                todo.append(workflow)
     return found
 
 

@@ -39,7 +39,7 @@ def simulate(
     A wait of a month takes no time. Nothing is stored, and nothing outside is touched.
     """
     from orch.cli.connection import settings_of
-    from orch.cli.files import checked_definition, handlers_beside
+    from orch.cli.files import called_beside, checked_definition, handlers_beside
 
     settings = settings_of()
     definition = checked_definition(file, settings)
@@ -47,10 +47,15 @@ def simulate(
     value = read_input(inputs, input_file)
     from orch.control.simulation import simulate as run_simulation
 
+    workflows = called_beside(definition, file, settings)
+    handlers: dict[str, Any] = {}
+    for each in (definition, *workflows.values()):
+        handlers |= handlers_beside(each, file, settings)
     found = run_simulation(
         definition,
         key=file.stem,
-        handlers=handlers_beside(definition, file, settings),
+        handlers=handlers,
+        workflows=workflows,
         input=value,
         mocks=given,
     )

@@ -8,13 +8,26 @@ followed by the canvas of the tokens that it opened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from orch.control.plans import Plans
-from orch.errors import Unreachable
+from orch.control.starting import checked_input, make_start
+from orch.errors import InputError, JournalError, NotFound, OrchError, StepError, Unreachable
 from orch.faults import fault
-from orch.journal.journal import Journal, Refused, Settled
+from orch.journal.journal import Ended, Journal, Refused, Settled
+from orch.journal.records import Family
+from orch.workflows.calls import Call, callee
 from orch.workflows.commit import Transition
+from orch.workflows.definition import StepType
+from orch.workflows.events import (
+    Occurrence,
+    correlation_of,
+    emission_id,
+    matches,
+    taken_field,
+)
 from orch.workflows.outcome import (
     Branched,
     Completed,
@@ -24,21 +37,38 @@ from orch.workflows.outcome import (
     Lost,
     Outcome,
 )
-from orch.workflows.plan import Plan
-from orch.workflows.state import StepState, StepStatus
+from orch.workflows.plan import EVENT_TIMEOUT, Plan
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
-from orch.workflows.view import View, entry_fields_for, fields_for
+from orch.workflows.view import View, context_of, entry_fields_for, fields_for
 
 logger = logging.getLogger(__name__)
 
 Dispatch = Callable[[Plan, str, Sequence[str]], None]
 """(plan, execution, paths): see to it that these tokens get a message."""
 
+FindPlan = Callable[[str, str | None], Plan]
+"""(key of a workflow, version or None): its plan. Raises NotFound, DefinitionError."""
+
+Todo = tuple[Callable[..., Sequence[Any]], tuple[Any, ...]]
+"""What a transition leaves to be done: a method, its arguments; it answers what that leaves."""
+
+
+def find_nothing(key: str, version: str | None) -> Plan:
+    raise NotFound(f"no workflow {key!r}")
+
 
 class Advancer:
     """Moves tokens on. ``dispatch`` may fail: the watch brings such tokens back."""
 
-    def __init__(self, journal: Journal, plans: Plans, dispatch: Dispatch) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        plans: Plans,
+        dispatch: Dispatch,
+        find_plan: FindPlan = find_nothing,
+    ) -> None:
+        self.find_plan = find_plan
         self.journal = journal
         self.plans = plans
         self.dispatch = dispatch
@@ -66,14 +96,22 @@ class Advancer:
         if isinstance(reply, Refused):
             return reply
         fault("settled")
+        if reply.parent is not None:
+            fault("child_ended")
         paths = _to_dispatch(transition)
         if skip_dispatch is not None:
             paths = skip_dispatch(paths)
-        messages, joined = _following(plan, reply)
-        self.go_on(
-            plan, view.execution, (*paths, *messages), (*_to_join(transition, reply), *joined)
-        )
+        self.apply(plan, view.execution, (*paths, *_following(plan, reply)))
+        self._do(self._left(plan, view.execution, transition, reply))
         return reply
+
+    def follow(
+        self, plan: Plan, execution: str, transition: Transition, reply: Settled | None = None
+    ) -> None:
+        """Go on behind a transition that somebody else committed: a start, or a skip."""
+        reply = reply or Settled()
+        self.apply(plan, execution, (*transition.dispatched, *_following(plan, reply)))
+        self._do(self._left(plan, execution, transition, reply))
 
     def _commit(
         self,
@@ -100,27 +138,45 @@ class Advancer:
         )
         return reply, transition
 
-    def go_on(
-        self, plan: Plan, execution: str, paths: Sequence[str], joined: Sequence[str]
-    ) -> None:
+    def _left(
+        self, plan: Plan, execution: str, transition: Transition, reply: Settled
+    ) -> list[Todo]:
+        """What is to be done behind a transition that was committed, beside messages."""
+        todo: list[Todo] = [
+            (self._join, (plan, execution, path))
+            for path in (*transition.joined, *((reply.joined,) if reply.joined else ()))
+        ]
+        if reply.following is not None and not plan.node(reply.following).plain:
+            todo.append((self._join, (plan, execution, reply.following)))
+        todo += [(self._call, (Call(execution, path, 0),)) for path in transition.calling]
+        todo += [(self._cancel_child, (call,)) for call in reply.calls]
+        todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
+        todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
+        if transition.end is not None and reply.repeated:
+            family = self.journal.read_family(execution)
+            reply = replace(reply, parent=family.parent if family else None)
+        if reply.parent is not None:
+            todo.append((self._call, (reply.parent,)))
+        return todo
+
+    def _do(self, todo: list[Todo]) -> None:
         """Carry on what was committed: it raises nothing, since the watch would do it too.
 
-        A loop, not a recursion: a join may close the next one, and iterations or items that do
-        nothing follow one another here.
+        A loop, not a recursion: a join may close the next one, a child may end its parent, and
+        iterations or items that do nothing follow one another here.
         """
-        self.apply(plan, execution, paths)
-        todo = list(joined)
         while todo:
-            path = todo.pop()
+            act, given = todo.pop()
             try:
-                todo += self._join(plan, execution, path)
-            except Unreachable as exc:
+                todo += act(*given)
+            except OrchError as exc:
+                what, path, execution = _named(act.__name__.strip("_"), given)
                 logger.warning(
-                    "the join %s of execution %s is left to the watch: %s", path, execution, exc
+                    "the %s %s of execution %s is left to the watch: %s", what, path, execution, exc
                 )
 
-    def _join(self, plan: Plan, execution: str, path: str) -> Sequence[str]:
-        """Go on behind a step whose branches are decided, or into an item; what that closes."""
+    def _join(self, plan: Plan, execution: str, path: str) -> Sequence[Todo]:
+        """Go on behind a step whose branches are decided, or into an item."""
         found = self.journal.read_state(execution, path)
         if found is None:
             return ()
@@ -135,12 +191,7 @@ class Advancer:
             case _:
                 return ()
         view = self.journal.read_view(execution, fields)
-        reply, transition = self._commit(plan, view, path, state, outcome)
-        if isinstance(reply, Refused):
-            return ()
-        messages, joined = _following(plan, reply)
-        self.apply(plan, execution, (*_to_dispatch(transition), *messages))
-        return (*_to_join(transition, reply), *joined)
+        return self._advance(plan, view, path, state, outcome)
 
     def _joined(self, plan: Plan, execution: str, path: str, state: StepState) -> Outcome:
         node, scopes = plan.node(path), scopes_to_join(plan, path, state)
@@ -155,6 +206,267 @@ class Advancer:
             f"store them elsewhere, or raise ORCH_OUTPUT_LIMIT"
         )
         return Failed(Failure("OutputTooLarge", message, node.id, path))
+
+    def _advance(
+        self, plan: Plan, view: View, path: str, state: StepState, outcome: Outcome
+    ) -> Sequence[Todo]:
+        """Commit an outcome of which no worker is the owner; what that leaves to be done."""
+        reply, transition = self._commit(plan, view, path, state, outcome)
+        if isinstance(reply, Refused):
+            return ()
+        paths = (*_to_dispatch(transition), *_following(plan, reply))
+        self.apply(plan, view.execution, paths)
+        return self._left(plan, view.execution, transition, reply)
+
+    # --- children ------------------------------------------------------------------------
+
+    def _call(self, call: Call) -> Sequence[Todo]:
+        """See to a step that waits for a child: start it, or take what it came to.
+
+        Harmless if repeated. ``call.attempt`` 0: whichever it is at.
+        """
+        found = self.journal.read_state(call.execution, call.path)
+        if found is None or found[1].status is not StepStatus.CALLING:
+            return ()
+        state = found[1]
+        if call.attempt not in (0, state.attempt):
+            return ()
+        call = replace(call, attempt=state.attempt)
+        parent = self.journal.read_family(call.execution)
+        if parent is None:
+            return ()
+        plan = self.plans.get(parent.plan)
+        view = self.journal.read_view(call.execution, fields_for(plan, call.path))
+        child = self.journal.read_family(call.child)
+        if child is not None and not child.status.ended:
+            return ()
+        outcome: Outcome
+        if child is not None:
+            outcome = call.outcome(child.status, child.output, child.error)
+        elif parent.status is ExecutionStatus.PAUSED:
+            return ()  # nothing of it starts; its resumption has the step looked at
+        else:
+            try:
+                return self._start_child(plan, view, parent, call)
+            except OrchError as error:
+                if isinstance(error, Unreachable | JournalError):
+                    raise
+                outcome = _cannot_start(call, error)
+        return self._advance(plan, view, call.path, state, outcome)
+
+    def _start_child(self, plan: Plan, view: View, parent: Family, call: Call) -> Sequence[Todo]:
+        """Raises what makes it impossible."""
+        node = plan.node(call.path)
+        called = callee(node)
+        most = self.journal.settings.max_depth
+        if parent.depth >= most:
+            raise StepError(
+                "DepthExceeded",
+                f"{most} executions stand above this call of {called.name!r} already; does a "
+                f"workflow call itself for ever? The setting `max_depth` is the limit",
+            )
+        own = self.find_plan(called.name, called.version)
+        input = node.input.evaluate(context_of(view, call.path))
+        if input is None and own.definition.input is not None:
+            input = {}
+        start = make_start(
+            self.journal,
+            own,
+            called.name,
+            call.child,
+            checked_input(self.journal.settings, called.name, own.definition, input),
+            parent=call,
+            depth=parent.depth + 1,
+            deadline=parent.deadline,
+        )
+        if not self.journal.start(start):
+            return ()  # another one was faster
+        fault("child_started")
+        self.apply(own, call.child, start.transition.dispatched)
+        todo = self._left(own, call.child, start.transition, Settled())
+        if start.transition.end is not None:
+            return [*todo, (self._call, (call,))]
+        # The parent may have been cancelled while the child was not there yet.
+        return todo if self._is_waited_for(call) else [*todo, (self._cancel_child, (call,))]
+
+    def _is_waited_for(self, call: Call) -> bool:
+        found = self.journal.read_state(call.execution, call.path)
+        if found is None:
+            return False
+        state = found[1]
+        return state.status is StepStatus.CALLING and state.attempt == call.attempt
+
+    def _cancel_child(self, call: Call) -> Sequence[Todo]:
+        """The step that called it does not wait any more."""
+        error = {
+            "name": "Cancelled",
+            "message": f"step {call.path!r} of its parent {call.execution} waits for it no more",
+        }
+        reply = self.journal.end(call.child, ExecutionStatus.CANCELLED, error)
+        return [] if isinstance(reply, Refused) else self._behind_end(reply)
+
+    def _behind_end(self, ended: Ended) -> list[Todo]:
+        todo: list[Todo] = [(self._cancel_child, (call,)) for call in ended.calls]
+        if ended.parent is not None:
+            todo.append((self._call, (ended.parent,)))
+        return todo
+
+    def end(
+        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
+    ) -> Refused | Ended:
+        """End an execution from outside, and its children with it; its parent is told."""
+        reply = self.journal.end(execution, status, error, by=by)
+        if isinstance(reply, Ended):
+            if reply.parent is not None:
+                fault("child_ended")
+            self._do(self._behind_end(reply))
+        return reply
+
+    def cancel_child(self, execution: str, path: str, attempt: int) -> None:
+        """End the child of a step that does not wait for it any more."""
+        self._do([(self._cancel_child, (Call(execution, path, attempt),))])
+
+    def call(self, execution: str, path: str) -> None:
+        """See to a step that waits for a child. Harmless if repeated."""
+        self._do([(self._call, (Call(execution, path, 0),))])
+
+    def look_at_whole(self, execution: str) -> None:
+        """An execution is due as a whole: out of time, or a child that nobody waits for."""
+        family = self.journal.read_family(execution)
+        now = self.journal.clock()
+        if family is not None and family.parent is not None:
+            if not self._is_waited_for(family.parent):
+                self._do(list(self._cancel_child(family.parent)))
+                return
+            if not family.deadline or now < family.deadline:
+                self.journal.look_later(execution, family.deadline, family.parent)
+                return
+        error = {
+            "name": "ExecutionTimeout",
+            "message": "the execution took longer than its `timeoutMs`, or its parent's",
+        }
+        if family is None or family.parent is None:
+            error["message"] = "the execution took longer than its `timeoutMs`"
+        self.end(execution, ExecutionStatus.FAILED, error)
+
+    # --- events --------------------------------------------------------------------------
+
+    def trigger(self, event: Occurrence) -> int:
+        """Hand an event to all that wait for it, each once; how many took it now.
+
+        It is kept first: a step that begins to listen meanwhile finds it there, or is found.
+        Of an event that was triggered before under its id, only what is missing is done.
+        """
+        begun = self.journal.clock()
+        since = self.journal.first_triggered(event.id)
+        self.journal.keep_event(event)  # told again, too: who told it first may have died here
+        taken = 0
+        todo: list[Todo] = []
+        for execution, path in self.journal.listeners(event):
+            found = self._deliver(event, execution, path, since, begun)
+            taken += found is not None
+            todo += found or ()
+        self._do(todo)
+        return taken
+
+    def _deliver(
+        self, event: Occurrence, execution: str, path: str, since: int | None, begun: int
+    ) -> Sequence[Todo] | None:
+        """Let a step take an event; None: it did not.
+
+        ``since``: only if it has listened since before then, ms. ``begun``: a step that listens
+        since then or later takes it only if no other of its execution did: a loop would else
+        take one event again and again.
+        """
+        found = self.journal.read_state(execution, path)
+        plan = self._plan_of(execution)
+        if plan is None or found is None or found[1].status is not StepStatus.LISTENING:
+            return None
+        state = found[1]
+        if since is not None and state.since >= since:
+            return None
+        view = self.journal.read_view(execution, fields_for(plan, path))
+        outcome: Outcome = Completed(event.payload)
+        try:
+            if not matches(plan.node(path), view, path, event.payload):
+                return None
+        except StepError as error:
+            step = plan.node(path).id
+            outcome = Failed(Failure(error.name, error.message, step, path, state.attempt))
+        transition = decide(
+            plan, view, path, state, outcome, self.journal.clock(), self.journal.grace
+        )
+        field = taken_field(event.id)
+        transition = replace(
+            transition,
+            fields=(*transition.fields, (field, path)),
+            once=field if state.since >= begun else "",
+        )
+        reply = self.journal.settle(
+            execution, transition, expect=state.status.value, attempt=state.attempt
+        )
+        if isinstance(reply, Refused):
+            return None
+        self.apply(plan, execution, (*_to_dispatch(transition), *_following(plan, reply)))
+        return self._left(plan, execution, transition, reply)
+
+    def _take_kept(self, call: Call) -> Sequence[Todo]:
+        """See whether the event that a step waits for came before it."""
+        plan = self._plan_of(call.execution)
+        wanted = self.journal.subscription_of(call.execution, call.path)
+        if plan is None or wanted is None:
+            return ()
+        for event in self.journal.kept_events(call.execution, *wanted):
+            found = self._deliver(event, call.execution, call.path, None, 0)
+            if found is not None:
+                return found
+        return ()
+
+    def _emit(self, call: Call) -> Sequence[Todo]:
+        """Send the event of a step, then complete the step. Harmless if repeated."""
+        found = self.journal.read_state(call.execution, call.path)
+        plan = self._plan_of(call.execution)
+        if plan is None or found is None or found[1].status is not StepStatus.EMITTING:
+            return ()
+        if self.journal.status(call.execution) is ExecutionStatus.PAUSED:
+            return ()
+        event = plan.node(call.path).event
+        assert event is not None
+        view = self.journal.read_view(call.execution, fields_for(plan, call.path))
+        context = context_of(view, call.path)
+        try:
+            payload = event.payload.evaluate(context)
+            correlation = correlation_of(event, context)
+        except StepError as error:
+            failed = replace(call, attempt=1).failed(error.name, error.message)
+            return self._advance(plan, view, call.path, found[1], failed)
+        id = emission_id(call.execution, call.path)
+        self.trigger(Occurrence(id, event.asked.name, payload, correlation))
+        fault("emitted")
+        return self._advance(plan, view, call.path, found[1], Completed(payload))
+
+    def emit(self, execution: str, path: str) -> None:
+        self._do([(self._emit, (Call(execution, path, 0),))])
+
+    def look_at_listening(self, execution: str, path: str, state: StepState) -> int | None:
+        """A step waits for an event: is it out of time, or did one come before it?
+
+        The instant (ms) at which its time is over; None: never.
+        """
+        plan = self._plan_of(execution)
+        event = plan.node(path).event if plan is not None else None
+        if event is None:
+            return None
+        limit = state.started + event.asked.timeout if event.asked.timeout else None
+        if limit is not None and self.journal.clock() >= limit:
+            message = f"no event {event.asked.name!r} came within {event.asked.timeout} ms"
+            failed = Call(execution, path, state.attempt).failed(EVENT_TIMEOUT, message)
+            self.settle_unowned(execution, path, state, failed)
+        else:
+            self._do([(self._take_kept, (Call(execution, path, 0),))])
+        return limit
+
+    # --- messages, timers, losses --------------------------------------------------------
 
     def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
         if not paths:
@@ -173,7 +485,7 @@ class Advancer:
         """Go on behind a step whose branches are decided, or into an item. Harmless if repeated."""
         plan = self._plan_of(execution)
         if plan is not None:
-            self.go_on(plan, execution, (), (path,))
+            self._do([(self._join, (plan, execution, path))])
 
     def fire(self, execution: str, path: str, state: StepState) -> None:
         """A timer is over: the wait step is completed."""
@@ -190,11 +502,18 @@ class Advancer:
         message = f"step {step!r} took longer than its timeout of {timeout} ms"
         failure = Failure("StepTimeout", message, step, path, state.attempt)
         self.settle_unowned(execution, path, state, Failed(failure))
+        if state.status is StepStatus.CALLING:
+            self.cancel_child(execution, path, state.attempt)
 
     def redispatch(self, execution: str, path: str, state: StepState) -> None:
         """A message that was lost is sent again; a back-off that is over is ended."""
         plan = self._plan_of(execution)
-        if plan is not None and self.journal.redispatch(execution, path, state):
+        if plan is None:
+            return
+        if plan.node(path).type is StepType.SUBWORKFLOW:
+            if self.journal.redispatch(execution, path, state, StepStatus.CALLING):
+                self.call(execution, path)
+        elif self.journal.redispatch(execution, path, state):
             self.apply(plan, execution, (path,))
 
     def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
@@ -215,13 +534,28 @@ def _to_dispatch(transition: Transition) -> tuple[str, ...]:
     return (transition.path, *transition.dispatched) if again else transition.dispatched
 
 
-def _to_join(transition: Transition, reply: Settled) -> tuple[str, ...]:
-    return (*transition.joined, reply.joined) if reply.joined else transition.joined
+def _following(plan: Plan, reply: Settled) -> tuple[str, ...]:
+    """Where the item begins whose turn has come, if that takes a message and no more."""
+    found = reply.following
+    return (found,) if found is not None and plan.node(found).plain else ()
 
 
-def _following(plan: Plan, reply: Settled) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The item whose turn has come: a path that needs a message, or one to go on at."""
-    if reply.following is None:
-        return (), ()
-    path = (reply.following,)
-    return (path, ()) if plan.node(reply.following).plain else ((), path)
+def _named(act: str, given: tuple[Any, ...]) -> tuple[str, str, str]:
+    """What was to be done, and at which path of which execution."""
+    call = given[0]
+    if isinstance(call, Call):
+        return act.replace("_", " of the "), call.path, call.execution
+    return act, given[2], given[1]
+
+
+def _cannot_start(call: Call, error: OrchError) -> Failed:
+    """Why a child was not started; trying again helps only where it was not found."""
+    match error:
+        case StepError():
+            return call.failed(error.name, error.message, data=error.data, retryable=False)
+        case NotFound():
+            return call.failed("WorkflowNotFound", error.message)
+        case InputError():
+            return call.failed("InvalidInput", error.message, retryable=False)
+        case _:
+            return call.failed(type(error).__name__, error.message)

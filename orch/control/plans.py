@@ -31,16 +31,25 @@ class Plans:
 
         ``handlers``: the workflows that its `errorHandlers` name. Raises NotSupportedYet.
         """
-        version = definition.content_hash()
-        plan = Plan(definition, key=plan_key(definition, handlers), handlers=handlers)
+        plan = self.pin(definition, handlers)
         for handler_name, handler in handlers.items():
             self.journal.store_definition(handler_name, handler.content_hash(), handler.canonical())
+        self.journal.store_definition(name, plan.version, definition.canonical())
+        return plan
+
+    def pin(
+        self, definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
+    ) -> Plan:
+        """Store a definition for those who run this very version. Raises NotSupportedYet."""
+        version = definition.content_hash()
+        plan = Plan(definition, key=plan_key(definition, handlers), handlers=handlers)
+        for found in (definition, *handlers.values()):
+            self.journal.store_definition(None, found.content_hash(), found.canonical())
         content = {
             "version": version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
         self.journal.store_plan(plan.key, json.dumps(content))
-        self.journal.store_definition(name, version, definition.canonical())
         self._remember(plan)
         return plan
 

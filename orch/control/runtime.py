@@ -9,6 +9,7 @@ from celery import Celery
 
 from orch.app import create_app, dispatch
 from orch.control.advance import Advancer
+from orch.control.catalog import Catalog
 from orch.control.plans import Plans
 from orch.journal.journal import Journal, open_redis
 from orch.settings import Settings
@@ -34,7 +35,9 @@ class Runtime:
         self.app = app or create_app(settings, url)
         self.journal = Journal(open_redis(url), settings, url=url)
         self.plans = Plans(self.journal)
-        self.advancer = Advancer(self.journal, self.plans, self.dispatch)
+        self.advancer = Advancer(
+            self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
+        )
         self._producer = producer
 
     def dispatch(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:

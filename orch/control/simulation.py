@@ -10,7 +10,7 @@ import difflib
 import heapq
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Annotated, Any
 
@@ -18,17 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from orch.control.advance import Advancer
 from orch.control.plans import Plans
+from orch.control.starting import make_start
 from orch.embedded import ephemeral
-from orch.errors import InputError, StepError
-from orch.journal.journal import Claimed, HistoryEntry, Journal, Start, milliseconds, open_redis
+from orch.errors import InputError, NotFound, StepError
+from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, open_redis
 from orch.settings import Settings
+from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.events import Occurrence
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
-from orch.workflows.transition import begin
+from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.validation import check_input
-from orch.workflows.view import View, context_of, fields_for
+from orch.workflows.view import context_of, fields_for
 
 FAR = 10 * 365 * 24 * 3600 * 1000
 """Ms; further away than anything that is simulated."""
@@ -48,6 +50,10 @@ class Mocks(BaseModel):
     """`always`, or how many of the first attempts fail (N, or `first N`)."""
     errors: dict[str, str] = Field(default_factory=dict)
     """Name of the error under which a step fails; without `fail`, it always does."""
+    events: dict[str, JsonValue] = Field(default_factory=dict)
+    """Payload of the event that comes, from outside, as soon as a step waits for it."""
+    polls: dict[str, Annotated[list[JsonValue], Field(min_length=1)]] = Field(default_factory=dict)
+    """What each check of a poll gives; the last one is given again."""
     durations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """How long an attempt takes, ms."""
 
@@ -104,11 +110,14 @@ def simulate(
     *,
     key: str,
     handlers: Mapping[str, WorkflowDefinition] | None = None,
+    workflows: Mapping[str, WorkflowDefinition] | None = None,
     input: Any = None,
     mocks: Mapping[str, Any] | Mocks | None = None,
 ) -> Simulation:
-    """Run ``definition`` to its end. ``handlers``: the workflows that its errorHandlers name.
+    """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
+    ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
+    a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
     Raises InputError for mocks that fit no step, or input that misses the schema;
     NotSupportedYet; NoServer.
     """
@@ -117,9 +126,13 @@ def simulate(
     with ephemeral() as server:
         redis = open_redis(server.url)
         try:
-            simulator = _Simulator(Journal(redis, _settings(), url=server.url))
-            plan = simulator.plans.store(key, definition, dict(handlers or {}))
-            simulator.mocks = parse_mocks(mocks, plan)
+            simulator = _Simulator(
+                Journal(redis, _settings(), url=server.url), handlers or {}, workflows or {}
+            )
+            plan = simulator.store(key, definition)
+            plans = [simulator.store(name, found) for name, found in (workflows or {}).items()]
+            simulator.mocks = parse_mocks(mocks, plan, plans)
+            simulator._events = dict(simulator.mocks.events)
             return simulator.run(plan, key, input)
         finally:
             redis.close()
@@ -136,21 +149,29 @@ def _settings() -> Settings:
     )
 
 
-def parse_mocks(mocks: Mapping[str, Any] | Mocks | None, plan: Plan) -> Mocks:
-    """Check mocks against the steps of a plan. Raises InputError with all that is wrong."""
+def parse_mocks(
+    mocks: Mapping[str, Any] | Mocks | None, plan: Plan, called: Sequence[Plan] = ()
+) -> Mocks:
+    """Check mocks against the steps of a plan, and of those that it calls.
+
+    Raises InputError with all that is wrong.
+    """
     try:
         parsed = mocks if isinstance(mocks, Mocks) else Mocks.model_validate(mocks or {})
     except ValidationError as exc:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()]
         raise InputError(
             "mocks are wrong: " + "; ".join(problems),
-            hint="they are an object of `outputs`, `fail`, `errors`, `durations`",
+            hint=f"they are an object of {', '.join(f'`{each}`' for each in Mocks.model_fields)}",
         ) from exc
     known = {node.id for node in plan.nodes()} | {node.key for node in plan.nodes()}
+    below = {name for each in called for node in each.nodes() for name in (node.id, node.key)}
+    known |= below
     problems = []
-    for kind in ("outputs", "fail", "errors", "durations"):
+    for kind in ("outputs", "events", "polls", "fail", "errors", "durations"):
         for step in getattr(parsed, kind):
-            if re.sub(r"#\d+|\[\d+\]", "", step) not in known:
+            name = re.sub(r"#\d+|\[\d+\]", "", step)
+            if name not in known and not any(name.endswith(f"/{each}") for each in below):
                 near = difflib.get_close_matches(step, known, 1)
                 guess = f"; did you mean {near[0]!r}?" if near else ""
                 problems.append(f"`{kind}` names {step!r}, which is no step{guess}")
@@ -164,38 +185,51 @@ def parse_mocks(mocks: Mapping[str, Any] | Mocks | None, plan: Plan) -> Mocks:
     return parsed
 
 
+_Todo = tuple[int, int, tuple[Plan, str, str], Claimed | None, Outcome | None]
+"""When, in which order, (plan, execution, path), what was claimed, and what came of it."""
+
+
 class _Simulator:
     """Plays broker, worker and warden, one event after the other."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        handlers: Mapping[str, WorkflowDefinition],
+        workflows: Mapping[str, WorkflowDefinition],
+    ) -> None:
         self.begun = self.now = milliseconds()
         self.journal = journal
         self.journal.clock = lambda: self.now
         self.journal.terse = False
         self.plans = Plans(journal)
-        self.advancer = Advancer(journal, self.plans, self._dispatch)
+        self.advancer = Advancer(journal, self.plans, self._dispatch, self._find)
+        self.handlers = handlers
+        self.workflows = workflows
         self.mocks = Mocks()
+        self._events: dict[str, Any] = {}
         self._order = count()
-        self._todo: list[tuple[int, int, str, Claimed | None, Outcome | None]] = []
+        self._todo: list[_Todo] = []
+
+    def store(self, key: str, definition: WorkflowDefinition) -> Plan:
+        named = {handler.handler for handler in definition.error_handlers}
+        handlers = {name: found for name, found in self.handlers.items() if name in named}
+        return self.plans.store(key, definition, handlers)
+
+    def _find(self, key: str, version: str | None) -> Plan:
+        found = self.workflows.get(key)
+        if found is None or version not in (None, found.content_hash()):
+            what = f"workflow {key!r}" if version is None else f"version {version} of {key!r}"
+            raise NotFound(f"no {what} beside the one that is simulated")
+        return self.store(key, found)
 
     def run(self, plan: Plan, key: str, input: Any) -> Simulation:
         execution = "simulated"
-        transition = begin(plan, View(execution, key, input=input), self.now, FAR)
-        timeout = plan.definition.timeout_ms
-        self.journal.start(
-            Start(
-                id=execution,
-                workflow=key,
-                version=plan.definition.content_hash(),
-                plan=plan.key,
-                input=encode(input),
-                transition=transition,
-                deadline=self.now + timeout if timeout and not transition.end else 0,
-            )
-        )
-        self.advancer.go_on(plan, execution, transition.dispatched, transition.joined)
+        start = make_start(self.journal, plan, key, execution, encode(input))
+        self.journal.start(start)
+        self.advancer.follow(plan, execution, start.transition)
         for _ in range(MOST_EVENTS):
-            if not self._step(plan, execution):
+            if not self._step(execution):
                 return self._result(execution)
         raise InputError(
             f"the simulation of {key!r} did not end within {MOST_EVENTS} events",
@@ -204,31 +238,71 @@ class _Simulator:
 
     def _dispatch(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
         for path in paths:
-            heapq.heappush(self._todo, (self.now, next(self._order), path, None, None))
+            token = (plan, execution, path)
+            heapq.heappush(self._todo, (self.now, next(self._order), token, None, None))
 
-    def _step(self, plan: Plan, execution: str) -> bool:
+    def _step(self, execution: str) -> bool:
         """Let the next thing happen; False when the execution has ended."""
         status = self.journal.status(execution)
         if status is None or status.ended:
             return False
         due, tokens = self.journal.take_due(hold=FAR)
-        for _, path in tokens:
-            self._look_at(plan, execution, path)
+        for found, path in tokens:
+            self._look_at(found, path)
+        if self._send_mocked():
+            return True
         if tokens:
             return True
         if self._todo and (due is None or self._todo[0][0] <= due):
-            self.now, _, path, claimed, outcome = heapq.heappop(self._todo)
+            self.now, _, (plan, own, path), claimed, outcome = heapq.heappop(self._todo)
             if claimed is None or outcome is None:
-                self._deliver(plan, execution, path)
+                self._deliver(plan, own, path)
             else:
                 self.advancer.settle(plan, claimed.view, path, claimed.state, outcome)
-        elif due is not None:
+        elif due is not None and due < self.begun + FAR:
             self.now = due
+        else:
+            self._say_what_is_waited_for(execution)
         return True
+
+    def _send_mocked(self) -> bool:
+        """Trigger the mocked events of the steps that wait for one now."""
+        sent = False
+        for name in list(self._events):
+            for execution, path in self._listening():
+                shown = self._prefix(execution) + path
+                if name in (shown, path.rpartition("/")[2].partition("#")[0]):
+                    payload = self._events.pop(name)
+                    wanted = self.journal.subscription_of(execution, path)
+                    assert wanted is not None
+                    id = f"mocked {shown}"
+                    self.advancer.trigger(Occurrence(id, wanted[0], payload, wanted[1], execution))
+                    sent = True
+                    break
+        return sent
+
+    def _listening(self) -> list[tuple[str, str]]:
+        keys = self.journal.keys
+        members = [
+            str(member).rsplit(" ", 2)
+            for partition in range(keys.partitions)
+            for member in self.journal.redis.zrange(keys.listening(partition), 0, -1)
+        ]
+        return [(execution, path) for _, execution, path in members]
+
+    def _say_what_is_waited_for(self, execution: str) -> None:
+        waiting = [field[1:] for field in self.journal.steps(execution) if field.startswith("?")]
+        if waiting:
+            raise InputError(
+                f"nobody emits the event that {', '.join(waiting)} waits for",
+                hint="give it a payload under `events` of the mocks, or a `timeout`",
+            )
+        self.now += FAR
 
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
         node = plan.node(path)
-        duration = self.mocks.durations.get(path, self.mocks.durations.get(node.id, 0))
+        shown = self._prefix(execution) + path
+        duration = self.mocks.durations.get(shown, self.mocks.durations.get(node.id, 0))
         timeout = node.step.timeout
         late = timeout is not None and duration > timeout
         claimed = self.journal.claim(
@@ -242,13 +316,20 @@ class _Simulator:
         )
         if not isinstance(claimed, Claimed):
             return
-        outcome = self._outcome(plan, path, claimed)
-        at = self.now + duration
-        heapq.heappush(self._todo, (at, next(self._order), path, claimed, outcome))
+        outcome = self._outcome(plan, path, shown, claimed)
+        at, token = self.now + duration, (plan, execution, path)
+        heapq.heappush(self._todo, (at, next(self._order), token, claimed, outcome))
 
-    def _outcome(self, plan: Plan, path: str, claimed: Claimed) -> Outcome:
+    def _prefix(self, execution: str) -> str:
+        """What stands before the paths of an execution: those of the steps that called it."""
+        family = self.journal.read_family(execution)
+        if family is None or family.parent is None:
+            return ""
+        return f"{self._prefix(family.parent.execution)}{family.parent.path}/"
+
+    def _outcome(self, plan: Plan, path: str, shown: str, claimed: Claimed) -> Outcome:
         node, attempt = plan.node(path), claimed.state.attempt
-        name = self.mocks.failure(node.id, path, attempt)
+        name = self.mocks.failure(node.id, shown, attempt)
         if name is not None:
             message = f"attempt {attempt} of {node.id} fails, as mocked"
             return Failed(Failure(name, message, node.id, path, attempt))
@@ -256,29 +337,32 @@ class _Simulator:
             node.input.evaluate(context_of(claimed.view, path))
         except StepError as error:
             return Failed(Failure(error.name, error.message, node.id, path, attempt))
-        return Completed(self.mocks.outputs.get(path, self.mocks.outputs.get(node.id)))
+        checks = self.mocks.polls.get(shown, self.mocks.polls.get(node.id))
+        if node.poll is not None and checks is not None:
+            return Completed(checks[min(claimed.state.total, len(checks) - 1)])
+        return Completed(self.mocks.outputs.get(shown, self.mocks.outputs.get(node.id)))
 
-    def _look_at(self, plan: Plan, execution: str, path: str) -> None:
-        found = self.journal.read_state(execution, path) if path else None
+    def _look_at(self, execution: str, path: str) -> None:
         if not path:
-            error = {
-                "name": "ExecutionTimeout",
-                "message": "the execution took longer than its `timeoutMs`",
-            }
-            self.journal.end(execution, ExecutionStatus.FAILED, error)
-        elif found is not None:
-            timeout = plan.node(path).step.timeout
+            self.advancer.look_at_whole(execution)
+            return
+        found = self.journal.read_state(execution, path)
+        key = self.journal.plan_of(execution)
+        if found is not None and key is not None:
+            timeout = self.plans.get(key).node(path).step.timeout
             self._look_at_state(execution, path, found[1], timeout or FAR)
 
     def _look_at_state(self, execution: str, path: str, state: StepState, timeout: int) -> None:
         match state.status:
-            case StepStatus.RETRYING:
+            case StepStatus.RETRYING | StepStatus.POLLING:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)
             case StepStatus.JOINED | StepStatus.ENTERING:
                 self.advancer.join(execution, path)
-            case StepStatus.RUNNING | StepStatus.JOINING:
+            case StepStatus.LISTENING:
+                self.advancer.look_at_listening(execution, path, state)
+            case StepStatus.RUNNING | StepStatus.JOINING | StepStatus.CALLING:
                 if self.now - state.started >= timeout:
                     self.advancer.time_out(execution, path, state, timeout)
             case _:
@@ -291,12 +375,36 @@ class _Simulator:
             record.output,
             record.variables,
             record.error,
-            attempts_of(self.journal.history(execution), self.begun),
+            [step for _, step in sorted(self._steps(execution), key=lambda found: found[0])],
         )
+
+    def _steps(self, execution: str, prefix: str = "") -> list[tuple[int, SimulatedStep]]:
+        """Each attempt and when it began; those of a child follow the step that called it.
+
+        By their beginning alone they could not be ordered: much happens in the same instant.
+        """
+        found: list[tuple[int, SimulatedStep]] = []
+        for at, step in attempts_of(self.journal.history(execution), self.begun):
+            found.append((at, replace(step, path=prefix + step.path)))
+            child = Call(execution, step.path, step.attempt).child
+            if self.journal.status(child) is not None:
+                found += self._steps(child, f"{prefix}{step.path}/")
+        return found
 
 
 _BEGINNINGS = frozenset(
-    {"claimed", "forked", "mapping", "looping", "waiting", "decided", "skipped"}
+    {
+        "claimed",
+        "forked",
+        "mapping",
+        "looping",
+        "waiting",
+        "calling",
+        "listening",
+        "emitting",
+        "decided",
+        "skipped",
+    }
 )
 _OUTCOMES = {
     "completed": "completed",
@@ -304,20 +412,22 @@ _OUTCOMES = {
     "skipped": "skipped",
     "failed": "failed",
     "retrying": "failed",
+    "polled": "completed",
     "lost": "lost",
     "cancelled": "cancelled",
 }
 
 
-def attempts_of(history: Sequence[HistoryEntry], begun: int) -> list[SimulatedStep]:
-    """One entry per attempt, in the order in which the attempts began."""
-    order: dict[tuple[str, int], SimulatedStep] = {}
+def attempts_of(history: Sequence[HistoryEntry], begun: int) -> list[tuple[int, SimulatedStep]]:
+    """When each attempt began, ms since ``begun``, and the attempt; in that order."""
+    order: dict[tuple[str, int], tuple[int, SimulatedStep]] = {}
     for entry in history:
-        attempt = max(entry.attempt, 1)
+        attempt, at = max(entry.attempt, 1), entry.at - begun
         known = (entry.path, attempt)
         if entry.path and entry.event in _BEGINNINGS:
-            order.setdefault(known, SimulatedStep(entry.path, attempt, 0, "running"))
+            order.setdefault(known, (at, SimulatedStep(entry.path, attempt, 0, "running")))
         if entry.path and entry.event in _OUTCOMES:
+            first = order.get(known, (at,))[0]
             outcome = _OUTCOMES[entry.event]
-            order[known] = SimulatedStep(entry.path, attempt, entry.at - begun, outcome)
-    return [step for step in order.values() if step.outcome != "running"]
+            order[known] = first, SimulatedStep(entry.path, attempt, at, outcome)
+    return [found for found in order.values() if found[1].outcome != "running"]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.journal import HistoryEntry, Journal, Record
+from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Node, Plan, split
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
@@ -38,6 +39,7 @@ class StepExecution(BaseModel):
     ended: str | None = None
     duration_ms: int | None = None
     worker: str | None = None
+    child: str | None = Field(None, description="the execution that a subworkflow step called")
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
     items: dict[str, int] | None = None
@@ -76,6 +78,7 @@ class ExecutionContext(BaseModel):
     created: str
     ended: str | None = None
     paused: Pause | None = None
+    parent: str | None = Field(None, description="the execution that called it")
     input: Any = None
     output: Any = None
     variables: dict[str, Any] = Field(default_factory=dict)
@@ -102,8 +105,11 @@ class Waits:
     paused: Pause | None
     depth: Depth
 
-    def why(self, state: StepState, node: Node | None) -> str | None:
-        """Why a live token is not done yet, in one line."""
+    def why(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
+        """Why a live token is not done yet, in one line.
+
+        ``child``: the execution that it called; ``listens``: the event for which it waits.
+        """
         match state.status:
             case StepStatus.RUNNING:
                 owner = state.owner.rsplit("/", 2)[0]
@@ -112,10 +118,10 @@ class Waits:
                 return "its branches ended; a worker goes on"
             case StepStatus.DISPATCHED if self.paused:
                 return str(self.paused)
-        found = self._rests(state, node)
+        found = self._rests(state, node, child, listens)
         return f"{found}; {self.paused}" if found and self.paused else found
 
-    def _rests(self, state: StepState, node: Node | None) -> str | None:
+    def _rests(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
         queue = node.queue if node else ""
         match state.status:
             case StepStatus.DISPATCHED if not self.served.get(queue):
@@ -128,6 +134,9 @@ class Waits:
             case StepStatus.RETRYING:
                 left = seconds(state.due - self.now)
                 return f"attempt {state.attempt} at {instant(state.due)}, in {left}"
+            case StepStatus.POLLING:
+                left = seconds(state.due - self.now)
+                return f"check {state.total + 1} at {instant(state.due)}, in {left}"
             case StepStatus.WAITING:
                 return f"timer until {instant(state.due)}, in {seconds(state.due - self.now)}"
             case StepStatus.ENTERING:
@@ -137,6 +146,12 @@ class Waits:
                 return f"{state.left} of {state.total} items, {running} of them at work"
             case StepStatus.JOINING:
                 return f"{state.left} of {state.total} branches"
+            case StepStatus.LISTENING:
+                return f"event {listens} for {seconds(self.now - state.since)}"
+            case StepStatus.EMITTING:
+                return "its event is sent; a worker goes on"
+            case StepStatus.CALLING:
+                return f"child execution {child}"
         return None
 
 
@@ -188,7 +203,7 @@ def execution_context(
     )
     fields = _without_items(fields, plan)
     steps = [
-        _step(path, events, fields, plan, waits)
+        _step(execution, path, events, fields, plan, waits)
         for path, events in _by_path(history).items()
         if path in fields
     ]
@@ -200,11 +215,12 @@ def execution_context(
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
         paused=waits.paused,
+        parent=record.parent,
         input=record.input,
         output=record.output,
         variables=dict(record.variables),
         error=dict(record.error) if record.error else None,
-        steps=steps + _unseen(steps, fields, plan, waits),
+        steps=steps + _unseen(execution, steps, fields, plan, waits),
         metrics=_metrics(record, steps, history, waits.now),
     )
 
@@ -225,7 +241,7 @@ def _without_items(fields: dict[str, str], plan: Plan | None) -> dict[str, str]:
     shown = {}
     room = ITEMS_SHOWN
     for name, text in fields.items():
-        of_item = name[0] not in "=!" and _is_of_item(plan, name)
+        of_item = name[0] not in "=!?" and _is_of_item(plan, name)
         if not of_item:
             shown[name] = text
         elif room and StepState.loads(text).status in (*LIVE, StepStatus.FAILED):
@@ -256,6 +272,7 @@ def _items(state: StepState) -> dict[str, int]:
 
 
 def _unseen(
+    execution: str,
     seen: list[StepExecution],
     fields: Mapping[str, str],
     plan: Plan | None,
@@ -264,13 +281,14 @@ def _unseen(
     """Steps that were dispatched and of which nothing was heard yet."""
     known = {step.path for step in seen}
     return [
-        _step(path, [], fields, plan, waits)
+        _step(execution, path, [], fields, plan, waits)
         for path in sorted(fields)
-        if path[0] not in "=!" and path not in known
+        if path[0] not in "=!?" and path not in known
     ]
 
 
 def _step(
+    execution: str,
     path: str,
     events: list[HistoryEntry],
     fields: Mapping[str, str],
@@ -287,12 +305,15 @@ def _step(
     live = state.status in LIVE
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
-    attempts = state.attempt if claimed or not live else 0
-    if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING):
+    begun = claimed or not live or state.status is StepStatus.CALLING
+    attempts = state.attempt if begun else 0
+    if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING, StepStatus.POLLING):
         attempts = state.attempt - 1
     if state.status is StepStatus.SKIPPED:
         attempts = 0
     worker = state.owner.rsplit("/", 2)[0] if state.owner else None
+    called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
+    child = Call(execution, path, state.attempt).child if called else ""
     failure = fields.get(f"!{path}")
     return StepExecution(
         path=path,
@@ -306,9 +327,17 @@ def _step(
         duration_ms=(waits.now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
-        waiting_for=waits.why(state, node) if live else None,
+        child=child or None,
+        waiting_for=waits.why(state, node, child, _listens(fields.get(f"?{path}")))
+        if live
+        else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _listens(subscription: str | None) -> str:
+    name, correlation = json.loads(subscription or '["", null]')
+    return repr(name) if correlation is None else f"{name!r} of {correlation!r}"
 
 
 def _json(text: str | None) -> Any:

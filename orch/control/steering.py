@@ -15,9 +15,8 @@ from typing import Any
 
 from orch.control.runtime import Runtime
 from orch.errors import InputError, NotAllowed, NotFound
-from orch.journal.journal import Refused, Settled, Steered
+from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
-from orch.workflows.definition import StepType
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
@@ -26,7 +25,15 @@ from orch.workflows.transition import decide
 from orch.workflows.view import fields_for, variable_field
 
 SKIPPABLE = frozenset(
-    {StepStatus.DISPATCHED, StepStatus.RUNNING, StepStatus.RETRYING, StepStatus.WAITING}
+    {
+        StepStatus.DISPATCHED,
+        StepStatus.RUNNING,
+        StepStatus.RETRYING,
+        StepStatus.WAITING,
+        StepStatus.POLLING,
+        StepStatus.LISTENING,
+        StepStatus.CALLING,
+    }
 )
 
 MOST_TRIES = 20
@@ -78,16 +85,22 @@ class Steering:
         """End it now. False: it had ended before."""
         error = {"name": "Cancelled", "message": reason or "cancelled by request"}
         status = ExecutionStatus.CANCELLED
-        refused = self.journal.end(execution, status, error, by=by or current_user())
-        if refused is not None and refused.word == "MISSING":
+        reply = self.runtime.advancer.end(execution, status, error, by=by or current_user())
+        if isinstance(reply, Refused) and reply.word == "MISSING":
             self.journal.record(execution)
-        return refused is None
+        return isinstance(reply, Ended)
 
     def retry(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
         """Let one that failed go on from the steps that failed. False: it is not ended."""
         record = self.journal.record(execution)
         if record.status is not ExecutionStatus.FAILED:
             return self._not_failed(execution, record.status)
+        if record.parent is not None:
+            raise NotAllowed(
+                f"execution {execution} cannot be retried: {record.parent}, which called it, has "
+                f"gone on without it",
+                hint=f"`orch retry {record.parent}`, if that failed, calls it anew",
+            )
         plan = self.runtime.plans.get(record.plan)
         try:
             found = reopen(plan, execution, self.journal.steps(execution), record.error)
@@ -111,7 +124,8 @@ class Steering:
         )
         if not steered.done:
             return self._not_failed(execution, steered.status)
-        self._publish(execution, tuple(found.attempts))
+        sent = (p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED)
+        self._publish(execution, tuple(sent))
         return True
 
     def skip(
@@ -133,7 +147,8 @@ class Steering:
             state = self._skippable(execution, path, plan)
             if state is None:
                 return False
-            transition = self._skip(plan, execution, path, state, Completed(output, text))
+            outcome = Completed(output, text, final=True)
+            transition = self._skip(plan, execution, path, state, outcome)
             detail = _said(by, reason)
             skipped = Event("skipped_by", path, state.attempt, detail)
             transition = replace(transition, events=(skipped, *transition.events))
@@ -145,8 +160,9 @@ class Steering:
                 owner=state.owner if state.status is StepStatus.RUNNING else "",
             )
             if isinstance(reply, Settled):
-                joined = (*transition.joined, *((reply.joined,) if reply.joined else ()))
-                self.runtime.advancer.go_on(plan, execution, transition.dispatched, joined)
+                self.runtime.advancer.follow(plan, execution, transition, reply)
+                if state.status is StepStatus.CALLING:
+                    self.runtime.advancer.cancel_child(execution, path, state.attempt)
                 return True
             if isinstance(reply, Refused) and reply.word == "MISSING":
                 self.journal.record(execution)
@@ -203,13 +219,13 @@ class Steering:
 
     def _skippable(self, execution: str, path: str, plan: Plan) -> StepState | None:
         """The state of a step that can be skipped; None when it is completed."""
-        found = self.journal.read_state(execution, path) if path[:1] not in "=!" else None
+        found = self.journal.read_state(execution, path) if path[:1] not in "=!?" else None
         if found is None:
             fields = self.journal.steps(execution)
             live = sorted(
                 name
                 for name, text in fields.items()
-                if name[0] not in "=!" and StepState.loads(text).status in LIVE
+                if name[0] not in "=!?" and StepState.loads(text).status in LIVE
             )
             raise NotFound(
                 f"execution {execution} is at no step {path!r}; it is at: "
@@ -219,7 +235,7 @@ class Steering:
         state = found[1]
         if state.status is StepStatus.COMPLETED:
             return None
-        if plan.node(path).type not in (StepType.TASK, StepType.WAIT):
+        if plan.node(path).branches:
             raise NotAllowed(
                 f"step {path!r} of execution {execution} holds other steps and cannot be skipped",
                 hint="skip those inside of it",

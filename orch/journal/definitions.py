@@ -8,10 +8,13 @@ from orch.journal.connection import Connection
 class Definitions(Connection):
     """Definitions by version, plans by key, and the latest version of each name."""
 
-    def store_definition(self, name: str, version: str, canonical: str) -> None:
+    def store_definition(self, name: str | None, version: str, canonical: str) -> None:
+        """Store a version; as the latest of ``name``, if one is given."""
+
         def store() -> None:
             self.redis.set(self.keys.definition(version), canonical)
-            self.redis.hset(self.keys.workflows(), name, version)
+            if name is not None:
+                self.redis.hset(self.keys.workflows(), name, version)
 
         self.read(store)
 

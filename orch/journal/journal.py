@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
+from orch.journal.events import Events
 from orch.journal.records import (
     HistoryEntry,
     Record,
@@ -19,12 +20,14 @@ from orch.journal.records import (
 )
 from orch.journal.steering import Steered, Steering
 from orch.journal.workers import Workers
+from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, Open, Transition
-from orch.workflows.state import ExecutionStatus, StepState
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import INPUT_FIELD, PAGE, WORKFLOW_FIELD, View
 
 __all__ = [
     "Claimed",
+    "Ended",
     "HistoryEntry",
     "Journal",
     "Record",
@@ -56,16 +59,27 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """An execution has ended. ``parent``: who called it; ``calls``: its own, now cancelled."""
+
+    parent: Call | None = None
+    calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settled:
     """An outcome is committed.
 
     ``joined``: the parallel step whose branches it closed. ``following``: where the next item
-    of a map begins, whose turn has come.
+    of a map begins, whose turn has come. ``parent``: who called the execution that ended with
+    it. ``calls``: tokens that were cancelled, and whose children must be.
     """
 
     joined: str | None = None
     following: str | None = None
     repeated: bool = False
+    parent: Call | None = None
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,9 +94,11 @@ class Start:
     transition: Transition
     deadline: int = 0  # ms since the epoch, 0: none
     idempotency_key: str | None = None
+    parent: Call | None = None
+    depth: int = 0  # how many executions are above it
 
 
-class Journal(Records, Definitions, Steering, Workers):
+class Journal(Records, Definitions, Steering, Workers, Events):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -107,6 +123,11 @@ class Journal(Records, Definitions, Steering, Workers):
         fields.update(transition.fields)
         if start.idempotency_key is not None:
             fields["key"] = start.idempotency_key
+        if start.deadline:
+            fields["deadline"] = str(start.deadline)
+        if start.parent is not None:
+            fields["parent"] = start.parent.dumps()
+            fields["depth"] = str(start.depth)
         if transition.end is not None:
             fields["status"] = transition.end.status.value
             fields["ended"] = str(now)
@@ -119,17 +140,32 @@ class Journal(Records, Definitions, Steering, Workers):
             "start",
             **self._five(start.id),
             index=self.keys.index(self.keys.partition(start.id)),
+            listening=self.keys.listening(self.keys.partition(start.id)),
+            listens=_listens(start.id, transition.opens),
             now=now,
             id=start.id,
             fields=_flat(fields.items()),
             opens=_opens(transition.opens),
-            texts=_flat(transition.texts),
+            texts=_flat((*transition.texts, *_subscriptions(transition.opens))),
             events=[started, *(event.dumps(now) for event in transition.events)],
             pages=_flat(transition.pages),
             ended=self.keep if transition.end else 0,
-            deadline=start.deadline,
+            look=self._look(start.deadline, start.parent, now),
         )
         return bool(self._word("start", reply, "STARTED", "EXISTS") == "STARTED")
+
+    def _look(self, deadline: int, parent: Call | None, now: int) -> int:
+        """When to look at an execution as a whole; 0: never."""
+        if parent is None:
+            return deadline
+        recheck = now + int(self.settings.recheck_interval * 1000)
+        return min(deadline, recheck) if deadline else recheck
+
+    def look_later(self, execution: str, deadline: int, parent: Call) -> None:
+        """Look at a child as a whole later on, unless it has ended in the meantime."""
+        watch = self.keys.watch(self.keys.partition(execution))
+        due = self._look(deadline, parent, self.clock())
+        self.read(self.redis.zadd, watch, {f"{execution} ": due}, xx=True)
 
     def claim(
         self,
@@ -204,11 +240,16 @@ class Journal(Records, Definitions, Steering, Workers):
             state=transition.state.dumps(),
             due=transition.due or 0,
             opens=_opens(transition.opens),
-            texts=[] if quiet else _flat(transition.texts),
+            texts=_flat(
+                (*(() if quiet else transition.texts), *_subscriptions(transition.written))
+            ),
             fields=_flat(transition.fields),
             branch=_branch(transition.branch),
             ends=[end.status.value, end.output or "", end.error or ""] if end else [],
             events=[] if quiet else [event.dumps(now) for event in events],
+            listening=self.keys.listening(self.keys.partition(execution)),
+            listens=_listens(execution, transition.written),
+            once=transition.once,
             below=int(transition.cancels_below),
             pages=_flat(transition.pages),
             clears=[*transition.clears, PAGE] if transition.clears else [],
@@ -217,17 +258,29 @@ class Journal(Records, Definitions, Steering, Workers):
             grace=self.grace,
             keep=self.keep,
         )
-        words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING")
+        words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING", "TAKEN")
         word = self._word("settle", reply, *words)
         if word == "SETTLED":
-            return Settled(following=reply[1] if len(reply) > 1 else None)
-        if word in ("JOINED", "REPEATED"):
-            joined = reply[1] if len(reply) > 1 else None
-            return Settled(joined=joined, repeated=word == "REPEATED")
+            parent = Call.loads(reply[1]) if reply[1] else None
+            following = reply[3] if len(reply) > 3 else None
+            return Settled(following=following, parent=parent, calls=_calls(execution, reply[2]))
+        if word == "JOINED":
+            return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
+        if word == "REPEATED":
+            return Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
         return Refused(word, tuple(reply[1:]))
 
-    def redispatch(self, execution: str, path: str, state: StepState) -> bool:
-        """Say that the token gets a message again. False: it moved on, or must not start."""
+    def redispatch(
+        self,
+        execution: str,
+        path: str,
+        state: StepState,
+        becomes: StepStatus = StepStatus.DISPATCHED,
+    ) -> bool:
+        """Say that the token gets a message (or, ``becomes`` calling, a child) again.
+
+        False: it moved on, or must not start.
+        """
         now = self.clock()
         reply = self.run(
             "redispatch",
@@ -237,6 +290,7 @@ class Journal(Records, Definitions, Steering, Workers):
             path=path,
             expect=state.status.value,
             attempt=state.attempt,
+            becomes=becomes.value,
             due=now + self.grace,
         )
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
@@ -283,8 +337,8 @@ class Journal(Records, Definitions, Steering, Workers):
 
     def end(
         self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
-    ) -> Refused | None:
-        """End an execution from outside; None when it was ended by this call.
+    ) -> Refused | Ended:
+        """End an execution from outside. Refused: it had ended before, or is not there.
 
         ``by``: who wants it, for the history.
         """
@@ -293,6 +347,7 @@ class Journal(Records, Definitions, Steering, Workers):
         reply = self.run(
             "end_execution",
             **self._five(execution),
+            listening=self.keys.listening(self.keys.partition(execution)),
             now=now,
             id=execution,
             status=status.value,
@@ -301,7 +356,15 @@ class Journal(Records, Definitions, Steering, Workers):
             keep=self.keep,
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
-        return None if word == "ENDED" else Refused(word, tuple(reply[1:]))
+        if word != "ENDED":
+            return Refused(word, tuple(reply[1:]))
+        parent = Call.loads(reply[1]) if reply[1] else None
+        return Ended(parent, _calls(execution, reply[2]))
+
+
+def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
+    pairs = (text.rsplit(" ", 1) for text in texts)
+    return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
 
 
 def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
@@ -319,6 +382,14 @@ def _branch(branch: BranchEnd | None) -> list[Any]:
     if branch.entry_state is not None:
         told += [branch.entry, branch.entry_state.dumps()]
     return told
+
+
+def _subscriptions(opens: Iterable[Open]) -> list[tuple[str, str]]:
+    return [(f"?{o.path}", o.listens) for o in opens if o.listens]
+
+
+def _listens(execution: str, opens: Iterable[Open]) -> list[str]:
+    return [f"{o.listens} {execution} {o.path}" for o in opens if o.listens]
 
 
 def _dumps(value: Any) -> str:

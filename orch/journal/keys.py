@@ -6,6 +6,7 @@ tag, so that each script is legal on Redis Cluster.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from redis.crc import key_slot
@@ -28,14 +29,15 @@ class Keys:
     # --- of one execution; they expire `retention` after it ended ------------------------
 
     def record(self, execution: str) -> str:
-        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error.
+        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error, …
 
-        While it is paused: `paused`, since when, and `remains`, what is left of its deadline.
+        Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
+        `paused`, since when, and `remains`, what is left of its deadline.
         """
         return self._in(self.partition(execution), f"x:{execution}")
 
     def steps(self, execution: str) -> str:
-        """HASH: path -> state; `=path` -> output; `!path` -> failure."""
+        """HASH: path -> state; `=path` -> output; `!path` -> failure; `?path` -> subscription."""
         return self._in(self.partition(execution), f"s:{execution}")
 
     def items(self, execution: str) -> str:
@@ -45,6 +47,10 @@ class Keys:
     def history(self, execution: str) -> str:
         """LIST of JSON arrays, oldest first: [ms, word, path, attempt, detail]."""
         return self._in(self.partition(execution), f"h:{execution}")
+
+    def mailbox(self, execution: str) -> str:
+        """LIST, `event_retention`: events that were sent to an execution, as JSON."""
+        return self._in(self.partition(execution), f"m:{execution}")
 
     # --- of a partition; permanent -------------------------------------------------------
 
@@ -59,6 +65,10 @@ class Keys:
     def marks(self, partition: int) -> str:
         """HASH: queue -> latest dispatch instant that a claim was seen of, ms."""
         return self._in(partition, "marks")
+
+    def listening(self, partition: int) -> str:
+        """ZSET: `subscription execution path` of each token that waits for an event."""
+        return self._in(partition, "listening")
 
     # --- of the whole ---------------------------------------------------------------------
 
@@ -78,6 +88,15 @@ class Keys:
         """STRING, permanent: JSON of a version and the versions that handle its errors."""
         return f"{self.namespace}:plan:{plan}"
 
+    def event(self, id: str) -> str:
+        """STRING, `event_retention`: when an event of this id was triggered first, ms."""
+        return f"{self.namespace}:event:{id}"
+
+    def kept(self, subscription: str) -> str:
+        """LIST, `event_retention`: events of a name and correlation, as JSON."""
+        digest = hashlib.sha256(subscription.encode()).hexdigest()[:32]
+        return f"{self.namespace}:kept:{digest}"
+
     def workers(self) -> str:
         """ZSET, permanent: incarnation of a worker -> until when it is believed alive, ms."""
         return f"{self.namespace}:workers"
@@ -94,5 +113,5 @@ class Keys:
         ):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
-            (":watch", ":index", ":marks")
+            (":watch", ":index", ":marks", ":listening")
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from orch.errors import NotFound
 from orch.journal.connection import Connection
+from orch.workflows.calls import Call
 from orch.workflows.state import ExecutionStatus, StepState
 from orch.workflows.view import (
     ALL_VARIABLES,
@@ -64,6 +65,20 @@ class Record:
     output: Any
     variables: Mapping[str, Any]
     error: Mapping[str, Any] | None
+    parent: str | None = None  # the execution that called it
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a parent and its child must know of each other. Texts are JSON."""
+
+    status: ExecutionStatus
+    plan: str
+    deadline: int  # ms since the epoch, 0: none
+    parent: Call | None
+    depth: int
+    output: str | None
+    error: str | None
 
 
 class Records(Connection):
@@ -78,6 +93,22 @@ class Records(Connection):
         """The key of the plan of an execution; None when it is not there."""
         found = self.read(self.redis.hget, self.keys.record(execution), "plan")
         return None if found is None else str(found)
+
+    def read_family(self, execution: str) -> Family | None:
+        """The place of an execution in its family; None when it is not there."""
+        names = ["status", "plan", "deadline", "parent", "depth", "output", "error"]
+        found = self.read(self.redis.hmget, self.keys.record(execution), names)
+        if found[0] is None:
+            return None
+        return Family(
+            status=ExecutionStatus(found[0]),
+            plan=found[1],
+            deadline=int(found[2] or 0),
+            parent=Call.loads(found[3]) if found[3] else None,
+            depth=int(found[4] or 0),
+            output=found[5],
+            error=found[6],
+        )
 
     def read_view(self, execution: str, reads: Sequence[str]) -> View:
         """What a claim would give, without claiming."""
@@ -203,6 +234,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
     outputs: dict[str, Any] = {}
     errors: dict[str, Any] = {}
     items: dict[str, tuple[str, Any]] = {}
+    states: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -221,6 +253,8 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         elif name.startswith(ITEM_MARK):
             scope, called = parse_item_field(name)
             items[scope] = (called, json.loads(text)[page_of(scope)[1]])
+        elif name.startswith("p:"):
+            states[name[2:]] = json.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
         elif name == WORKFLOW_FIELD:
@@ -232,6 +266,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         variables=variables,
         outputs=outputs,
         errors=errors,
+        states=states,
         cause=found.get(CAUSE_FIELD),
         items=items,
     )
@@ -251,4 +286,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         output=json.loads(found["output"]) if "output" in found else None,
         variables=view.variables,
         error=json.loads(found["error"]) if "error" in found else None,
+        parent=Call.loads(found["parent"]).execution if "parent" in found else None,
     )

@@ -71,7 +71,7 @@ class Steering(Connection):
         now = self.clock()
         reply = self.run(
             "retry",
-            **self._four(execution),
+            **self._five(execution),
             now=now,
             id=execution,
             tokens=[[path, status.value] for path, status in tokens],

@@ -20,7 +20,6 @@ from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
-from orch.workflows.definition import StepType
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan
 from orch.workflows.state import StepState, StepStatus, encode
@@ -126,7 +125,7 @@ def lease_of(runtime: Runtime, node: Node) -> int:
 
 def timeout_of(runtime: Runtime, node: Node) -> int | None:
     """How long an attempt may take, ms; the default is for tasks only."""
-    if node.step.timeout is not None or node.type is not StepType.TASK:
+    if node.step.timeout is not None or not node.is_work:
         return node.step.timeout
     default = runtime.settings.default_timeout
     return None if default is None else int(default * 1000)

@@ -31,7 +31,7 @@ from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,16 @@ OVERTAKEN = 2000
 """Ms by which a queue must have overtaken a token before its message counts as lost."""
 
 RESTING = frozenset(
-    {StepStatus.DISPATCHED, StepStatus.RETRYING, StepStatus.WAITING, StepStatus.JOINING}
+    {
+        StepStatus.DISPATCHED,
+        StepStatus.RETRYING,
+        StepStatus.WAITING,
+        StepStatus.JOINING,
+        StepStatus.POLLING,
+        StepStatus.LISTENING,
+        StepStatus.EMITTING,
+        StepStatus.CALLING,
+    }
 )
 """What does not move while its execution is paused; what runs or has joined may end."""
 
@@ -210,7 +219,7 @@ class Warden:
 
     def _look_at(self, execution: str, path: str, depths: dict[str, int]) -> None:
         if not path:
-            self._end_overdue(execution)
+            self.advancer.look_at_whole(execution)
             return
         found = self.journal.read_state(execution, path)
         if found is None:
@@ -224,7 +233,7 @@ class Warden:
                 self._look_at_dispatched(execution, path, text, state, depths)
             case StepStatus.RUNNING:
                 self._look_at_running(execution, path, text, state)
-            case StepStatus.RETRYING:
+            case StepStatus.RETRYING | StepStatus.POLLING:
                 self.advancer.redispatch(execution, path, state)
             case StepStatus.WAITING:
                 self.advancer.fire(execution, path, state)
@@ -232,6 +241,14 @@ class Warden:
                 self.advancer.join(execution, path)
             case StepStatus.JOINING:
                 self._look_at_joining(execution, path, text, state)
+            case StepStatus.EMITTING:
+                self.advancer.emit(execution, path)
+            case StepStatus.LISTENING:
+                limit = self.advancer.look_at_listening(execution, path, state)
+                due = self._later(state)
+                self.journal.postpone(execution, path, text, min(due, limit) if limit else due)
+            case StepStatus.CALLING:
+                self._look_at_calling(execution, path, text, state)
             case _:
                 self.journal.postpone(execution, path, text, 0)
 
@@ -285,6 +302,32 @@ class Warden:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
 
+    def _look_at_calling(self, execution: str, path: str, text: str, state: StepState) -> None:
+        """A step that waits for a child: out of time, or its child may not have been started,
+        or have ended without anybody telling.
+
+        Who started or ended it has nearly always done so; looked at twice as late each time.
+        """
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        now = self.journal.clock()
+        timeout = self.runtime.plans.get(key).node(path).step.timeout
+        if timeout is not None and now - state.started >= timeout:
+            self.advancer.time_out(execution, path, state, timeout)
+            return
+        self.advancer.call(execution, path)
+        due = self._later(state)
+        if timeout is not None:
+            due = min(due, state.started + timeout)
+        self.journal.postpone(execution, path, text, due)
+
+    def _later(self, state: StepState) -> int:
+        """When to look again: twice as late each time, up to the slow re-check."""
+        now = self.journal.clock()
+        longest = int(self.settings.recheck_interval * 1000)
+        return now + min(max(now - state.since, self.journal.grace), longest)
+
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
         """Is the attempt out of time, or its worker gone, or does its worker not hold it?
 
@@ -314,13 +357,6 @@ class Warden:
         if timeout is not None:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
-
-    def _end_overdue(self, execution: str) -> None:
-        error = {
-            "name": "ExecutionTimeout",
-            "message": "the execution took longer than its `timeoutMs`",
-        }
-        self.journal.end(execution, ExecutionStatus.FAILED, error)
 
     # --- the broker ------------------------------------------------------------------------
 

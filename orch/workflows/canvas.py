@@ -80,7 +80,7 @@ def join_signature(plan: Plan, execution: str, path: str) -> Signature:
 
 
 def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
-    if not isinstance(node.next, str):
+    if not isinstance(node.next, str) or node.poll is not None:
         return None
     following = plan.scopes[node.scope].nodes[node.next]
     if following.type is not StepType.TASK or following.index <= node.index:

@@ -16,6 +16,7 @@ class Open:
     path: str
     state: StepState
     due: int | None = None
+    listens: str = ""  # for which event: `subscription` of its name and correlation
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ class Transition:
     path: str
     state: StepState | None
     due: int | None = None  # of the path itself, if it stays live
+    listens: str = ""  # for which event the path itself begins to wait, as in `Open`
     opens: tuple[Open, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()  # fields of the steps' hash: outputs and failures
     fields: tuple[tuple[str, str], ...] = ()  # fields of the record: variables and the like
+    once: str = ""  # a field of the record that must not be there yet
     branch: BranchEnd | None = None
     end: End | None = None
     events: tuple[Event, ...] = ()
@@ -89,14 +92,33 @@ class Transition:
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.DISPATCHED)
 
     @property
+    def written(self) -> tuple[Open, ...]:
+        """The step itself, if it has a state, and those that are opened."""
+        own = () if self.state is None else (Open(self.path, self.state, None, self.listens),)
+        return (*own, *self.opens)
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Steps that begin to wait for an event here, which may have come before them."""
+        return self._at(StepStatus.LISTENING)
+
+    @property
+    def emitting(self) -> tuple[str, ...]:
+        """Steps whose event is to be sent."""
+        return self._at(StepStatus.EMITTING)
+
+    @property
+    def calling(self) -> tuple[str, ...]:
+        """Steps that begin to wait for a child here, which is to be started."""
+        return self._at(StepStatus.CALLING)
+
+    @property
     def joined(self) -> tuple[str, ...]:
         """What goes on at once, and needs no message.
 
         Steps opened here whose branches all ended at once, and items that are to be entered.
         """
-        own = () if self.state is None else (Open(self.path, self.state),)
-        return tuple(
-            o.path
-            for o in (*own, *self.opens)
-            if o.state.status in (StepStatus.JOINED, StepStatus.ENTERING)
-        )
+        return self._at(StepStatus.JOINED, StepStatus.ENTERING)
+
+    def _at(self, *statuses: StepStatus) -> tuple[str, ...]:
+        return tuple(o.path for o in self.written if o.state.status in statuses)

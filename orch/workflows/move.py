@@ -7,19 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from orch.errors import StepError
+from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
+from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
     ROOT,
     Choice,
+    EventPolicy,
     JoinPolicy,
     LoopPolicy,
     Node,
     Plan,
+    PollPolicy,
     handler_scope,
     in_handler,
     is_below,
@@ -37,6 +41,7 @@ from orch.workflows.view import (
     error_field,
     output_field,
     pages_of,
+    state_field,
     variable_field,
 )
 
@@ -95,6 +100,39 @@ class Move:
         self.route(node, path, failure.as_dict())
         return self.transition(path, self._ended(state, StepStatus.FAILED))
 
+    def check(
+        self, node: Node, poll: PollPolicy, path: str, state: StepState, output: Any, text: str
+    ) -> Transition:
+        """A check of a poll: it is done, or asked again later with what this one gave."""
+        checks = state.total + 1
+        state = replace(state, total=checks)
+        context = context_of(self.view, path) | {"state": output, "output": output}
+        try:
+            done = truthy(poll.until.evaluate(context))
+        except StepError as error:
+            return self.fail_attempt(node, path, state, self._failure(error, node, path))
+        if done:
+            return self.complete_attempt(node, path, state, output, text)
+        if poll.asked.max_attempts is not None and checks >= poll.asked.max_attempts:
+            message = f"{poll.until.text!r} of step {node.id!r} is not true after {checks} checks"
+            data = {"state": output, "checks": checks}
+            failure = Failure("PollExhausted", message, node.id, path, state.attempt, data)
+            return self.fail_attempt(node, path, state, failure)
+        due = self.now + poll.pause(checks)
+        self.fields[state_field(path)] = text
+        self.note("polled", path, state.attempt, {"due": due})
+        again = replace(
+            state,
+            status=StepStatus.POLLING,
+            attempt=state.attempt + 1,
+            failures=0,
+            lost=0,
+            since=self.now,
+            owner="",
+            due=due,
+        )
+        return replace(self.transition(path, again), due=due)
+
     def join(
         self,
         node: Node,
@@ -120,7 +158,7 @@ class Move:
         found = self.transition(path, None)
         own = self.opens[path]
         opens = tuple(opened for opened in found.opens if opened.path != path)
-        return replace(found, state=own.state, due=own.due, opens=opens)
+        return replace(found, state=own.state, due=own.due, opens=opens, listens=own.listens)
 
     def _iterated(
         self,
@@ -248,10 +286,11 @@ class Move:
             self.note("skipped", path)
             self._go_on(node, path, context.get("output"))
             return
+        if node.is_work:
+            state = replace(self._fresh(), status=StepStatus.DISPATCHED)
+            self.opens[path] = Open(path, state, self.now + self.grace)
+            return
         match node.type:
-            case StepType.TASK:
-                state = replace(self._fresh(), status=StepStatus.DISPATCHED)
-                self.opens[path] = Open(path, state, self.now + self.grace)
             case StepType.DECISION:
                 assert node.choice is not None
                 self._decide(node, path, node.choice, context)
@@ -261,6 +300,11 @@ class Move:
                 self._fork(node, path)
             case StepType.MAP:
                 self._map(node, path, context)
+            case StepType.SUBWORKFLOW:
+                self._call(node, path)
+            case StepType.EVENT:
+                assert node.event is not None
+                self._event(node, node.event, path, context)
             case StepType.LOOP:
                 self._loop(node, path)
             case _:
@@ -287,6 +331,28 @@ class Move:
         state = replace(self._fresh(), status=StepStatus.WAITING, started=self.now, due=due)
         self.opens[path] = Open(path, state, due)
         self.note("waiting", path, 1, {"until": due})
+
+    def _event(self, node: Node, event: EventPolicy, path: str, context: dict[str, Any]) -> None:
+        correlation = correlation_of(event, context)
+        detail = {"event": event.asked.name}
+        if correlation is not None:
+            detail["correlation"] = correlation
+        status = StepStatus.EMITTING if event.emits else StepStatus.LISTENING
+        state = replace(self._fresh(), status=status, started=self.now)
+        due = self.now + self.grace
+        listens = ""
+        if not event.emits:
+            due = min(due, self.now + (event.asked.timeout or self.grace))
+            listens = subscription(event.asked.name, correlation)
+        self.opens[path] = Open(path, state, due, listens)
+        self.note(status.value, path, 1, detail)
+
+    def _call(self, node: Node, path: str) -> None:
+        """The child is started by whoever commits this; its input is made then."""
+        state = replace(self._fresh(), status=StepStatus.CALLING, started=self.now)
+        self.opens[path] = Open(path, state, self._look(node, self.now))
+        child = Call(self.view.execution, path, 1).child
+        self.note("calling", path, 1, {"workflow": callee(node).name, "child": child})
 
     def _fork(self, node: Node, path: str) -> None:
         assert node.policy is not None
@@ -350,7 +416,7 @@ class Move:
         return replace(self._fresh(), status=status)
 
     def _look(self, node: Node, started: int) -> int:
-        """When to look at a step that waits for its branches: soon, or at its timeout."""
+        """When to look at a step that waits for others to end: soon, or at its timeout."""
         due = self.now + self.grace
         return due if node.step.timeout is None else min(due, started + node.step.timeout)
 

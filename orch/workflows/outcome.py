@@ -17,25 +17,32 @@ class Failure:
     path: str = ""
     attempt: int = 0
     data: Any = None
+    child: str = ""  # the execution in which it happened, if that is not the step's own
     retry_after: int = 0  # ms that the error asks to wait before the next attempt
 
     def as_dict(self) -> dict[str, Any]:
-        found = {
+        found: dict[str, Any] = {
             "name": self.name,
             "message": self.message,
             "step": self.step,
             "path": self.path,
             "attempt": self.attempt,
         }
+        if self.child:
+            found["child"] = self.child
         return found if self.data is None else {**found, "data": self.data}
 
 
 @dataclass(frozen=True)
 class Completed:
-    """An attempt succeeded; ``output`` is JSON, ``text`` its encoding where it is known."""
+    """An attempt succeeded; ``output`` is JSON, ``text`` its encoding where it is known.
+
+    ``final``: a poll is not asked again, whatever its `until` says.
+    """
 
     output: Any = None
     text: str | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True)

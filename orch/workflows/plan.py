@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pydantic import JsonValue
+
 from orch.errors import DefinitionError, NotSupportedYet
 from orch.workflows.definition import (
     ERROR_HANDLERS,
@@ -25,12 +27,15 @@ from orch.workflows.definition import (
     Branches,
     ErrorAction,
     ErrorHandler,
+    EventDefinition,
     LoopExecution,
     MapExecution,
     ParallelExecution,
+    Poll,
     RetryPolicy,
     StepType,
     Tolerance,
+    WaitCondition,
     WorkflowDefinition,
     WorkflowStep,
 )
@@ -51,10 +56,16 @@ RUNNABLE = frozenset(
         StepType.DECISION,
         StepType.WAIT,
         StepType.LOOP,
+        StepType.SUBWORKFLOW,
+        StepType.EVENT,
     }
 )
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
+EVENT_TIMEOUT = "EventTimeout"
+DAY = 24 * 3600 * 1000
+RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
+"""Types whose attempts may be tried again."""
 
 _INSTANCE = re.compile(r"#\d+|\[\d+\]")  # what a path says beyond the definition
 _ITERATION = re.compile(r"(.+)\[(\d+)\]")
@@ -156,6 +167,58 @@ class MapPolicy:
 
 
 @dataclass(frozen=True)
+class PollPolicy:
+    """How often a capability is asked: `until` is looked at after each check."""
+
+    until: Expression
+    asked: Poll
+
+    @classmethod
+    def of(cls, wait: WaitCondition) -> PollPolicy | None:
+        if wait.poll is None or wait.until is None:
+            return None
+        return cls(parse_expression(wait.until), wait.poll)
+
+    def pause(self, checks: int) -> int:
+        """Ms before the next check, when so many have been made; at most a day, or the limit."""
+        asked = self.asked
+        limit = asked.max_interval or max(DAY, asked.interval)
+        try:
+            return int(min(float(limit), asked.interval * asked.backoff_rate ** (checks - 1)))
+        except OverflowError:
+            return limit
+
+
+@dataclass(frozen=True)
+class EventPolicy:
+    """What a step listens for, or emits."""
+
+    asked: EventDefinition
+    match: Compiled | None
+    correlation: Compiled | None
+    payload: Compiled
+
+    @classmethod
+    def of(cls, event: EventDefinition) -> EventPolicy:
+        return cls(
+            event,
+            compile_value(event.match) if event.match is not None else None,
+            compile_value(event.correlation) if event.correlation is not None else None,
+            compile_value(event.payload),
+        )
+
+    @property
+    def emits(self) -> bool:
+        return self.asked.action == "emit"
+
+    def reads(self) -> Reads:
+        found = self.payload.reads
+        for each in (self.match, self.correlation):
+            found |= each.reads if each is not None else frozenset()
+        return found
+
+
+@dataclass(frozen=True)
 class LoopPolicy:
     """`while` is asked before each iteration, `until` after it."""
 
@@ -196,6 +259,8 @@ class Node:
     policy: JoinPolicy | None = None
     loop: LoopPolicy | None = None
     mapped: MapPolicy | None = None
+    poll: PollPolicy | None = None
+    event: EventPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -208,7 +273,13 @@ class Node:
     @property
     def capability(self) -> str:
         """Name of the capability, or of the Celery task, that does it; empty for other types."""
-        return self.step.capability or self.step.task or ""
+        asked = self.poll.asked.capability if self.poll else ""
+        return self.step.capability or self.step.task or asked
+
+    @property
+    def is_work(self) -> bool:
+        """Whether a worker is sent a message to do it."""
+        return self.type is StepType.TASK or self.poll is not None
 
     @property
     def queue(self) -> str:
@@ -326,7 +397,7 @@ class Plan:
     @cached_property
     def capabilities(self) -> dict[str, str]:
         """Capability (or Celery task) -> queue, of every step that a worker must serve."""
-        return {n.capability: n.queue for n in self.nodes() if n.type is StepType.TASK}
+        return {n.capability: n.queue for n in self.nodes() if n.is_work}
 
     # --- what a step reads ---------------------------------------------------------------
 
@@ -336,6 +407,8 @@ class Plan:
         if node.key not in self._reads:
             found = set(node.input.reads)
             again = [node] if node.loop else []
+            found |= node.poll.until.reads if node.poll else set()
+            found |= node.event.reads() if node.event else set()
             self._read_on(found, *again, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]
@@ -366,6 +439,8 @@ class Plan:
             found |= node.choice.expression.reads
         if node.wait is not None:
             found |= node.wait.reads
+        if node.event is not None:
+            found |= node.event.reads()
         return found
 
     def _read_on(self, found: set[tuple[str, ...]], *ahead: tuple[str, ...] | Node) -> None:
@@ -392,6 +467,8 @@ class Plan:
                 yield from self._after(node)
         if node.wait is not None:
             yield from node.wait.reads
+        if node.event is not None:
+            yield from node.event.reads()
         if node.loop is not None:
             yield from node.loop.reads()
             yield from self._after(node)
@@ -494,17 +571,19 @@ class Plan:
             scope=scope,
             step=step,
             index=index,
-            input=compile_value(step.input),
+            input=compile_value(_input_of(step)),
             output=tuple((n, compile_value(v)) for n, v in step.output_mapping().items()),
             condition=parse_expression(step.condition) if step.condition else None,
             choice=Choice.of(step.decision) if step.decision else None,
             wait=_compile_wait(step),
             next=Choice.of(step.next) if isinstance(step.next, Branches) else step.next,
-            on_error=tuple(step.error_actions()),
+            on_error=(*_on_timeout(step), *step.error_actions()),
             branches=tuple(branches),
             policy=JoinPolicy.of(step.parallel) if step.parallel else None,
             loop=LoopPolicy.of(step.loop) if step.loop else None,
             mapped=mapped,
+            poll=PollPolicy.of(step.wait) if step.wait else None,
+            event=EventPolicy.of(step.event) if step.event else None,
         )
 
 
@@ -517,8 +596,18 @@ def item_steps(step: WorkflowStep, mapped: MapExecution) -> list[WorkflowStep]:
     ]
 
 
+def _on_timeout(step: WorkflowStep) -> Iterator[ErrorAction]:
+    """`onTimeout` of an event: an error action like any other, which is asked first."""
+    if step.event is not None and step.event.on_timeout is not None:
+        yield ErrorAction(errors=[EVENT_TIMEOUT], next=step.event.on_timeout)
+
+
+def _input_of(step: WorkflowStep) -> JsonValue:
+    return step.wait.poll.input if step.wait is not None and step.wait.poll else step.input
+
+
 def _compile_wait(step: WorkflowStep) -> Compiled | None:
-    if step.wait is None:
+    if step.wait is None or step.wait.poll is not None:
         return None
     value = step.wait.duration if step.wait.duration is not None else step.wait.until
     return compile_value(value)
@@ -530,10 +619,11 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
         missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
     if step.wait is not None:
         missing += ["wait.cron"] if step.wait.cron else []
-        missing += ["wait.poll"] if step.wait.poll else []
-    if step.type is not StepType.TASK and step.retry is not None:
+    polls = step.wait is not None and step.wait.poll is not None
+    if step.type not in RETRIED and not polls and step.retry is not None:
         missing.append(f"retry of a {step.type}")
-    if step.type in (StepType.WAIT, StepType.DECISION) and step.timeout is not None:
+    still = step.type in (StepType.WAIT, StepType.DECISION, StepType.EVENT) and not polls
+    if still and step.timeout is not None:
         missing.append(f"timeout of a {step.type}")
     missing += ["agent"] if step.agent else []
     if missing:

@@ -20,7 +20,7 @@ from orch.workflows.state import StepState, StepStatus
 
 @dataclass
 class Reopening:
-    """``tokens``: each step that lives again, and as what; ``attempts``: the next of each task.
+    """``tokens``: each step that lives again, and as what; ``attempts``: the next of each task, poll or call.
 
     ``drops``: names of failures that no longer hold.
     """
@@ -48,7 +48,7 @@ class _Reopener:
         self.found = Reopening()
         self.scopes: dict[str, dict[str, StepState]] = {}
         for path, text in fields.items():
-            if path[0] not in "=!":
+            if path[0] not in "=!?":
                 self.scopes.setdefault(split(path)[0], {})[path] = StepState.loads(text)
 
     def run(self, error: Mapping[str, Any]) -> Reopening:
@@ -79,14 +79,19 @@ class _Reopener:
         if node.type is StepType.PARALLEL:
             self._reopen_parallel(path, state)
             return
-        plain = (StepType.TASK, StepType.WAIT, StepType.DECISION)
-        if node.type in plain and state.status is StepStatus.FAILED and not state.started:
+        if (
+            not node.branches
+            and node.type is not StepType.EVENT
+            and state.status is StepStatus.FAILED
+            and not state.started
+        ):
             raise self._refused(
                 f"step {path!r} failed before it was tried: an expression or a decision of it "
                 f"would fail again"
             )
-        if node.type is StepType.TASK:
-            self.found.tokens[path] = StepStatus.DISPATCHED
+        if node.is_work or node.type is StepType.SUBWORKFLOW:
+            called = node.type is StepType.SUBWORKFLOW
+            self.found.tokens[path] = StepStatus.CALLING if called else StepStatus.DISPATCHED
             self.found.attempts[path] = state.attempt + 1
         elif node.type is StepType.WAIT and state.due and state.status is StepStatus.CANCELLED:
             self.found.tokens[path] = StepStatus.WAITING

@@ -16,6 +16,10 @@ class StepStatus(StrEnum):
     ENTERING = "entering"  # the turn of an item of a map has come; any worker enters its steps
     JOINING = "joining"  # a parallel step waits for its branches
     JOINED = "joined"  # all branches ended; what follows is to be decided
+    POLLING = "polling"  # the next check of a poll waits for its interval
+    LISTENING = "listening"  # it waits for an event
+    EMITTING = "emitting"  # its event is on its way to those that wait for it
+    CALLING = "calling"  # an execution of another workflow, the child, does it
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"  # its condition was not true
@@ -31,6 +35,10 @@ LIVE = frozenset(
         StepStatus.ENTERING,
         StepStatus.JOINING,
         StepStatus.JOINED,
+        StepStatus.POLLING,
+        StepStatus.LISTENING,
+        StepStatus.EMITTING,
+        StepStatus.CALLING,
     }
 )
 
@@ -61,7 +69,7 @@ class StepState:
     since: int = 0  # when the token came to its present status
     owner: str = ""
     started: int = 0  # of the current or last attempt
-    total: int = 0  # branches of a parallel, items of a map
+    total: int = 0  # branches of a parallel, items of a map; checks that a poll has made
     left: int = 0  # branches that have not ended
     due: int = 0  # when a timer or a back-off is over
     need: int = 0  # branches that must succeed; 0: all must end

@@ -22,7 +22,7 @@ from orch.workflows.outcome import (
 )
 from orch.workflows.plan import ROOT, Node, Plan, iteration_path, join_path
 from orch.workflows.retrying import may_retry, retry_pause
-from orch.workflows.state import StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.view import View
 
 
@@ -100,6 +100,9 @@ def _decide(
                 )
             failed = move.fail_attempt(node, path, replace(state, failures=failures), failure)
             return replace(failed, cancels_below=bool(node.branches))
+        case Completed(output, text, final) if node.poll is not None and not final:
+            text = encode(output) if text is None else text
+            return move.check(node, node.poll, path, state, output, text)
         case Completed(output, text):
             return move.complete_attempt(node, path, state, output, text)
         case Branched(results):

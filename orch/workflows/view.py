@@ -26,6 +26,7 @@ class View:
     variables: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)  # scope path -> last output
     errors: Mapping[str, Any] = field(default_factory=dict)  # scope path -> `$.error`
+    states: Mapping[str, Any] = field(default_factory=dict)  # path of a poll -> its last check
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
@@ -54,6 +55,10 @@ def output_field(scope_path: str) -> str:
 
 def error_field(scope_path: str) -> str:
     return f"e:{scope_path}"
+
+
+def state_field(path: str) -> str:
+    return f"p:{path}"
 
 
 ITEM_MARK = "i:"
@@ -92,7 +97,8 @@ def pages_of(path: str, items: Sequence[Any]) -> dict[str, str]:
 def fields_for(plan: Plan, path: str) -> list[str]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
     reads, scope_path = plan.reads(path), split(path)[0]
-    return _fields(reads, scope_path) + _items(plan, reads, scope_path)
+    fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
+    return fields if plan.node(path).poll is None else [*fields, state_field(path)]
 
 
 def entry_fields_for(plan: Plan, path: str) -> list[str]:
@@ -156,6 +162,7 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "executionId": view.execution,
         "stepId": own.partition("#")[0],
         "index": iteration_of(scope_path),
+        "state": view.states.get(path),
     }
     if in_handler(path) and view.cause is not None:
         context["stepId"] = view.cause.get("step", "")

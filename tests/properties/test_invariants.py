@@ -289,7 +289,7 @@ class World:
             )
         )
         if started:
-            self.advancer.go_on(self.plan, EXECUTION, transition.dispatched, transition.joined)
+            self.advancer.follow(self.plan, EXECUTION, transition)
 
     def act(self) -> None:
         moves = []
@@ -379,7 +379,7 @@ class World:
 
     def states(self) -> dict[str, StepState]:
         fields = self.journal.steps(EXECUTION)
-        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!"}
+        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!?"}
 
     def check(self) -> None:
         states = self.states()

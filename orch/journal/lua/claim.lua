@@ -45,8 +45,10 @@ local status = state[1]
 -- The same owner asks again when the reply to its first call was lost on the way.
 if status == 'running' and state[6] ~= owner then
     return {'OWNED', status}
-elseif status == 'retrying' or status == 'waiting' or status == 'entering'
-    or status == 'joining' or status == 'joined' then
+end
+local early = {retrying = 1, waiting = 1, entering = 1, joining = 1, joined = 1, polling = 1,
+    listening = 1, emitting = 1, calling = 1}
+if early[status] then
     return {'EARLY', status}
 elseif status ~= 'dispatched' and status ~= 'running' then
     return {'DONE', status}

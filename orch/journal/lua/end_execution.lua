@@ -5,6 +5,7 @@
 -- KEYS  items    HASH  items of maps
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  status   str   cancelled | failed
@@ -12,9 +13,11 @@
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  cancel_tokens expire
+-- USES  stop_listening cancel_tokens expire
 --
--- Reply  {'ENDED'} | {'DONE', status} | {'MISSING'}
+-- Reply  {'ENDED', parent, calls}  parent: who called it, or ''; calls: `path attempt` of the
+--        tokens that waited for a child
+--        {'DONE', status} | {'MISSING'}
 
 local have = redis.call('HGET', record, 'status')
 if not have then
@@ -32,4 +35,4 @@ cancel_tokens(nil)
 redis.call('RPUSH', history, event)
 redis.call('ZREM', watch, id .. ' ')
 expire(keep)
-return {'ENDED'}
+return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}

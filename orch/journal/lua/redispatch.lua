@@ -1,4 +1,4 @@
--- redispatch.lua: a token that nobody holds gets a message again.
+-- redispatch.lua: a token that nobody holds gets a message, or a child, again.
 --
 -- KEYS  record   HASH  nothing is dispatched unless its `status` is running
 -- KEYS  steps    HASH  path -> state
@@ -8,8 +8,9 @@
 -- ARGV  id       str   the execution
 -- ARGV  path     str   where the token stands
 -- ARGV  expect   str   the status that it must have: dispatched (the message was lost) or
---                      retrying (the back-off is over)
+--                      retrying (the back-off is over) or polling (the interval is)
 -- ARGV  attempt  int   the fence
+-- ARGV  becomes  str   dispatched | calling
 -- ARGV  due      int   when to look at it again, ms
 --
 -- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
@@ -32,8 +33,12 @@ local state = cjson.decode(text)
 if state[1] ~= expect or state[2] ~= attempt then
     return {'SUPERSEDED', state[1]}
 end
-local word = expect == 'retrying' and 'retried' or 'redispatched'
-state[1] = 'dispatched'
+local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatched'
+if becomes == 'calling' then
+    word = becomes
+    state[7] = now
+end
+state[1] = becomes
 state[5] = now
 redis.call('HSET', steps, path, cjson.encode(state))
 redis.call('ZADD', watch, due, member)

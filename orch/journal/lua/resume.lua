@@ -13,7 +13,7 @@
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}
 
-local have = redis.call('HMGET', record, 'status', 'paused', 'remains')
+local have = redis.call('HMGET', record, 'status', 'paused', 'remains', 'deadline')
 if not have[1] then
     return {'MISSING'}
 end
@@ -26,30 +26,36 @@ for i = 1, #fields, 1000 do
     redis.call('HSET', record, unpack(fields, i, math.min(i + 999, #fields)))
 end
 local paused = tonumber(have[2] or now)
-local live = {dispatched = 1, running = 1, retrying = 1, waiting = 1, joining = 1, joined = 1}
+local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
+local timers = {retrying = 1, waiting = 1, polling = 1}
+local still = {joining = 1, listening = 1, calling = 1}
 local reply = {'RESUMED'}
 for _, name in ipairs(redis.call('HKEYS', steps)) do
     local first = string.sub(name, 1, 1)
-    if first ~= '=' and first ~= '!' then
+    if first ~= '=' and first ~= '!' and first ~= '?' then
         local state = cjson.decode(redis.call('HGET', steps, name))
         local status = state[1]
-        if live[status] then
+        if not ended[status] then
             local due = now
             if status == 'dispatched' then
                 -- As of now, so that no queue counts as having overtaken the new message.
                 state[5] = now
                 due = now + grace
                 reply[#reply + 1] = name
-            elseif status == 'joining' then
+            elseif still[status] then
                 -- Its timeout stood still, too: its branches could not go on.
                 state[7] = state[7] + now - math.max(paused, state[7])
-            elseif status == 'retrying' or status == 'waiting' then
+            elseif timers[status] then
                 due = state[10] or now
             end
             redis.call('HSET', steps, name, cjson.encode(state))
             redis.call('ZADD', watch, due, id .. ' ' .. name)
         end
     end
+end
+if have[4] then
+    local deadline = string.format('%.0f', tonumber(have[4]) + now - paused)
+    redis.call('HSET', record, 'deadline', deadline)
 end
 if have[3] then
     redis.call('ZADD', watch, now + tonumber(have[3]), id .. ' ')

@@ -2,11 +2,13 @@
 --
 -- KEYS  record   HASH  its `status` must be failed
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
+-- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
--- ARGV  tokens   list  {path, dispatched | waiting | joining} of each step that lives again
+-- ARGV  tokens   list  {path, dispatched | calling | waiting | joining} of each step that lives
+--                      again
 -- ARGV  drops    list  fields of the steps' hash that go: failures that no longer hold
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
@@ -63,8 +65,11 @@ for _, token in ipairs(tokens) do
     else
         state[2], state[3], state[4] = state[2] + 1, 0, 0
         if status == 'dispatched' then
-            state[10] = state[10] and 0
+            -- A poll begins to count its checks anew.
+            state[8], state[10] = state[8] and 0, state[10] and 0
             due = now + grace
+        elseif status == 'calling' then
+            state[7], state[10] = now, state[10] and 0
         else
             due = math.max(state[10] or now, now)
         end
@@ -80,5 +85,6 @@ for _, event in ipairs(events) do
 end
 redis.call('PERSIST', record)
 redis.call('PERSIST', steps)
+redis.call('PERSIST', items)
 redis.call('PERSIST', history)
 return {'RETRIED'}

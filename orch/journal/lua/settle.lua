@@ -5,6 +5,8 @@
 -- KEYS  items    HASH  items of maps, in pages; `=scope`, `!scope` -> how an item ended
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event; the
+--                      subscription of a path is the field `?path` of its steps' hash
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  path     str   the token that is left
@@ -21,6 +23,8 @@
 --                      entry of the next one, and its state
 -- ARGV  ends     list  {status, output | '', error | ''} or {}
 -- ARGV  events   list  texts of events
+-- ARGV  listens  list  members of `listening`
+-- ARGV  once     str   a field of the record that must not be there yet, or ''
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
 -- ARGV  pages    list  flat name, value, … of `items`
 -- ARGV  clears   list  {map, count, items in a page} of a map that is done, or {}
@@ -29,13 +33,16 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  call_with cancel_tokens clear_items expire
+-- USES  call_with stop_listening cancel_tokens clear_items expire
 --
--- Reply  {'SETTLED'} | {'SETTLED', path}  it is the turn of the item that begins at `path`
---        {'JOINED', path}  the branches of `path` have all ended: go on there
+-- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
+--        parent: who called an execution that ends with it, or ''
+--        path: it is the turn of the item that begins there
+--        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
+--        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
---        {'ENDED', status} | {'MISSING'}
+--        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
 
 local status = redis.call('HGET', record, 'status')
 local text = redis.call('HGET', steps, path)
@@ -71,6 +78,9 @@ end
 if status ~= 'running' and status ~= 'paused' then
     return {'ENDED', status}
 end
+if once ~= '' and redis.call('HEXISTS', record, once) == 1 then
+    return {'TAKEN'}
+end
 
 local written = {}
 if quiet == 1 then
@@ -95,8 +105,14 @@ end
 for _, text in ipairs(texts) do
     written[#written + 1] = text
 end
+if have[1] == 'listening' then
+    stop_listening(path)
+end
 call_with('HSET', steps, written)
 call_with('ZADD', watch, watched)
+for _, member in ipairs(listens) do
+    redis.call('ZADD', listening, 0, member)
+end
 call_with('HSET', record, fields)
 call_with('RPUSH', history, events)
 call_with('HSET', items, pages)
@@ -145,9 +161,9 @@ if branch[1] then
             if left > 0 then
                 cancel_tokens(branch[1])
             end
-            return {'JOINED', branch[1]}
+            return {'JOINED', branch[1], calls}
         end
-        return {'SETTLED', following}
+        return {'SETTLED', '', calls, following}
     end
 elseif ends[1] then
     redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))
@@ -160,4 +176,4 @@ elseif ends[1] then
     redis.call('ZREM', watch, id .. ' ')
     expire(keep)
 end
-return {'SETTLED'}
+return {'SETTLED', ends[1] and redis.call('HGET', record, 'parent') or '', calls}

@@ -6,6 +6,7 @@
 -- KEYS  history  LIST  events
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  execution -> started, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
@@ -13,8 +14,10 @@
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  events   list  texts of events
 -- ARGV  pages    list  flat name, value, … of `items`
+-- ARGV  listens  list  members of `listening`
 -- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
--- ARGV  deadline int   when the execution must have ended, ms, or 0
+-- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
+--                      whether its parent still waits for it
 --
 -- USES  call_with expire
 --
@@ -42,9 +45,12 @@ call_with('ZADD', watch, watched)
 call_with('RPUSH', history, events)
 call_with('HSET', items, pages)
 redis.call('ZADD', index, now, id)
+for _, member in ipairs(listens) do
+    redis.call('ZADD', listening, 0, member)
+end
 if ended > 0 then
     expire(ended)
-elseif deadline > 0 then
-    redis.call('ZADD', watch, deadline, id .. ' ')
+elseif look > 0 then
+    redis.call('ZADD', watch, look, id .. ' ')
 end
 return {'STARTED'}

@@ -1,14 +1,21 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
--- Needs steps, watch, history, id and now of the script.
+-- `calls` collects those that waited for a child, as `path attempt`.
+-- Needs stop_listening, and steps, watch, history, id and now of the script.
+local calls = {}
 local function cancel_tokens(step)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
     for _, name in ipairs(redis.call('HKEYS', steps)) do
         local first = string.sub(name, 1, 1)
         local behind = step and string.sub(name, #step + 1, #step + 1)
         local below = step and string.sub(name, 1, #step) == step and (behind == '/' or behind == '[')
-        if first ~= '=' and first ~= '!' and (below or not step) then
+        if first ~= '=' and first ~= '!' and first ~= '?' and (below or not step) then
             local state = cjson.decode(redis.call('HGET', steps, name))
             if not ended[state[1]] then
+                if state[1] == 'calling' then
+                    calls[#calls + 1] = name .. ' ' .. state[2]
+                elseif state[1] == 'listening' then
+                    stop_listening(name)
+                end
                 state[1] = 'cancelled'
                 state[5] = now
                 redis.call('HSET', steps, name, cjson.encode(state))

@@ -39,7 +39,9 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     yield from _whole(f"{path}.loop.while", get(looped, "while"), after=True, roots=within)
     yield from _whole(f"{path}.loop.until", looped.get("until"), after=True, roots=within)
     event = as_mapping(step.get("event"))
-    yield from texts(review, f"{path}.event.match", event.get("match"), after=True, roots=roots)
+    yield from texts(
+        review, f"{path}.event.match", event.get("match"), after=True, roots=roots | {"event"}
+    )
     for name in ("correlation", "payload"):
         yield from texts(review, f"{path}.event.{name}", event.get(name), roots=roots)
 
@@ -49,8 +51,9 @@ def _wait_uses(review: Review, step: Step) -> Iterator[Use]:
     poll = wait.get("poll")
     yield from texts(review, f"{path}.duration", wait.get("duration"), roots=roots)
     if isinstance(poll, dict):
-        yield from texts(review, f"{path}.poll.input", poll.get("input"), roots=roots)
-        yield from _whole(f"{path}.until", wait.get("until"), after=True, roots=roots)
+        within = roots | {"state"}
+        yield from texts(review, f"{path}.poll.input", poll.get("input"), roots=within)
+        yield from _whole(f"{path}.until", wait.get("until"), after=True, roots=within)
     else:
         yield from texts(review, f"{path}.until", wait.get("until"), roots=roots)
 

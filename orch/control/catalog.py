@@ -1,0 +1,231 @@
+"""Finding workflows by name, and defining them.
+
+A name is looked for in this order: what was defined in Redis, the setting `workflow_dir`,
+the library of the package. A file's name is its stem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orch.control.plans import Plans
+from orch.errors import InvalidWorkflow, NotFound
+from orch.settings import Settings
+from orch.workflows.calls import callee
+from orch.workflows.definition import StepType, WorkflowDefinition
+from orch.workflows.loading import (
+    find_beside,
+    library_definition,
+    library_names,
+    load_definition,
+    loads,
+    save_definition,
+)
+from orch.workflows.plan import Plan
+from orch.workflows.validation import (
+    Finding,
+    errors_in,
+    validate_definition,
+    validate_document,
+)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A stored definition. ``key`` is the name under which it is started."""
+
+    key: str
+    version: str
+    definition: WorkflowDefinition
+    warnings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkflowInfo:
+    """One line of a list of workflows. ``source``: redis | directory | library."""
+
+    key: str
+    name: str
+    version: str
+    description: str | None
+    source: str
+
+
+class Catalog:
+    """The workflows that can be started by name. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, plans: Plans) -> None:
+        self.settings = settings
+        self.journal = plans.journal
+        self.plans = plans
+        self._stored: dict[str, Plan] = {}
+
+    def define(
+        self,
+        key: str,
+        definition: WorkflowDefinition | Mapping[str, Any] | str,
+        *,
+        beside: Path | None = None,
+    ) -> Workflow:
+        """Check a definition and store it as the latest version of ``key``.
+
+        A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose
+        directory other workflows are looked for.
+        Raises LoadError, InvalidWorkflow with all findings, NotSupportedYet.
+        """
+        if isinstance(definition, str):
+            definition = loads(definition, source=f"workflow {key!r}")
+        made, findings = self._checked(key, definition, beside)
+        plan = self.plans.store(key, made, self.handlers_of(made, beside))
+        self._stored[key] = plan
+        if beside is not None:
+            self._define_called(plan, beside)
+        warnings = tuple(f for f in findings if f.severity != "error")
+        return Workflow(key, made.content_hash(), made, warnings)
+
+    def _checked(
+        self, key: str, definition: WorkflowDefinition | Mapping[str, Any], beside: Path | None
+    ) -> tuple[WorkflowDefinition, list[Finding]]:
+        known = self._known_names(beside)
+        if isinstance(definition, WorkflowDefinition):
+            made: WorkflowDefinition | None = definition
+            findings = validate_definition(definition, known_workflows=known)
+        else:
+            made, findings = validate_document(definition, known_workflows=known)
+        errors = errors_in(findings)
+        if errors or made is None:
+            listed = "\n".join(f"  {f.path}: {f.message}" for f in errors)
+            raise InvalidWorkflow(
+                f"workflow {key!r} has {len(errors)} error{'s'[: len(errors) != 1]}:\n{listed}",
+                findings=findings,
+                hint=next((f.hint for f in errors if f.hint), ""),
+            )
+        return made, findings
+
+    def validate(
+        self, definition: WorkflowDefinition | Mapping[str, Any], *, beside: Path | None = None
+    ) -> list[Finding]:
+        """All findings of a definition; nothing is stored."""
+        known = self._known_names(beside)
+        if isinstance(definition, WorkflowDefinition):
+            return validate_definition(definition, known_workflows=known)
+        return validate_document(definition, known_workflows=known)[1]
+
+    def load(self, path: Path | str) -> Workflow:
+        """Define the workflow of a file under the file's stem."""
+        path = Path(path)
+        return self.define(path.stem, load_definition(path), beside=path)
+
+    def save(self, workflow: Workflow | str, path: Path | str) -> Path:
+        """Write a workflow to a .yaml or .json file."""
+        found = self.get(workflow) if isinstance(workflow, str) else workflow
+        save_definition(found.definition, Path(path))
+        return Path(path)
+
+    def get(self, key: str) -> Workflow:
+        """The latest version of a workflow. Raises NotFound, naming those that are there."""
+        version = self.journal.latest_version(key)
+        if version is not None:
+            return Workflow(key, version, self.plans.definition(version))
+        definition = self._find_file(key)
+        if definition is None:
+            names = ", ".join(sorted(self._known_names(None))) or "none"
+            raise NotFound(
+                f"no workflow {key!r}; there are: {names}",
+                hint=f"define it: `orch define {key}.yaml`, or name the file itself",
+            )
+        return self.define(key, definition)
+
+    def workflows(self) -> list[WorkflowInfo]:
+        """Every workflow that can be started by name."""
+        found: dict[str, WorkflowInfo] = {}
+        for key in library_names():
+            if (definition := library_definition(key)) is not None:
+                found[key] = _info(key, definition, "library")
+        for path in self._directory_files():
+            found[path.stem] = _info(path.stem, load_definition(path), "directory")
+        for key, version in self.journal.workflows().items():
+            found[key] = _info(key, self.plans.definition(version), "redis")
+        return [found[key] for key in sorted(found)]
+
+    def handlers_of(
+        self, definition: WorkflowDefinition, beside: Path | None
+    ) -> dict[str, WorkflowDefinition]:
+        """The workflows that its error handlers name; other names are steps or capabilities."""
+        steps = {step.id for step in definition.steps}
+        found = {}
+        for handler in definition.error_handlers:
+            if handler.handler in steps or handler.handler in found:
+                continue
+            workflow = self._find_handler(handler.handler, beside)
+            if workflow is not None:
+                found[handler.handler] = workflow
+        return found
+
+    def _define_called(self, plan: Plan, beside: Path) -> None:
+        """The workflows that it calls and that stand beside it come along with it."""
+        for node in plan.nodes():
+            if node.type is not StepType.SUBWORKFLOW:
+                continue
+            name = callee(node).name
+            path = find_beside(beside, name)
+            if path is None or callee(node).version is not None:
+                continue
+            definition = load_definition(path)
+            known = self._stored.get(name)
+            if known is None or known.version != definition.content_hash():
+                self.define(name, definition, beside=path)
+
+    def _find_handler(self, key: str, beside: Path | None) -> WorkflowDefinition | None:
+        if beside is not None and (path := find_beside(beside, key)) is not None:
+            return load_definition(path)
+        version = self.journal.latest_version(key)
+        if version is not None:
+            return self.plans.definition(version)
+        return self._find_file(key)
+
+    def _find_file(self, key: str) -> WorkflowDefinition | None:
+        directory = self.settings.workflow_dir
+        if directory is not None and (path := find_beside(directory, key)) is not None:
+            return load_definition(path)
+        return library_definition(key)
+
+    def _directory_files(self) -> Sequence[Path]:
+        directory = self.settings.workflow_dir
+        if directory is None or not directory.is_dir():
+            return []
+        return sorted(p for p in directory.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
+
+    def _known_names(self, beside: Path | None) -> set[str]:
+        known = set(library_names()) | set(self.journal.workflows())
+        known |= {path.stem for path in self._directory_files()}
+        if beside is not None:
+            folder = beside if beside.is_dir() else beside.parent
+            known |= {p.stem for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json")}
+        return known
+
+    def plan(self, key: str, version: str | None = None) -> Plan:
+        """The plan of a version (the latest), stored with the handlers of this moment.
+
+        Raises NotFound, InvalidWorkflow and other errors of definitions.
+        """
+        latest = self.journal.latest_version(key)
+        known = self._stored.get(key)
+        if known is not None and latest == known.version and version in (None, latest):
+            return known
+        if version is not None and version != latest:
+            definition = self.plans.definition(version)
+            return self.plans.pin(definition, self.handlers_of(definition, None))
+        definition = self.get(key).definition
+        plan = self.plans.store(key, definition, self.handlers_of(definition, None))
+        self._stored[key] = plan
+        return plan
+
+
+def _info(key: str, definition: WorkflowDefinition, source: str) -> WorkflowInfo:
+    return WorkflowInfo(
+        key, definition.name, definition.content_hash(), definition.description, source
+    )

@@ -1,0 +1,83 @@
+"""Which execution a `subworkflow` step calls, and what becomes of the step when it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orch.workflows.definition import SubworkflowCall, WorkflowDefinition, WorkflowStep
+from orch.workflows.outcome import Completed, Failed, Failure
+from orch.workflows.plan import Node
+from orch.workflows.state import ExecutionStatus
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attempt of a `subworkflow` step: the token that waits for a child."""
+
+    execution: str
+    path: str
+    attempt: int
+
+    @property
+    def child(self) -> str:
+        """The id of the child: the same whoever starts it, so that it is started once."""
+        content = f"{self.execution}\0{self.path}\0{self.attempt}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def dumps(self) -> str:
+        """As the field `parent` of the child's record holds it."""
+        return f"{self.execution} {self.path} {self.attempt}"
+
+    @classmethod
+    def loads(cls, text: str) -> Call:
+        execution, path, attempt = text.split(" ")
+        return cls(execution, path, int(attempt))
+
+    def failed(
+        self, name: str, message: str, *, data: Any = None, child: str = "", retryable: bool = True
+    ) -> Failed:
+        step = self.path.rpartition("/")[2].partition("#")[0]
+        failure = Failure(name, message, step, self.path, self.attempt, data, child)
+        return Failed(failure, retryable)
+
+    def outcome(
+        self, status: ExecutionStatus, output: str | None, error: str | None
+    ) -> Completed | Failed:
+        """What the end of the child means for the step; texts are JSON."""
+        if status is ExecutionStatus.COMPLETED:
+            text = output or "null"
+            return Completed(json.loads(text), text)
+        found: Mapping[str, Any] = json.loads(error or "null") or {}
+        message = str(found.get("message", ""))
+        if status is ExecutionStatus.CANCELLED:
+            message = f"the child {self.child} was cancelled: {message}"
+            return self.failed("ChildCancelled", message, child=self.child)
+        name = str(found.get("name", "Failed"))
+        return self.failed(name, message, data=found.get("data"), child=self.child)
+
+
+def callee(node: Node) -> SubworkflowCall:
+    """The workflow that a `subworkflow` step names."""
+    called = node.step.subworkflow
+    assert called is not None
+    return SubworkflowCall(name=called) if isinstance(called, str) else called
+
+
+def called_names(definition: WorkflowDefinition) -> set[str]:
+    """The keys of all workflows that a definition calls, at whatever depth."""
+    found: set[str] = set()
+    todo: list[WorkflowStep] = list(definition.steps)
+    while todo:
+        step = todo.pop()
+        if step.subworkflow is not None:
+            called = step.subworkflow
+            found.add(called if isinstance(called, str) else called.name)
+        if step.parallel is not None:
+            todo += [inner for branch in step.parallel.branches for inner in branch.steps]
+        for holder in (step.loop, step.map):
+            todo += (holder.steps or []) if holder is not None else []
+    return found
