@@ -20,7 +20,8 @@ from orch.workflows.state import StepState, StepStatus
 
 @dataclass
 class Reopening:
-    """``tokens``: each step that lives again, and as what; ``attempts``: the next of each task, poll or call.
+    """``tokens``: each step that lives again, and as what; ``attempts``: the next of each
+    that has some: a task, a poll, a call.
 
     ``drops``: names of failures that no longer hold.
     """
@@ -79,12 +80,8 @@ class _Reopener:
         if node.type is StepType.PARALLEL:
             self._reopen_parallel(path, state)
             return
-        if (
-            not node.branches
-            and node.type is not StepType.EVENT
-            and state.status is StepStatus.FAILED
-            and not state.started
-        ):
+        plain = not node.branches and node.type is not StepType.EVENT
+        if plain and state.status is StepStatus.FAILED and not state.started:
             raise self._refused(
                 f"step {path!r} failed before it was tried: an expression or a decision of it "
                 f"would fail again"

@@ -33,7 +33,7 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  call_with stop_listening cancel_tokens clear_items expire
+-- USES  call_with write_tokens stop_listening cancel_tokens clear_items expire
 --
 -- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
 --        parent: who called an execution that ends with it, or ''
@@ -94,22 +94,10 @@ if due > 0 then
 else
     redis.call('ZREM', watch, id .. ' ' .. path)
 end
-for _, open in ipairs(opens) do
-    written[#written + 1] = open[1]
-    written[#written + 1] = open[2]
-    if open[3] > 0 then
-        watched[#watched + 1] = open[3]
-        watched[#watched + 1] = id .. ' ' .. open[1]
-    end
-end
-for _, text in ipairs(texts) do
-    written[#written + 1] = text
-end
 if have[1] == 'listening' then
     stop_listening(path)
 end
-call_with('HSET', steps, written)
-call_with('ZADD', watch, watched)
+write_tokens(opens, texts, written, watched)
 for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
 end

@@ -19,7 +19,7 @@
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
 --
--- USES  call_with expire
+-- USES  call_with write_tokens expire
 --
 -- Reply  {'STARTED'} | {'EXISTS'}
 
@@ -27,21 +27,7 @@ if redis.call('EXISTS', record) == 1 then
     return {'EXISTS'}
 end
 call_with('HSET', record, fields)
-local written = {}
-local watched = {}
-for _, open in ipairs(opens) do
-    written[#written + 1] = open[1]
-    written[#written + 1] = open[2]
-    if open[3] > 0 then
-        watched[#watched + 1] = open[3]
-        watched[#watched + 1] = id .. ' ' .. open[1]
-    end
-end
-for _, text in ipairs(texts) do
-    written[#written + 1] = text
-end
-call_with('HSET', steps, written)
-call_with('ZADD', watch, watched)
+write_tokens(opens, texts, {}, {})
 call_with('RPUSH', history, events)
 call_with('HSET', items, pages)
 redis.call('ZADD', index, now, id)
