@@ -79,6 +79,7 @@ for _, token in ipairs(tokens) do
 end
 if deadline > 0 then
     redis.call('ZADD', watch, deadline, id .. ' ')
+    redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
 end
 for _, event in ipairs(events) do
     redis.call('RPUSH', history, event)
