@@ -65,7 +65,7 @@ def check_json(settings: Settings, what: str, value: Any) -> str:
     try:
         text = encode(value)
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise InputError(f"{what} is not JSON: {exc}") from exc
     limit = settings.output_limit
     if len(text.encode()) > limit:

@@ -14,13 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from orch.control.runtime import Runtime
+from orch.control.starting import check_json
 from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
-from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide
 from orch.workflows.view import fields_for, variable_field
 
@@ -203,19 +204,7 @@ class Steering:
         }
 
     def _checked(self, value: Any, what: str) -> str:
-        """The value as JSON. Raises InputError when it is none, or too large."""
-        try:
-            json.dumps(value, allow_nan=False)
-            text = encode(value)
-        except (TypeError, ValueError, RecursionError) as exc:
-            raise InputError(f"{what} is not JSON: {exc}") from exc
-        limit = self.runtime.settings.output_limit
-        if len(text.encode()) > limit:
-            raise InputError(
-                f"{what} has {len(text.encode())} bytes of JSON, and {limit} are allowed",
-                hint="store it elsewhere and pass its place, or raise ORCH_OUTPUT_LIMIT",
-            )
-        return text
+        return check_json(self.runtime.settings, what, value)
 
     def _skippable(self, execution: str, path: str, plan: Plan) -> StepState | None:
         """The state of a step that can be skipped; None when it is completed."""

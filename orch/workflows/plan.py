@@ -48,18 +48,6 @@ from orch.workflows.expressions import (
 
 ROOT = ""
 TASK_PREFIX = "orch."
-RUNNABLE = frozenset(
-    {
-        StepType.TASK,
-        StepType.PARALLEL,
-        StepType.MAP,
-        StepType.DECISION,
-        StepType.WAIT,
-        StepType.LOOP,
-        StepType.SUBWORKFLOW,
-        StepType.EVENT,
-    }
-)
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
 EVENT_TIMEOUT = "EventTimeout"
@@ -329,7 +317,7 @@ class Plan:
     """The compiled form of one version, with the workflows that handle its errors.
 
     ``key`` names the plan: the version, or a hash of it and of its handlers' versions.
-    Raises NotSupportedYet when a step's type cannot be run by this release.
+    Raises NotSupportedYet when a step uses what this release cannot run.
     """
 
     def __init__(
@@ -546,12 +534,6 @@ class Plan:
         self._nodes.update({node.key: node for node in nodes.values()})
 
     def _make_node(self, scope: str, index: int, step: WorkflowStep) -> Node:
-        if step.type not in RUNNABLE:
-            raise NotSupportedYet(
-                f"step {step.id!r} is of type {step.type.value!r}, which this release "
-                f"validates but does not run yet",
-                hint=f"types that run: {', '.join(sorted(RUNNABLE))}",
-            )
         _refuse_what_does_not_run(step)
         key = join_path(scope, step.id)
         branches: list[str] = []
