@@ -111,9 +111,6 @@ def test_what_must_be_served_is_told_with_its_queue() -> None:
 
 
 def test_what_does_not_run_yet_is_refused_by_name() -> None:
-    nightly = {"id": "w", "type": "wait", "wait": {"cron": "0 3 * * *"}}
-    with pytest.raises(NotSupportedYet, match=r"'w' uses wait\.cron"):
-        plan_of(nightly)
     narrow = parallel("p", [task("a")])
     narrow["parallel"]["maxConcurrency"] = 1
     with pytest.raises(NotSupportedYet, match=r"parallel\.maxConcurrency"):

@@ -200,7 +200,6 @@ def test_a_parallel_step_out_of_time_fails_and_ends_its_branches() -> None:
             {"id": "w", "type": "wait", "wait": {"duration": 1}, "retry": {"maxAttempts": 2}},
             "retry of a wait",
         ),
-        ({"id": "w", "type": "wait", "wait": {"cron": "0 * * * *"}}, "wait.cron"),
     ],
 )
 def test_what_does_not_run_yet_is_said_and_not_silently_left_out(

@@ -53,6 +53,9 @@ RESTING = frozenset(
 )
 """What does not move while its execution is paused; what runs or has joined may end."""
 
+SHORTER = 4
+"""How many times shorter than `watch_interval` a pause may be, where a token is due so soon."""
+
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
 
@@ -116,30 +119,42 @@ class Warden:
         self._wake.set()
 
     def _run(self) -> None:
-        pause = self.settings.watch_interval
+        pause = longest = self.settings.watch_interval
         while not self._stopping:
             try:
-                self._tick()
+                pause = self._until(self._tick())
                 if self._away:
                     logger.info("Redis and the broker answer again")
                 self._away = False
-                pause = self.settings.watch_interval
             except Unreachable as exc:
                 self._on_unreachable(exc)
-                pause = min(pause * 2, 2.0)
+                pause = min(max(pause, longest) * 2, 2.0)
             except Exception:
                 logger.exception("the warden met an error that it does not know")
-                pause = min(pause * 2, 2.0)
+                pause = min(max(pause, longest) * 2, 2.0)
             self._wake.wait(pause)
             self._wake.clear()
 
-    def _tick(self) -> None:
+    def _tick(self) -> int | None:
+        """When the next token is due, ms."""
         self._end_with_parent()
         self.say_alive()
-        self.look()
+        due = self.look()
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
             self.journal.forget_expired()
+        return due
+
+    def _until(self, due: int | None) -> float:
+        """Seconds to sleep until a token is due: never long, nor so short as to look all the time.
+
+        What becomes due in the meantime is in the watch of others too: were the pause any
+        shorter, a hundred workers would ask at the instant of each of a thousand timers.
+        """
+        longest = self.settings.watch_interval
+        if due is None:
+            return longest
+        return min(max((due - self.journal.clock()) / 1000, longest / SHORTER), longest)
 
     def _on_unreachable(self, exc: Unreachable) -> None:
         if not self._away:
@@ -197,13 +212,13 @@ class Warden:
 
     # --- the watch -------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Deal with every token that is due."""
+    def look(self) -> int | None:
+        """Deal with every token that is due; when the next one is, ms."""
         while not self._stopping:
             self._settle_lost_children()  # not after the last of a hundred thousand tokens
-            _, due = self.journal.take_due()
+            following, due = self.journal.take_due()
             if not due:
-                return
+                return following
             depths: dict[str, int] = {}
             for execution, path in due:
                 self.say_alive()
@@ -216,6 +231,7 @@ class Warden:
                 except Exception:
                     # One token that cannot be dealt with must not keep the others waiting.
                     logger.exception("token %s of execution %s", path, execution)
+        return None
 
     def _look_at(self, execution: str, path: str, depths: dict[str, int]) -> None:
         if not path:

@@ -163,6 +163,9 @@ class WaitCondition(Model):
     until: str | None = None
     """An ISO 8601 instant, or an expression that gives one."""
     cron: str | None = None
+    """The next instant that a cron text names; it may hold expressions."""
+    timezone: str | None = None
+    """Beside `cron`: the IANA time zone that it is meant in, or an expression; UTC without it."""
     poll: Poll | None = None
 
     @model_validator(mode="after")
@@ -175,6 +178,8 @@ class WaitCondition(Model):
             raise ValueError(
                 f"takes one of `duration`, `until`, `cron`; found {', '.join(given) or 'none'}"
             )
+        if self.timezone is not None and self.cron is None:
+            raise ValueError("`timezone` says where a `cron` is meant, and there is none")
         return self
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from orch.errors import StepError
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
+from orch.workflows.cron import next_instant
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.events import correlation_of, subscription
@@ -671,6 +672,9 @@ def instant_of(node: Node, value: Any, now: int) -> int:
     try:
         if node.step.wait.duration is not None:
             return now + parse_duration(value)
+        if node.step.wait.cron is not None:
+            cron, timezone = value
+            return next_instant(cron, now, timezone)
         return parse_instant(value)
     except ValueError as error:
         raise StepError("InvalidWait", f"wait of step {node.id!r}: {error}") from error

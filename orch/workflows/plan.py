@@ -591,16 +591,16 @@ def _input_of(step: WorkflowStep) -> JsonValue:
 def _compile_wait(step: WorkflowStep) -> Compiled | None:
     if step.wait is None or step.wait.poll is not None:
         return None
-    value = step.wait.duration if step.wait.duration is not None else step.wait.until
-    return compile_value(value)
+    wait = step.wait
+    if wait.cron is not None:
+        return compile_value([wait.cron, wait.timezone])
+    return compile_value(wait.duration if wait.duration is not None else wait.until)
 
 
 def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     missing = []
     if step.parallel is not None:
         missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
-    if step.wait is not None:
-        missing += ["wait.cron"] if step.wait.cron else []
     polls = step.wait is not None and step.wait.poll is not None
     if step.type not in RETRIED and not polls and step.retry is not None:
         missing.append(f"retry of a {step.type}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orch.errors import ExpressionError
+from orch.workflows.cron import check_cron, parse_zone
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.expressions import parse_template
@@ -21,6 +22,10 @@ def check_waits(review: Review) -> None:
             _check_time(review, f"{step.path}.wait.duration", parse_duration, duration)
         if isinstance(until, str) and not wait.get("poll") and not _has_expression(until):
             _check_time(review, f"{step.path}.wait.until", parse_instant, until)
+        for name, parse in (("cron", check_cron), ("timezone", parse_zone)):
+            value = wait.get(name)
+            if isinstance(value, str) and not _has_expression(value):
+                _check_time(review, f"{step.path}.wait.{name}", parse, value)
 
 
 def _check_time(review: Review, path: str, parse: Any, value: Any) -> None:

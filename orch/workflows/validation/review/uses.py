@@ -49,7 +49,8 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
 def _wait_uses(review: Review, step: Step) -> Iterator[Use]:
     wait, roots, path = as_mapping(step.get("wait")), step.scope.roots, f"{step.path}.wait"
     poll = wait.get("poll")
-    yield from texts(review, f"{path}.duration", wait.get("duration"), roots=roots)
+    for name in ("duration", "cron", "timezone"):
+        yield from texts(review, f"{path}.{name}", wait.get(name), roots=roots)
     if isinstance(poll, dict):
         within = roots | {"state"}
         yield from texts(review, f"{path}.poll.input", poll.get("input"), roots=within)
