@@ -93,6 +93,10 @@ class NotAllowed(OrchError):
     """What was asked for does not fit the state that an execution or a step is in."""
 
 
+class PositionLost(OrchError):
+    """Events behind the position from which a subscription was to go on are gone."""
+
+
 class SettingsError(OrchError):
     exit_code = 2
 

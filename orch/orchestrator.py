@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
 from orch.control.runtime import Runtime
 from orch.control.status import ExecutionContext, ExecutionInfo
+from orch.control.subscription import (
+    AsyncSubscription,
+    EventFilter,
+    ExecutionEvent,
+    Listener,
+    Subscription,
+)
 from orch.control.workers import WorkerProcesses
 from orch.errors import WaitTimeout
 from orch.journal.journal import HistoryEntry
@@ -157,6 +164,31 @@ class Orchestrator:
             event, payload, correlation=correlation, execution=execution, id=id
         )
 
+    def events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None = None,
+        *,
+        since: str | None = None,
+        follow: bool = True,
+    ) -> Subscription:
+        """What happens to executions, as an iterator: from now, or behind a position.
+
+        ``since``: the `position` of an event, or ``"start"`` for all that is kept. Without
+        ``follow`` it ends behind the last event instead of waiting for the next.
+        Raises InputError, PositionLost.
+        """
+        return Subscription(self.runtime.journal, filter, since=since, follow=follow)
+
+    def subscribe_to_events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None,
+        callback: Callable[[ExecutionEvent], Any],
+        *,
+        since: str | None = None,
+    ) -> Listener:
+        """Call ``callback`` for each event, in a thread, until the listener is closed."""
+        return Listener(self.events(filter, since=since), callback)
+
     def execution(self, id: str) -> Execution:
         """A handle on an execution that was started elsewhere."""
         return Execution(self.manager, id)
@@ -301,6 +333,28 @@ class AsyncOrchestrator:
 
     async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> int:
         return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))
+
+    async def events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None = None,
+        *,
+        since: str | None = None,
+        follow: bool = True,
+    ) -> AsyncSubscription:
+        """As `Orchestrator.events`, for `async for event in await orchestrator.events()`."""
+        return AsyncSubscription(
+            await asyncio.to_thread(self.sync.events, filter, since=since, follow=follow)
+        )
+
+    async def subscribe_to_events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None,
+        callback: Callable[[ExecutionEvent], Any],
+        *,
+        since: str | None = None,
+    ) -> Listener:
+        """As `Orchestrator.subscribe_to_events`: ``callback`` is called in a thread."""
+        return await asyncio.to_thread(self.sync.subscribe_to_events, filter, callback, since=since)
 
     def execution(self, id: str) -> AsyncExecution:
         return AsyncExecution(self.sync.execution(id))

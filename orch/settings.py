@@ -6,7 +6,7 @@ Times are seconds here (people write them); the journal counts in milliseconds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -76,6 +76,16 @@ class Settings(BaseSettings):
     )
     events_kept: int = Field(
         1000, ge=1, description="most events kept for one execution, or one name and correlation"
+    )
+    stream: Literal["auto", "on"] = Field(
+        "auto",
+        description="`on`: events are kept for subscribers that come later; `auto`: only from "
+        "the first subscription on",
+    )
+    stream_retention: float = Field(
+        3600.0,
+        ge=1,
+        description="seconds for which the stream of events outlives its last subscriber",
     )
     max_depth: int = Field(
         20, ge=1, description="how many executions may stand above one that a subworkflow starts"

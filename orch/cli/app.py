@@ -12,7 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orch.cli import definitions, executions, output, settings, simulation, steering, workers
+from orch.cli import (
+    definitions,
+    events,
+    executions,
+    output,
+    settings,
+    simulation,
+    steering,
+    workers,
+)
 from orch.errors import InvalidWorkflow, OrchError
 
 INTERRUPTED = 130
@@ -47,6 +56,7 @@ for command, panel in (
     (steering.retry, LOOK),
     (steering.skip, LOOK),
     (executions.emit, LOOK),
+    (events.events, LOOK),
     (definitions.workflows, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),

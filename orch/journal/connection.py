@@ -155,6 +155,7 @@ class Connection:
             "record": self.keys.record(execution),
             "steps": self.keys.steps(execution),
             "history": self.keys.history(execution),
+            "stream": self.keys.stream(self.keys.partition(execution)),
             "watch": self.keys.watch(self.keys.partition(execution)),
         }
 

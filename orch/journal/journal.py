@@ -19,6 +19,7 @@ from orch.journal.records import (
     split_reads,
 )
 from orch.journal.steering import Steered, Steering
+from orch.journal.stream import Stream
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, Open, Transition
@@ -98,7 +99,7 @@ class Start:
     depth: int = 0  # how many executions are above it
 
 
-class Journal(Records, Definitions, Steering, Workers, Events):
+class Journal(Records, Definitions, Steering, Workers, Events, Stream):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.

@@ -70,6 +70,13 @@ class Keys:
         """ZSET: `subscription execution path` of each token that waits for an event."""
         return self._in(partition, "listening")
 
+    def stream(self, partition: int) -> str:
+        """STREAM, `stream_retention` after somebody listened last: events of its executions.
+
+        An entry is `x`, the execution, and `1`, `2`, …: events, as in the history.
+        """
+        return self._in(partition, "stream")
+
     # --- of the whole ---------------------------------------------------------------------
 
     def meta(self) -> str:

@@ -33,6 +33,7 @@ class Steering(Connection):
             "pause",
             record=self.keys.record(execution),
             history=self.keys.history(execution),
+            stream=self.keys.stream(self.keys.partition(execution)),
             watch=self.keys.watch(self.keys.partition(execution)),
             now=now,
             id=execution,

@@ -86,6 +86,7 @@ class Warden:
         self._stopping = False
         self._alive_said = 0.0
         self._swept = time.monotonic()
+        self._streamed = float("-inf")
         self._connection: Any = None
         self._producer: Any = None
         self._away = False
@@ -140,6 +141,7 @@ class Warden:
         self._end_with_parent()
         self.say_alive()
         due = self.look()
+        self._keep_stream()
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
             self.journal.forget_expired()
@@ -155,6 +157,13 @@ class Warden:
         if due is None:
             return longest
         return min(max((due - self.journal.clock()) / 1000, longest / SHORTER), longest)
+
+    def _keep_stream(self) -> None:
+        if self.settings.stream != "on":
+            return
+        if time.monotonic() - self._streamed > self.settings.stream_retention / 4:
+            self.journal.keep_stream()
+            self._streamed = time.monotonic()
 
     def _on_unreachable(self, exc: Unreachable) -> None:
         if not self._away:

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state
 -- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms; it may lag
 --                      by 100 ms, so that most claims leave it alone
@@ -17,6 +18,8 @@
 -- ARGV  reads    list  fields of the record that the step needs; `v*` is all variables
 -- ARGV  pages    list  fields of `items` that it needs
 -- ARGV  quiet    int   1: a first attempt leaves no line in the history
+--
+-- USES  tell
 --
 -- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
 --        flat list
@@ -67,7 +70,7 @@ if status == 'dispatched' then
     redis.call('ZADD', watch, due, id .. ' ' .. path)
     if quiet == 0 or state[2] > 1 then
         local detail = {worker = owner}
-        redis.call('RPUSH', history, cjson.encode({now, 'claimed', path, state[2], detail}))
+        tell({cjson.encode({now, 'claimed', path, state[2], detail})})
     end
 end
 -- What was asked for already stands where the reply wants it.

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state; live ones become cancelled
 -- KEYS  items    HASH  items of maps
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
@@ -13,7 +14,7 @@
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  stop_listening cancel_tokens expire
+-- USES  tell stop_listening cancel_tokens expire
 --
 -- Reply  {'ENDED', parent, calls}  parent: who called it, or ''; calls: `path attempt` of the
 --        tokens that waited for a child
@@ -32,7 +33,7 @@ end
 -- never refuses ZREM, which done first would have forgotten the deadline of a live execution.
 redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
 cancel_tokens(nil)
-redis.call('RPUSH', history, event)
+tell({event})
 redis.call('ZREM', watch, id .. ' ')
 expire(keep)
 return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}

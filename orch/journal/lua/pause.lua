@@ -2,10 +2,13 @@
 --
 -- KEYS  record   HASH  its `status` must be running
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms; the tokens keep their places
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  event    str   text of the event
+--
+-- USES  tell
 --
 -- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
 
@@ -23,5 +26,5 @@ if deadline then
     redis.call('HSET', record, 'remains', string.format('%.0f', tonumber(deadline) - now))
     redis.call('ZREM', watch, id .. ' ')
 end
-redis.call('RPUSH', history, event)
+tell({event})
 return {'PAUSED'}

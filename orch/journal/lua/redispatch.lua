@@ -3,6 +3,7 @@
 -- KEYS  record   HASH  nothing is dispatched unless its `status` is running
 -- KEYS  steps    HASH  path -> state
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -12,6 +13,8 @@
 -- ARGV  attempt  int   the fence
 -- ARGV  becomes  str   dispatched | calling
 -- ARGV  due      int   when to look at it again, ms
+--
+-- USES  tell
 --
 -- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
 
@@ -42,5 +45,5 @@ state[1] = becomes
 state[5] = now
 redis.call('HSET', steps, path, cjson.encode(state))
 redis.call('ZADD', watch, due, member)
-redis.call('RPUSH', history, cjson.encode({now, word, path, state[2]}))
+tell({cjson.encode({now, word, path, state[2]})})
 return {'DISPATCHED'}

@@ -3,12 +3,15 @@
 -- KEYS  record   HASH  its `status` must be paused
 -- KEYS  steps    HASH  path -> state
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  fields   list  flat name, value, … of the record: variables that are set
 -- ARGV  event    str   text of the event
+--
+-- USES  tell
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}
@@ -61,5 +64,5 @@ if have[3] then
     redis.call('ZADD', watch, now + tonumber(have[3]), id .. ' ')
 end
 redis.call('HDEL', record, 'paused', 'remains')
-redis.call('RPUSH', history, event)
+tell({event})
 return reply

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
 -- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -13,6 +14,8 @@
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 -- ARGV  events   list  texts of events
+--
+-- USES  tell
 --
 -- Reply  {'RETRIED'} | {'DONE', status} | {'MISSING'}
 
@@ -81,9 +84,7 @@ if deadline > 0 then
     redis.call('ZADD', watch, deadline, id .. ' ')
     redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
 end
-for _, event in ipairs(events) do
-    redis.call('RPUSH', history, event)
-end
+tell(events)
 redis.call('PERSIST', record)
 redis.call('PERSIST', steps)
 redis.call('PERSIST', items)

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
 -- KEYS  items    HASH  items of maps, in pages; `=scope`, `!scope` -> how an item ended
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event; the
 --                      subscription of a path is the field `?path` of its steps' hash
@@ -33,7 +34,7 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  call_with write_tokens stop_listening cancel_tokens clear_items expire
+-- USES  tell call_with write_tokens stop_listening cancel_tokens clear_items expire
 --
 -- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
 --        parent: who called an execution that ends with it, or ''
@@ -71,7 +72,7 @@ if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner)
     -- A worker came back after its lease, or after its branch was cancelled: say so.
     if late ~= '' then
         local detail = {worker = late, status = have[1], current = have[2]}
-        redis.call('RPUSH', history, cjson.encode({now, 'refused', path, attempt, detail}))
+        tell({cjson.encode({now, 'refused', path, attempt, detail})})
     end
     return {'SUPERSEDED', have[1], have[2]}
 end
@@ -102,7 +103,7 @@ for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
 end
 call_with('HSET', record, fields)
-call_with('RPUSH', history, events)
+tell(events)
 call_with('HSET', items, pages)
 if clears[1] then
     clear_items(clears)

@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state
 -- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  execution -> started, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
@@ -19,7 +20,7 @@
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
 --
--- USES  call_with write_tokens expire
+-- USES  tell call_with write_tokens expire
 --
 -- Reply  {'STARTED'} | {'EXISTS'}
 
@@ -28,7 +29,7 @@ if redis.call('EXISTS', record) == 1 then
 end
 call_with('HSET', record, fields)
 write_tokens(opens, texts, {}, {})
-call_with('RPUSH', history, events)
+tell(events)
 call_with('HSET', items, pages)
 redis.call('ZADD', index, now, id)
 for _, member in ipairs(listens) do

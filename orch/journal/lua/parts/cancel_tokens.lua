@@ -1,6 +1,6 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
 -- `calls` collects those that waited for a child, as `path attempt`.
--- Needs stop_listening, and steps, watch, history, id and now of the script.
+-- Needs tell, stop_listening, and steps, watch, id and now of the script.
 local calls = {}
 local function cancel_tokens(step)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
@@ -20,7 +20,7 @@ local function cancel_tokens(step)
                 state[5] = now
                 redis.call('HSET', steps, name, cjson.encode(state))
                 redis.call('ZREM', watch, id .. ' ' .. name)
-                redis.call('RPUSH', history, cjson.encode({now, 'cancelled', name, state[2]}))
+                tell({cjson.encode({now, 'cancelled', name, state[2]})})
             end
         end
     end
