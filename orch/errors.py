@@ -16,6 +16,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── Unreachable                Redis or the broker does not answer          exit 4
     │   └── NoServer               there is no Redis to be found
     ├── PartitionMismatch          Redis holds another partition count          exit 4
+    ├── LayoutMismatch             Redis was filled by another release          exit 4
     ├── WaitTimeout                an execution did not end in time             exit 5
     ├── JournalError               a script answered what nobody expects
     └── StepError                  a step failed; ``name`` is what handlers match
@@ -116,6 +117,12 @@ class NoServer(Unreachable):
 
 
 class PartitionMismatch(OrchError):
+    exit_code = 4
+
+
+class LayoutMismatch(OrchError):
+    """`orch reindex` brings an older one to this release's."""
+
     exit_code = 4
 
 

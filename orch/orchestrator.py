@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from orch.control.filters import Filters
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
 from orch.control.runtime import Runtime
-from orch.control.status import ExecutionContext, ExecutionInfo
+from orch.control.search import ExecutionPage
+from orch.control.status import ExecutionContext
 from orch.control.subscription import (
     AsyncSubscription,
     EventFilter,
@@ -202,10 +204,16 @@ class Orchestrator:
         return self.manager.history(id)
 
     def list_executions(
-        self, *, limit: int = 50, status: str | None = None, workflow: str | None = None
-    ) -> list[ExecutionInfo]:
-        """The latest executions, newest first."""
-        return self.manager.executions(limit=limit, status=status, workflow=workflow)
+        self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]
+    ) -> ExecutionPage:
+        """A page of executions, newest first, that all ``filters`` hold of: `workflow`,
+        `status` (one or several), `tag`, `attribute` (name -> value), `since`, `until`,
+        `capability`, `error`, `parent`, `version`; see `Filters`.
+
+        The page is a list; its ``cursor`` gives the next one, and is None behind the last.
+        What is started meanwhile does not move the pages. Raises InputError.
+        """
+        return self.manager.executions(limit=limit, cursor=cursor, **filters)
 
     # Each of these answers whether it was this call that did it, and may be repeated without
     # harm. They raise NotFound, and NotAllowed where the execution's state does not allow it.
@@ -365,7 +373,7 @@ class AsyncOrchestrator:
     async def get_execution_history(self, id: str) -> list[HistoryEntry]:
         return await asyncio.to_thread(self.sync.get_execution_history, id)
 
-    async def list_executions(self, **given: Any) -> list[ExecutionInfo]:
+    async def list_executions(self, **given: Any) -> ExecutionPage:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
 
     async def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:

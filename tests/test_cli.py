@@ -479,8 +479,8 @@ def test_another_process_starts_and_looks(dev: Dev) -> None:
     assert "0.000 s  started" in dev.orch("history", id).out
 
     listed = dev.orch("list", "--workflow", "fine", "--status", "completed", "--json").json
-    assert id in [each["id"] for each in listed]
-    assert len(dev.orch("list", "--limit", "1", "--json").json) == 1
+    assert id in [each["id"] for each in listed["executions"]]
+    assert len(dev.orch("list", "--limit", "1", "--json").json["executions"]) == 1
     assert id in dev.orch("list", "-n", "100").out
 
     late = dev.orch("cancel", id, "--json")

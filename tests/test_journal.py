@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from orch.errors import JournalError, NotFound, PartitionMismatch, Unreachable
+from orch.journal.finding import Query
 from orch.journal.journal import (
     Claimed,
     Ended,
@@ -423,14 +424,17 @@ class TestReading:
             clock.advance(1)
             one.execution = name
             assert journal.start(starting(one))
-        assert [record.id for record in journal.executions(2)] == ["x3", "x2"]
+        found, cursor = journal.find(Query(), 2)
+        assert [one.id for one in found] == ["x3", "x2"]
+        assert [one.id for one in journal.find(Query(), 2, cursor)[0]] == ["x1"]
 
     def test_expired_executions_leave_the_index(self, one: Worked, clock: FakeClock) -> None:
         keys = one.journal.keys
         one.journal.redis.delete(keys.record("x1"), keys.steps("x1"), keys.history("x1"))
         assert one.journal.forget_expired() == 0
         clock.advance(8 * 86_400_000)
-        assert one.journal.forget_expired() == 1
+        assert one.journal.forget_expired() == 2  # by its status, and by its workflow
+        assert not one.journal.redis.exists(keys.index(keys.partition("x1")))
 
     def test_a_live_worker_is_listed_until_it_is_silent(
         self, journal: Journal, clock: FakeClock

@@ -20,6 +20,7 @@ from orch.cli import (
     settings,
     simulation,
     steering,
+    upkeep,
     workers,
 )
 from orch.errors import InvalidWorkflow, OrchError
@@ -61,6 +62,7 @@ for command, panel in (
     (workers.workers, LOOK),
     (workers.worker, SERVE),
     (workers.dev, SERVE),
+    (upkeep.reindex, SERVE),
     (settings.settings, SERVE),
 ):
     app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)

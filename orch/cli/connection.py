@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orch.errors import NotFound, Unreachable
 
 if TYPE_CHECKING:
+    from orch.control.filters import Filters
     from orch.orchestrator import Orchestrator
     from orch.settings import Settings
 
@@ -80,16 +81,22 @@ def check_broker(orchestrator: Orchestrator) -> None:
         ) from exc
 
 
+def resolve_parent(orchestrator: Orchestrator, filters: Filters) -> Filters:
+    """Filters with the whole id of the parent. Raises NotFound."""
+    parent = filters.get("parent")
+    return filters if not parent else {**filters, "parent": find_execution(orchestrator, parent)}
+
+
 def find_execution(orchestrator: Orchestrator, id: str) -> str:
     """The whole id of an execution, of which ``id`` may be the beginning. Raises NotFound."""
     if len(id) >= ID_DIGITS:
         return id
+    from orch.journal.finding import Query
+
     journal = orchestrator.runtime.journal
     if journal.status(id) is not None:
         return id
-    found = [
-        record.id for record in journal.executions(SEARCHED) if id and record.id.startswith(id)
-    ]
+    found = journal.find_ids(Query(), beginning=id, most=SEARCHED) if id else []
     if len(found) > 1:
         raise NotFound(
             f"{id!r} is the beginning of {len(found)} executions: {', '.join(sorted(found)[:5])}",

@@ -13,6 +13,7 @@ import typer
 
 from orch.cli import output
 from orch.cli.definitions import store
+from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import read_input
 from orch.cli.options import (
     Broker,
@@ -26,10 +27,10 @@ from orch.cli.options import (
     Pool,
     Quiet,
     Redis,
-    Status,
     Target,
     Timeout,
 )
+from orch.control.filters import Filters
 from orch.errors import InputError, OrchError, Unreachable
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -385,33 +386,38 @@ def _print_status(context: ExecutionContext) -> None:
     output.table(("step", "status", "attempts", "duration", "worker", ""), rows)
 
 
+@with_filters
 def list_(
-    status: Annotated[
-        Optional[Status], typer.Option("--status", "-s", help="Only those of this status.")
-    ] = None,
-    workflow: Annotated[
-        Optional[str], typer.Option("--workflow", metavar="NAME", help="Only those of NAME.")
-    ] = None,
+    filters: Filters = NO_FILTERS,
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")
     ] = 20,
+    cursor: Annotated[
+        Optional[str],
+        typer.Option("--cursor", metavar="TEXT", help="Those behind a page that gave it."),
+    ] = None,
     redis: Redis = None,
     data_dir: DataDir = None,
     broker: Broker = None,
     as_json: Json = False,
 ) -> None:
-    """List executions, the newest first."""
-    from orch.cli.connection import connect
+    """List executions, the newest first, that all of the options hold of."""
+    from orch.cli.connection import connect, resolve_parent
 
     with connect(redis, data_dir, broker) as orchestrator:
-        found = orchestrator.list_executions(
-            limit=limit, status=status.value if status else None, workflow=workflow
-        )
+        filters = resolve_parent(orchestrator, filters)
+        found = orchestrator.list_executions(limit=limit, cursor=cursor, **filters)
     if as_json:
-        output.print_json([info.model_dump(mode="json") for info in found])
+        executions = [info.model_dump(mode="json") for info in found]
+        output.print_json({"executions": executions, "cursor": found.cursor})
         return
-    rows = [(i.id, i.workflow, i.status, i.created, output.duration(i.duration_ms)) for i in found]
-    output.table(("id", "workflow", "status", "created", "duration"), rows)
+    rows = [
+        (i.id, i.workflow, i.status, i.created, output.duration(i.duration_ms), i.error)
+        for i in found
+    ]
+    output.table(("id", "workflow", "status", "created", "duration", "error"), rows)
+    if found.cursor is not None:
+        output.say(f"there are more: --cursor {found.cursor}")
 
 
 def history(

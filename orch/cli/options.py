@@ -120,24 +120,6 @@ OneExecution = Annotated[
     Optional[str],
     typer.Argument(metavar="ID", help="An execution, or the beginning of its id."),
 ]
-OfWorkflow = Annotated[
-    Optional[str],
-    typer.Option(
-        "--workflow",
-        metavar="NAME",
-        help="Instead of one ID: all executions of NAME.",
-        rich_help_panel=_MANY,
-    ),
-]
-OfStatus = Annotated[
-    Optional[Status],
-    typer.Option(
-        "--status",
-        "-s",
-        help="Instead of one ID: all of this status. By default those that it can be done to.",
-        rich_help_panel=_MANY,
-    ),
-]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask before it.", rich_help_panel=_MANY)
 ]

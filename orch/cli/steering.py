@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import parse_value, read_input
 from orch.cli.options import (
     Broker,
@@ -18,14 +19,13 @@ from orch.cli.options import (
     DataDir,
     ExecutionId,
     Json,
-    OfStatus,
-    OfWorkflow,
     OneExecution,
     Reason,
     Redis,
     Status,
     Yes,
 )
+from orch.control.filters import Filters
 from orch.errors import InputError, NotAllowed
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -33,9 +33,6 @@ from orch.errors import InputError, NotAllowed
 
 if TYPE_CHECKING:
     from orch.orchestrator import Orchestrator
-
-MOST = 10_000
-"""Executions that one command looks through when it is given no ID."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +55,25 @@ Call = Callable[["Orchestrator", str], bool]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a command is done to: one execution, or all that a filter finds."""
+    """What a command is done to: one execution, or all that filters find."""
 
     id: str | None
-    workflow: str | None
-    status: Status | None
+    filters: Filters
     yes: bool
 
     def __post_init__(self) -> None:
-        many = self.workflow is not None or self.status is not None
+        many = bool(self.filters)
         if (self.id is not None) == many:
             raise InputError(
                 "both an ID and a filter were given" if many else "no execution was named",
-                hint="give one ID, or --workflow NAME and --status STATUS for many",
+                hint="give one ID, or filters like --workflow NAME and --status STATUS for many",
             )
 
 
+@with_filters
 def pause(
     id: OneExecution = None,
-    workflow: OfWorkflow = None,
-    of_status: OfStatus = None,
+    filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -90,12 +86,13 @@ def pause(
     _steer(
         PAUSE,
         lambda orchestrator, found: orchestrator.pause_workflow(found, reason, by=by),
-        Chosen(id, workflow, of_status, yes),
+        Chosen(id, filters, yes),
         (redis, data_dir, broker),
         as_json,
     )
 
 
+@with_filters
 def resume(
     id: OneExecution = None,
     inputs: Annotated[
@@ -107,8 +104,7 @@ def resume(
             help="A variable that is set before it goes on. May be repeated.",
         ),
     ] = None,
-    workflow: OfWorkflow = None,
-    of_status: OfStatus = None,
+    filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -124,16 +120,16 @@ def resume(
         lambda orchestrator, found: orchestrator.resume_workflow(
             found, value, reason=reason, by=by
         ),
-        Chosen(id, workflow, of_status, yes),
+        Chosen(id, filters, yes),
         (redis, data_dir, broker),
         as_json,
     )
 
 
+@with_filters
 def cancel(
     id: OneExecution = None,
-    workflow: OfWorkflow = None,
-    of_status: OfStatus = None,
+    filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -149,16 +145,16 @@ def cancel(
     _steer(
         CANCEL,
         lambda orchestrator, found: orchestrator.stop_workflow(found, reason, by=by),
-        Chosen(id, workflow, of_status, yes),
+        Chosen(id, filters, yes),
         (redis, data_dir, broker),
         as_json,
     )
 
 
+@with_filters
 def retry(
     id: OneExecution = None,
-    workflow: OfWorkflow = None,
-    of_status: OfStatus = None,
+    filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -171,7 +167,7 @@ def retry(
     _steer(
         RETRY,
         lambda orchestrator, found: orchestrator.retry_workflow(found, reason, by=by),
-        Chosen(id, workflow, of_status, yes),
+        Chosen(id, filters, yes),
         (redis, data_dir, broker),
         as_json,
     )
@@ -292,22 +288,18 @@ def _steer_many(
 
 
 def _find(orchestrator: Orchestrator, verb: Verb, chosen: Chosen) -> list[str]:
-    statuses = verb.to if chosen.status is None else (chosen.status,)
-    found = [
-        info.id
-        for status in statuses
-        for info in orchestrator.list_executions(
-            limit=MOST, status=status.value, workflow=chosen.workflow
-        )
-    ]
-    if len(found) >= MOST:
-        output.warn(f"only the latest {MOST} executions were looked through")
-    return found
+    from orch.cli.connection import resolve_parent
+
+    filters = resolve_parent(orchestrator, chosen.filters)
+    if "status" not in filters:
+        filters = {**filters, "status": [status.value for status in verb.to]}
+    return orchestrator.manager.search.ids(filters)
 
 
 def _confirmed(verb: Verb, ids: Sequence[str], chosen: Chosen) -> bool:
     """Ask on stderr: typer's own question writes a part of its prompt to stdout."""
-    of = f" of {chosen.workflow}" if chosen.workflow else ""
+    workflow = chosen.filters.get("workflow")
+    of = f" of {workflow}" if workflow else ""
     output.write(f"{verb.word} {_count(ids)}{of}? [y/N]: ", sys.stderr)
     answer = sys.stdin.readline()
     if not answer:

@@ -7,17 +7,17 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
+from orch.control.filters import Filters
 from orch.control.runtime import Runtime
+from orch.control.search import ExecutionPage, Search
 from orch.control.starting import check_json, checked_input, make_start
 from orch.control.status import (
     ExecutionContext,
-    ExecutionInfo,
     execution_context,
-    execution_info,
     unserved,
 )
 from orch.control.steering import Steering
@@ -56,6 +56,7 @@ class WorkflowManager(Catalog):
         super().__init__(runtime.settings, runtime.plans)
         self.runtime = runtime
         self.steering = Steering(runtime)
+        self.search = Search(self.journal, self.plans)
         self._served = _Served()
 
     # --- executions --------------------------------------------------------------------------
@@ -133,21 +134,10 @@ class WorkflowManager(Catalog):
         return status is not None and status.ended
 
     def executions(
-        self, *, limit: int = 50, status: str | None = None, workflow: str | None = None
-    ) -> list[ExecutionInfo]:
-        """The latest executions, newest first."""
-        wide = limit if status is None and workflow is None else max(limit, 10_000)
-        now = self.journal.clock()
-        found = []
-        for record in self.journal.executions(wide):
-            if status is not None and record.status != status:
-                continue
-            if workflow is not None and record.workflow != workflow:
-                continue
-            found.append(execution_info(record, now))
-            if len(found) == limit:
-                break
-        return found
+        self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]
+    ) -> ExecutionPage:
+        """A page of executions, newest first. See `Orchestrator.list_executions`."""
+        return self.search.page(limit, cursor, filters)
 
     def history(self, execution: str) -> list[HistoryEntry]:
         """Events, oldest first. Raises NotFound."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from orch.control.plans import Plans
 from orch.errors import NotFound
+from orch.journal.finding import Found
 from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
@@ -165,6 +166,9 @@ class ExecutionInfo(BaseModel):
     created: str
     ended: str | None = None
     duration_ms: int
+    error: str | None = None
+    attributes: Mapping[str, Any] = Field(default_factory=dict)
+    parent: str | None = None
 
 
 def instant(ms: int) -> str:
@@ -172,15 +176,18 @@ def instant(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def execution_info(record: Record, now: int) -> ExecutionInfo:
+def execution_info(found: Found, now: int) -> ExecutionInfo:
     return ExecutionInfo(
-        id=record.id,
-        workflow=record.workflow,
-        version=record.version,
-        status=record.status.value,
-        created=instant(record.created),
-        ended=instant(record.ended) if record.ended else None,
-        duration_ms=(record.ended or now) - record.created,
+        id=found.id,
+        workflow=found.workflow,
+        version=found.version,
+        status=found.status.value,
+        created=instant(found.created),
+        ended=instant(found.ended) if found.ended else None,
+        duration_ms=(found.ended or now) - found.created,
+        error=found.error,
+        attributes=dict(found.attributes),
+        parent=found.parent,
     )
 
 

@@ -122,6 +122,7 @@ class Steering:
                 *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
             ],
             self.journal.clock() + timeout if timeout else 0,
+            str((record.error or {}).get("name") or ""),
         )
         if not steered.done:
             return self._not_failed(execution, steered.status)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -27,7 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from orch.errors import JournalError, PartitionMismatch, Unreachable
+from orch.errors import JournalError, LayoutMismatch, PartitionMismatch, Unreachable
 from orch.journal import scripts
 from orch.journal.keys import Keys
 from orch.settings import Settings
@@ -49,6 +50,9 @@ CANNOT_NOW: dict[str | type[Exception], str] = {
 }
 """Answers of a Redis that is there and cannot write: nothing was done, and later it may be.
 The client turns some of them into a class of their own and drops the word."""
+
+LAYOUT = 2
+"""The number of the layout of keys that this release reads and writes."""
 
 ENCODING = {"encoding": "utf-8", "encoding_errors": "surrogateescape", "decode_responses": True}
 
@@ -99,21 +103,41 @@ class Connection:
         self._scripts = scripts.load()
 
     def check(self) -> None:
-        """Make sure that Redis answers and that it holds our partition count.
+        """Make sure that Redis answers and that it holds our partition count and layout.
 
-        Raises Unreachable or PartitionMismatch.
+        Raises Unreachable, PartitionMismatch or LayoutMismatch.
         """
+        found = self.check_partitions()
+        if found != LAYOUT:
+            raise LayoutMismatch(
+                f"Redis at {self.url} was filled by another release: its executions lie in "
+                f"layout {found}, and this one finds them in layout {LAYOUT}",
+                hint="end all workers, then `orch reindex`"
+                if found < LAYOUT
+                else "use the newer release, or another ORCH_NAMESPACE or database",
+            )
+
+    def check_partitions(self) -> int:
+        """As `check`, whatever the layout is; its number."""
+        meta, fresh = self.keys.meta(), {"partitions": self.settings.partitions, "layout": LAYOUT}
         try:
-            self.redis.hsetnx(self.keys.meta(), "partitions", self.settings.partitions)
-            found = int(self.redis.hget(self.keys.meta(), "partitions") or 0)
+            told = self.redis.hmget(meta, "partitions", "layout")
+            if told == [None, None]:
+                pipe = self.redis.pipeline(transaction=True)
+                for name, value in fresh.items():
+                    pipe.hsetnx(meta, name, value)
+                pipe.execute()
+                told = self.redis.hmget(meta, "partitions", "layout")
         except RedisError as exc:
             raise self._unreachable(exc) from exc
+        found = int(told[0] or 0)
         if found != self.settings.partitions:
             raise PartitionMismatch(
                 f"Redis at {self.url} was first used with {found} partitions, and the setting "
                 f"`partitions` is {self.settings.partitions}; executions would not be found",
                 hint=f"set ORCH_PARTITIONS={found}, or another ORCH_NAMESPACE or database",
             )
+        return int(told[1] or 1)
 
     def patiently(self, call: Callable[[], T], patience: float | None = None) -> T:
         """Repeat ``call`` with back-off (50 ms to 1 s) while Redis is away.
@@ -134,6 +158,25 @@ class Connection:
     def run(self, script: str, **given: Any) -> Any:
         """Run a script of ``lua/``. Raises Unreachable, JournalError."""
         return self.read(self._scripts[script], self.redis, **given)
+
+    def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a script that only reads once for each of ``given``, in one round trip."""
+        made = self._scripts[script]
+
+        def run() -> list[Any]:
+            pipe = self.redis.pipeline(transaction=False)
+            for each in given:
+                keys, argv = made.pack(dict(each))
+                pipe.evalsha(made.sha, len(keys), *keys, *argv)
+            return list(pipe.execute())
+
+        try:
+            return list(self.read(run))
+        except JournalError as exc:
+            if not isinstance(exc.__cause__, NoScriptError):
+                raise
+        self.read(self.redis.script_load, made.lua)
+        return list(self.read(run))
 
     def read(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the Redis client, in our errors: Unreachable, JournalError."""
@@ -161,6 +204,9 @@ class Connection:
 
     def _five(self, execution: str) -> dict[str, str]:
         return {**self._four(execution), "items": self.keys.items(execution)}
+
+    def _index_of(self, execution: str) -> str:
+        return self.keys.index(self.keys.partition(execution))
 
     @staticmethod
     def _word(script: str, reply: Any, *known: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.events import Events
+from orch.journal.finding import Finding
+from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.records import (
     HistoryEntry,
     Record,
@@ -22,8 +24,8 @@ from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
-from orch.workflows.commit import BranchEnd, Open, Transition
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.commit import BranchEnd, End, Open, Transition
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, PAGE, WORKFLOW_FIELD, View
 
 __all__ = [
@@ -97,9 +99,10 @@ class Start:
     idempotency_key: str | None = None
     parent: Call | None = None
     depth: int = 0  # how many executions are above it
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal(Records, Definitions, Steering, Workers, Events, Stream):
+class Journal(Records, Finding, Definitions, Steering, Workers, Events, Stream):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -111,6 +114,7 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
 
     def start(self, start: Start) -> bool:
         """Create an execution with its first tokens. False: it exists already."""
+        self.note_kind(start.workflow, start.version)
         now = self.clock()
         fields: dict[str, str] = {
             "status": ExecutionStatus.RUNNING.value,
@@ -124,6 +128,8 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
         fields.update(transition.fields)
         if start.idempotency_key is not None:
             fields["key"] = start.idempotency_key
+        if start.attributes:
+            fields["attributes"] = encode(start.attributes)
         if start.deadline:
             fields["deadline"] = str(start.deadline)
         if start.parent is not None:
@@ -140,17 +146,18 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
         reply = self.run(
             "start",
             **self._five(start.id),
-            index=self.keys.index(self.keys.partition(start.id)),
+            index=self._index_of(start.id),
+            members=[part for member in members_of(start.id, fields) for part in (0, member)],
             listening=self.keys.listening(self.keys.partition(start.id)),
             listens=_listens(start.id, transition.opens),
-            now=now,
             id=start.id,
             fields=_flat(fields.items()),
             opens=_opens(transition.opens),
             texts=_flat((*transition.texts, *_subscriptions(transition.opens))),
             events=[started, *(event.dumps(now) for event in transition.events)],
             pages=_flat(transition.pages),
-            ended=self.keep if transition.end else 0,
+            ended=int(transition.end is not None),
+            keep=self.keep,
             look=self._look(start.deadline, start.parent, now),
         )
         return bool(self._word("start", reply, "STARTED", "EXISTS") == "STARTED")
@@ -232,6 +239,7 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
         reply = self.run(
             "settle",
             **self._five(execution),
+            index=self._index_of(execution),
             now=now,
             id=execution,
             path=transition.path,
@@ -246,7 +254,7 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
             ),
             fields=_flat(transition.fields),
             branch=_branch(transition.branch),
-            ends=[end.status.value, end.output or "", end.error or ""] if end else [],
+            ends=_ends(end),
             events=[] if quiet else [event.dumps(now) for event in events],
             listening=self.keys.listening(self.keys.partition(execution)),
             listens=_listens(execution, transition.written),
@@ -349,10 +357,12 @@ class Journal(Records, Definitions, Steering, Workers, Events, Stream):
             "end_execution",
             **self._five(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
+            index=self._index_of(execution),
             now=now,
             id=execution,
             status=status.value,
             error=_dumps(error),
+            name=_error_head(str(error.get("name") or "")),
             event=_dumps([now, "ended", "", 0, detail]),
             keep=self.keep,
         )
@@ -383,6 +393,16 @@ def _branch(branch: BranchEnd | None) -> list[Any]:
     if branch.entry_state is not None:
         told += [branch.entry, branch.entry_state.dumps()]
     return told
+
+
+def _error_head(name: str) -> str:
+    return of_error(name) if name else ""
+
+
+def _ends(end: End | None) -> list[str]:
+    if end is None:
+        return []
+    return [end.status.value, end.output or "", end.error or "", _error_head(error_name(end.error))]
 
 
 def _subscriptions(opens: Iterable[Open]) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ class Keys:
         return self._in(partition, "watch")
 
     def index(self, partition: int) -> str:
-        """ZSET: execution -> when it was started, ms."""
+        """ZSET, all of score 0: `head started execution`; see `orch/journal/heads.py`."""
         return self._in(partition, "index")
 
     def marks(self, partition: int) -> str:
@@ -80,12 +80,16 @@ class Keys:
     # --- of the whole ---------------------------------------------------------------------
 
     def meta(self) -> str:
-        """HASH, permanent: the partition count that this Redis was first used with."""
+        """HASH, permanent: the partition count that this Redis was first used with; its layout."""
         return f"{self.namespace}:meta"
 
     def workflows(self) -> str:
         """HASH, permanent: name of a workflow -> its latest version."""
         return f"{self.namespace}:workflows"
+
+    def kinds(self) -> str:
+        """SET, permanent: `workflow version` of all that was ever started; workflow quoted."""
+        return f"{self.namespace}:kinds"
 
     def definition(self, version: str) -> str:
         """STRING, permanent: the canonical JSON of a version."""
@@ -114,7 +118,7 @@ class Keys:
 
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
-        exact = {self.meta(), self.workflows(), self.workers()}
+        exact = {self.meta(), self.workflows(), self.kinds(), self.workers()}
         if key in exact or key.startswith(
             (f"{self.namespace}:definition:", f"{self.namespace}:plan:")
         ):

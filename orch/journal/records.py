@@ -1,10 +1,9 @@
-"""Reading executions: records, states, histories, and the index of them."""
+"""Reading executions: records, states, histories."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +21,6 @@ from orch.workflows.view import (
     page_of,
     parse_item_field,
 )
-
-SWEPT = 200
-"""Index entries of a partition that one sweep looks at."""
 
 ITEMS_READ = 1000
 """Items of a map whose results are read at a time."""
@@ -168,37 +164,6 @@ class Records(Connection):
     def status(self, execution: str) -> ExecutionStatus | None:
         found = self.read(self.redis.hget, self.keys.record(execution), "status")
         return None if found is None else ExecutionStatus(found)
-
-    def executions(self, limit: int) -> Iterator[Record]:
-        """The latest executions, newest first; entries of expired ones are dropped."""
-        pipe = self.redis.pipeline(transaction=False)
-        for partition in range(self.keys.partitions):
-            pipe.zrange(self.keys.index(partition), 0, limit - 1, desc=True, withscores=True)
-        pages = self.read(pipe.execute)
-        newest = sorted(
-            ((score, execution) for page in pages for execution, score in page), reverse=True
-        )
-        for _, execution in newest[:limit]:
-            found = self.read(self.redis.hgetall, self.keys.record(execution))
-            if found:
-                yield _record(execution, found)
-
-    def forget_expired(self) -> int:
-        """Drop index entries of executions whose journal has expired; how many.
-
-        Looks at a page of each partition, another one each time: some old ones still run.
-        """
-        dropped = 0
-        oldest = self.clock() - self.keep
-        for partition in range(self.keys.partitions):
-            index = self.keys.index(partition)
-            count = self.read(self.redis.zcount, index, "-inf", oldest)
-            first = random.randint(0, max(0, count - SWEPT))
-            old = self.read(self.redis.zrangebyscore, index, "-inf", oldest, first, SWEPT)
-            gone = [e for e in old if not self.read(self.redis.exists, self.keys.record(e))]
-            if gone:
-                dropped += int(self.read(self.redis.zrem, index, *gone))
-        return dropped
 
     def mark(self, execution: str, queue: str) -> int:
         """The latest dispatch instant (ms) of which a claim was seen on ``queue``, or 0."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.journal.connection import Connection
+from orch.journal.heads import of_error
 from orch.workflows.commit import Event
 from orch.workflows.state import ExecutionStatus, StepStatus
 
@@ -35,6 +36,7 @@ class Steering(Connection):
             history=self.keys.history(execution),
             stream=self.keys.stream(self.keys.partition(execution)),
             watch=self.keys.watch(self.keys.partition(execution)),
+            index=self._index_of(execution),
             now=now,
             id=execution,
             event=Event("paused", detail=detail).dumps(now),
@@ -49,6 +51,7 @@ class Steering(Connection):
         reply = self.run(
             "resume",
             **self._four(execution),
+            index=self._index_of(execution),
             now=now,
             id=execution,
             grace=self.grace,
@@ -64,15 +67,18 @@ class Steering(Connection):
         drops: Sequence[str],
         events: Iterable[Event],
         deadline: int = 0,
+        error: str = "",
     ) -> Steered:
         """Let a failed execution go on. ``tokens``: each step that lives again, and as what.
 
-        ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none.
+        ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none;
+        ``error``: the name of what it failed with.
         """
         now = self.clock()
         reply = self.run(
             "retry",
             **self._five(execution),
+            index=self._index_of(execution),
             now=now,
             id=execution,
             tokens=[[path, status.value] for path, status in tokens],
@@ -80,6 +86,7 @@ class Steering(Connection):
             grace=self.grace,
             deadline=deadline,
             events=[event.dumps(now) for event in events],
+            error=of_error(error) if error else "",
         )
         return self._steered("retry", reply, "RETRIED", ExecutionStatus.FAILED)
 

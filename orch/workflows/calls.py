@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +69,32 @@ def callee(node: Node) -> SubworkflowCall:
 
 def called_names(definition: WorkflowDefinition) -> set[str]:
     """The keys of all workflows that a definition calls, at whatever depth."""
-    found: set[str] = set()
+    called = (step.subworkflow for step in every_step(definition) if step.subworkflow is not None)
+    return {each if isinstance(each, str) else each.name for each in called}
+
+
+def capabilities_in(definition: WorkflowDefinition) -> set[str]:
+    """All capabilities and Celery tasks that a definition names, at whatever depth.
+
+    A handler of errors that is a workflow counts as one: the definition alone cannot tell.
+    """
+    names: set[str | None] = set()
+    for step in every_step(definition):
+        polled = step.wait.poll.capability if step.wait and step.wait.poll else None
+        mapped = step.map.capability if step.map else None
+        names |= {step.capability, step.task, polled, mapped}
+    own = {step.id for step in definition.steps}
+    names |= {handler.handler for handler in definition.error_handlers} - own
+    return {name for name in names if name is not None}
+
+
+def every_step(definition: WorkflowDefinition) -> Iterator[WorkflowStep]:
+    """The steps of a definition, and all inside of them, in no order."""
     todo: list[WorkflowStep] = list(definition.steps)
     while todo:
         step = todo.pop()
-        if step.subworkflow is not None:
-            called = step.subworkflow
-            found.add(called if isinstance(called, str) else called.name)
+        yield step
         if step.parallel is not None:
             todo += [inner for branch in step.parallel.branches for inner in branch.steps]
         for holder in (step.loop, step.map):
             todo += (holder.steps or []) if holder is not None else []
-    return found

@@ -7,14 +7,16 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  status   str   cancelled | failed
 -- ARGV  error    str   JSON of the reason
+-- ARGV  name     str   its head in the index
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  tell stop_listening cancel_tokens expire
+-- USES  tell stop_listening cancel_tokens index expire
 --
 -- Reply  {'ENDED', parent, calls}  parent: who called it, or ''; calls: `path attempt` of the
 --        tokens that waited for a child
@@ -35,5 +37,6 @@ redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now)
 cancel_tokens(nil)
 tell({event})
 redis.call('ZREM', watch, id .. ' ')
+move_index(have, status, name)
 expire(keep)
 return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}

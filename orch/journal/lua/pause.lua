@@ -4,11 +4,12 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms; the tokens keep their places
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  tell index
 --
 -- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
 
@@ -27,4 +28,5 @@ if deadline then
     redis.call('ZREM', watch, id .. ' ')
 end
 tell({event})
+move_index('running', 'paused', '')
 return {'PAUSED'}

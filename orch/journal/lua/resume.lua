@@ -5,13 +5,14 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  fields   list  flat name, value, … of the record: variables that are set
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  tell index
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}
@@ -65,4 +66,5 @@ if have[3] then
 end
 redis.call('HDEL', record, 'paused', 'remains')
 tell({event})
+move_index('paused', 'running', '')
 return reply

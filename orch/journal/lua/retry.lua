@@ -6,6 +6,7 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  tokens   list  {path, dispatched | calling | waiting | joining} of each step that lives
@@ -14,8 +15,9 @@
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 -- ARGV  events   list  texts of events
+-- ARGV  error    str   the head of the error that it failed with, or ''
 --
--- USES  tell
+-- USES  tell index
 --
 -- Reply  {'RETRIED'} | {'DONE', status} | {'MISSING'}
 
@@ -85,6 +87,7 @@ if deadline > 0 then
     redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
 end
 tell(events)
+move_index('failed', 'running', error)
 redis.call('PERSIST', record)
 redis.call('PERSIST', steps)
 redis.call('PERSIST', items)

@@ -8,6 +8,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event; the
 --                      subscription of a path is the field `?path` of its steps' hash
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  path     str   the token that is left
@@ -22,7 +23,7 @@
 -- ARGV  branch   list  {join, scope, ok as 1 | 0, text} or {}; the scope is a branch or an
 --                      iteration of the step at `join`. Of an item of a map there follow the
 --                      entry of the next one, and its state
--- ARGV  ends     list  {status, output | '', error | ''} or {}
+-- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}
 -- ARGV  events   list  texts of events
 -- ARGV  listens  list  members of `listening`
 -- ARGV  once     str   a field of the record that must not be there yet, or ''
@@ -34,7 +35,7 @@
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  tell call_with write_tokens stop_listening cancel_tokens clear_items expire
+-- USES  tell call_with write_tokens stop_listening cancel_tokens clear_items index expire
 --
 -- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
 --        parent: who called an execution that ends with it, or ''
@@ -163,6 +164,7 @@ elseif ends[1] then
         redis.call('HSET', record, 'error', ends[3])
     end
     redis.call('ZREM', watch, id .. ' ')
+    move_index(status, ends[1], ends[4])
     expire(keep)
 end
 return {'SETTLED', ends[1] and redis.call('HGET', record, 'parent') or '', calls}

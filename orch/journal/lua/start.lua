@@ -6,9 +6,8 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
--- KEYS  index    ZSET  execution -> started, ms
+-- KEYS  index    ZSET  `head started execution`: how it is found
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
--- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
@@ -16,7 +15,9 @@
 -- ARGV  events   list  texts of events
 -- ARGV  pages    list  flat name, value, … of `items`
 -- ARGV  listens  list  members of `listening`
--- ARGV  ended    int   ms for which to keep it if it has ended already, else 0
+-- ARGV  members  list  flat score, member, … of `index`
+-- ARGV  ended    int   1: it has ended already
+-- ARGV  keep     int   ms for which an ended execution is kept
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
 --
@@ -31,12 +32,12 @@ call_with('HSET', record, fields)
 write_tokens(opens, texts, {}, {})
 tell(events)
 call_with('HSET', items, pages)
-redis.call('ZADD', index, now, id)
+call_with('ZADD', index, members)
 for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
 end
-if ended > 0 then
-    expire(ended)
+if ended == 1 then
+    expire(keep)
 elseif look > 0 then
     redis.call('ZADD', watch, look, id .. ' ')
 end
