@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -67,6 +67,14 @@ class Execution:
 
     def history(self) -> list[HistoryEntry]:
         return self._manager.history(self.id)
+
+    def results(self, path: str) -> Iterator[Any]:
+        """What the map, or the parallel step, at ``path`` gave, one after the other.
+
+        Results that are too large to stand in an output are read page by page. Raises NotFound,
+        InputError.
+        """
+        return self._manager.results(self.id, path)
 
     def pause(self, reason: str = "", *, by: str | None = None) -> bool:
         """As `Orchestrator.pause_workflow`."""
@@ -288,6 +296,13 @@ class AsyncExecution:
 
     async def history(self) -> list[HistoryEntry]:
         return await asyncio.to_thread(self._execution.history)
+
+    async def results(self, path: str) -> AsyncIterator[Any]:
+        """As `Execution.results`, for `async for`."""
+        found = await asyncio.to_thread(self._execution.results, path)
+        end = object()
+        while (each := await asyncio.to_thread(next, found, end)) is not end:
+            yield each
 
     async def pause(self, reason: str = "", *, by: str | None = None) -> bool:
         return await asyncio.to_thread(self._execution.pause, reason, by=by)

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orch import Orchestrator
+from orch.cli.app import run_command
 from orch.control.advance import Advancer
 from orch.control.plans import Plans
 from orch.control.simulation import Simulation, simulate
 from orch.control.status import execution_context
 from orch.control.workers import WorkerProcesses
-from orch.errors import Unreachable
+from orch.errors import InputError, NotFound, Unreachable
 from orch.journal.journal import Claimed, Journal, Refused
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.definition import WorkflowDefinition
@@ -108,9 +109,44 @@ class TestItems:
                     outputs={"a": "ran"})  # fmt: skip
         assert ended.output["results"] == ["ran", None] * 25
 
-    def test_more_results_than_allowed_fail_by_name(self) -> None:
-        ended = run(mapped(), input=[1, 2, 3], outputs={"m": "x" * 400_000})
+    def test_more_results_than_are_carried_around_go_on_by_reference(self) -> None:
+        ended = run(
+            mapped(next="n"),
+            mapped("n", items="$.output.results", collect="$.index"),
+            input=[1, 2, 3],
+            outputs={"m": "x" * 400_000},
+        )
+        assert (ended.status, ended.output["results"]) == ("completed", [0, 1, 2])
+        alone = run({**mapped(), "output": {"many": "$.output.results.length"}},
+                    input=[1, 2, 3], outputs={"m": "x" * 400_000})  # fmt: skip
+        assert alone.variables == {"many": 3}
+        place = {"execution": "simulated", "path": "m"}
+        found = {"$results": place, "length": 3, "bytes": 1_200_009}
+        assert alone.output["results"] == found
+        assert alone.output["counts"]["succeeded"] == 3
+
+    def test_items_that_failed_are_null_in_a_map_over_what_a_map_gave(self) -> None:
+        ended = run(
+            mapped(next="n", tolerate={"count": 1}),
+            mapped("n", items="$.output.results", collect="$.item.length || 'nothing'"),
+            input=list(range(40)),
+            outputs={"m": "x" * 40_000},
+            errors={"m[17]/m": "Broken"},
+        )
+        assert ended.output["results"] == [40_000] * 17 + ["nothing"] + [40_000] * 22
+
+    def test_results_of_another_execution_are_no_items(self) -> None:
+        foreign = {"$results": {"execution": "other", "path": "m"}, "length": 3, "bytes": 9}
+        ended = run(mapped(), input=foreign)
+        assert ended.error is not None and ended.error["name"] == "InvalidItems"
+        assert "in another execution, other" in ended.error["message"]
+
+    def test_more_failures_than_allowed_fail_by_name(self) -> None:
+        ended = run(mapped(name="$.item", tolerate={"count": 2}), input=["x" * 600_000] * 2,
+                    errors={"m": "Broken"})  # fmt: skip
         assert ended.error is not None and ended.error["name"] == "OutputTooLarge"
+
+    def test_collect_keeps_the_results_small(self) -> None:
         less = run(mapped(collect="$.index"), input=[1, 2, 3], outputs={"m": "x" * 400_000})
         assert less.output["results"] == [0, 1, 2]
 
@@ -563,3 +599,45 @@ def test_a_worker_that_is_killed_loses_no_item_and_no_item_is_committed_twice(
         assert len(running) <= most, "an item that was lost keeps its lane"
     committed = Counter(e.path for e in execution.history() if e.event == "completed")
     assert all(times == 1 for times in committed.values())
+
+
+READER = """
+from orch import Context, capability
+
+@capability("write")
+def write(number: int) -> str:
+    return str(number) * 100
+
+@capability("read")
+def read(context: Context, results: dict) -> dict:
+    return {"sum": sum(int(text[:1]) for text in context.results(results)), **results}
+"""
+
+
+@pytest.mark.timeout(180)
+def test_results_that_are_not_carried_around_are_read_by_steps_and_people(
+    tmp_path: Path, redis_url: str, redis: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / "reader.py"
+    code.write_text(READER)
+    steps = [
+        {"id": "all", "type": "map", "next": "add",
+         "map": {"items": "$.input", "capability": "write", "input": {"number": "$.item"}}},
+        {"id": "add", "capability": "read", "input": {"results": "$.output.results"}},
+    ]  # fmt: skip
+    where = {"redis_url": redis_url, "data_dir": tmp_path / "unused", "output_limit": 300}
+    with Orchestrator(**where) as orchestrator:
+        orchestrator.define_workflow("w", {"name": "w", "steps": steps})
+        with orchestrator.workers(pool="solo", include=[str(code)]):
+            execution = orchestrator.start_workflow("w", [1, 2, 3, 4])
+            ended = execution.wait(60)
+        assert ended.status == "completed", ended.error
+        assert (ended.output["sum"], ended.output["length"]) == (10, 4)
+        texts = [str(number) * 100 for number in (1, 2, 3, 4)]
+        assert list(execution.results("all")) == texts
+        with pytest.raises(NotFound, match="step 'nothing' of execution"):
+            execution.results("nothing")
+        with pytest.raises(InputError, match="is no map and no parallel step"):
+            execution.results("add")
+    assert run_command(["results", execution.id, "all", "--redis", redis_url]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == texts

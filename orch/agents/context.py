@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 
@@ -28,6 +28,10 @@ def _unheard(progress: Any) -> None:
     del progress
 
 
+def _listed(value: Any) -> Iterator[Any]:
+    return iter(value)
+
+
 class Context:
     """One attempt of one step, as its code sees it.
 
@@ -39,6 +43,7 @@ class Context:
     deadline      unix seconds at which the attempt is given up, or None
     is_cancelled  asked by `cancelled()`
     on_heartbeat  called by `heartbeat(progress)`
+    read_results  called by `results(value)`
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Context:
         deadline: float | None = None,
         is_cancelled: Callable[[], bool] = _never,
         on_heartbeat: Callable[[Any], None] = _unheard,
+        read_results: Callable[[Any], Iterator[Any]] = _listed,
         logger: logging.Logger | None = None,
     ) -> None:
         self.execution_id = execution_id
@@ -62,6 +68,7 @@ class Context:
         self.deadline = deadline
         self._is_cancelled = is_cancelled
         self._on_heartbeat = on_heartbeat
+        self._read_results = read_results
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
         self.log = StepLog(logger or logging.getLogger("orch.step"), fields)
 
@@ -81,6 +88,14 @@ class Context:
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the work goes on; `progress` is any JSON value, for people to see."""
         self._on_heartbeat(progress)
+
+    def results(self, value: Any) -> Iterator[Any]:
+        """The results of a map, one after the other: of the list, or of what stands for it.
+
+        Results of more than `output_limit` bytes are not handed to a step, but a reference to
+        them is; a page of them is read at a time.
+        """
+        return self._read_results(value)
 
     def __repr__(self) -> str:
         return f"Context({self.idempotency_key!r}, attempt={self.attempt})"

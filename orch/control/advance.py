@@ -197,13 +197,13 @@ class Advancer:
         node, scopes = plan.node(path), scopes_to_join(plan, path, state)
         if node.mapped is None:
             return Branched(self.journal.read_branches(execution, scopes))
-        results = self.journal.read_items(execution, scopes)
-        if not isinstance(results, int):
-            return Branched(results)
+        results, size, failures = self.journal.read_items(execution, scopes)
+        limit = self.journal.settings.output_limit
+        if failures <= limit:
+            return Branched(results, size if size > limit else 0)
         message = (
-            f"the results of map {node.id!r} are {results} bytes of JSON, and "
-            f"{self.journal.settings.output_limit} are allowed; `collect` less of each item, "
-            f"store them elsewhere, or raise ORCH_OUTPUT_LIMIT"
+            f"the failures of map {node.id!r} are {failures} bytes of JSON, and {limit} are "
+            f"allowed; `tolerate` fewer of them, or raise ORCH_OUTPUT_LIMIT"
         )
         return Failed(Failure("OutputTooLarge", message, node.id, path))
 

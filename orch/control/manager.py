@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Unpack
@@ -12,6 +13,7 @@ from typing import Any, Unpack
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.filters import Filters
+from orch.control.results import results_of
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage, Search
 from orch.control.starting import check_json, checked_input, make_start
@@ -144,6 +146,10 @@ class WorkflowManager(Catalog):
         if self.journal.status(execution) is None:
             self.journal.record(execution)
         return self.journal.history(execution)
+
+    def results(self, execution: str, path: str) -> Iterator[Any]:
+        """As `results_of`."""
+        return results_of(self.journal, execution, path)
 
     def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
         """End an execution now. False: it had ended before. Raises NotFound."""

@@ -378,7 +378,7 @@ def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
     return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
 
 
-def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
+def _flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
     return [part for pair in pairs for part in pair]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.calls import Call
+from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState
 from orch.workflows.view import (
     ALL_VARIABLES,
@@ -85,6 +86,11 @@ class Records(Connection):
         text = self.read(self.redis.hget, self.keys.steps(execution), path)
         return None if text is None else (str(text), StepState.loads(text))
 
+    def output_of(self, execution: str, path: str) -> str | None:
+        """JSON of the output of a step; None when it has none."""
+        found = self.read(self.redis.hget, self.keys.steps(execution), f"={path}")
+        return None if found is None else str(found)
+
     def plan_of(self, execution: str) -> str | None:
         """The key of the plan of an execution; None when it is not there."""
         found = self.read(self.redis.hget, self.keys.record(execution), "plan")
@@ -127,15 +133,36 @@ class Records(Connection):
 
     def read_items(
         self, execution: str, scopes: Sequence[str]
-    ) -> tuple[tuple[Any, Mapping[str, Any] | None] | None, ...] | int:
-        """As `read_branches`, of the items of a map; or bytes of JSON, if those are too many."""
+    ) -> tuple[tuple[tuple[Any, Mapping[str, Any] | None] | None, ...], int, int]:
+        """As `read_branches`, of the items of a map; bytes of JSON of outputs, and of failures.
+
+        If the outputs are more than `output_limit`, they are None.
+        """
         texts: list[str | None] = []
-        size = 0
+        sizes = [0, 0]
         for first in range(0, len(scopes), ITEMS_READ):
             page = self._ends(self.keys.items(execution), scopes[first : first + ITEMS_READ])
-            size += sum(len(text.encode()) + 1 for text in page if text is not None)
-            texts += page if size <= self.settings.output_limit else []
-        return _results(texts) if size <= self.settings.output_limit else size
+            for kind in (0, 1):
+                told = (text for text in page[kind::2] if text is not None)
+                sizes[kind] += sum(len(text.encode()) + 1 for text in told)
+            if sizes[0] > self.settings.output_limit:
+                texts[::2] = [text and "null" for text in texts[::2]]
+                page[::2] = [text and "null" for text in page[::2]]
+            texts += page if sizes[1] <= self.settings.output_limit else []
+        return _results(texts), sizes[0], sizes[1]
+
+    def read_results(self, execution: str, path: str, total: int) -> Iterator[Any]:
+        """The results of a map that are kept beside its output, in item order.
+
+        Raises NotFound where they are gone, with the execution.
+        """
+        for first in range(0, total, ITEMS_READ):
+            numbers = range(first, min(first + ITEMS_READ, total))
+            names = [f"={iteration_path(path, number)}" for number in numbers]
+            texts = self.read(self.redis.hmget, self.keys.items(execution), names)
+            if not any(texts) and self.status(execution) is None:
+                self.record(execution)  # raises, with the sentence
+            yield from (json.loads(text) if text is not None else None for text in texts)
 
     def _ends(self, key: str, scopes: Sequence[str]) -> list[str | None]:
         names = [f"{mark}{scope}" for scope in scopes for mark in "=!"]

@@ -15,6 +15,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
 from orch.app import dispatch_link
+from orch.control.results import iterate
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
@@ -184,6 +185,7 @@ def make_context(runtime: Runtime, node: Node, path: str, state: StepState, view
         attempt=state.attempt,
         deadline=None if timeout is None else (state.started + timeout) / 1000,
         is_cancelled=_Cancelled(runtime, view.execution, path, state),
+        read_results=partial(iterate, runtime.journal),
     )
 
 

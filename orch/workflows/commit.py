@@ -8,6 +8,9 @@ from typing import Any
 
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 
+Page = str | tuple[str, int, int]
+"""Items of a map, as JSON; or the results of a map, from the first so many, that they are."""
+
 
 @dataclass(frozen=True)
 class Open:
@@ -82,7 +85,7 @@ class Transition:
     end: End | None = None
     events: tuple[Event, ...] = ()
     cancels_below: bool = False  # whether the live tokens in its branches end with it
-    pages: tuple[tuple[str, str], ...] = ()  # items of the maps that are opened
+    pages: tuple[tuple[str, Page], ...] = ()  # items of the maps that are opened
     clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
     quiet: bool = False  # an item that ended well at once: only its result is kept
 

@@ -44,9 +44,10 @@ class Joined:
             return "cannot succeed any more"
         return "all" if succeeded + failed == len(self.results) else "enough succeeded"
 
-    def output(self) -> dict[str, Any]:
+    def output(self, instead: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """``instead``: what stands for the results."""
         return {
-            "results": [result[0] if result else None for result in self.results],
+            "results": instead or [result[0] if result else None for result in self.results],
             "failures": self.failures,
             "counts": self.counts,
             "reason": self.reason,

@@ -8,7 +8,7 @@ from typing import Any
 
 from orch.errors import StepError
 from orch.workflows.calls import Call, callee
-from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
+from orch.workflows.commit import BranchEnd, End, Event, Open, Page, Transition
 from orch.workflows.cron import next_instant
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
@@ -33,6 +33,7 @@ from orch.workflows.plan import (
     join_path,
     split,
 )
+from orch.workflows.references import Reference, parse_reference
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.validation import check_output
 from orch.workflows.view import (
@@ -69,7 +70,7 @@ class Move:
         self.opens: dict[str, Open] = {}
         self.texts: dict[str, str] = {}
         self.fields: dict[str, str] = {}
-        self.pages: dict[str, str] = {}
+        self.pages: dict[str, Page] = {}
         self.events: list[Event] = []
         self.branch: BranchEnd | None = None
         self.end: End | None = None
@@ -140,6 +141,7 @@ class Move:
         path: str,
         state: StepState,
         results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...],
+        size: int = 0,
     ) -> Transition:
         """The branches of a parallel step, or a map, are decided; or an iteration ended."""
         if node.loop is not None:
@@ -148,6 +150,11 @@ class Move:
         error = joined.error(node, path)
         if error is not None:
             return self._fail_joined(node, path, state, error)
+        if size:
+            # They stay where they are, with the items, for as long as the execution is kept.
+            found = Reference(self.view.execution, path, len(results), size)
+            output = joined.output(found.as_dict())
+            return self.complete_attempt(node, path, state, output, None)
         done = self.complete_attempt(node, path, state, joined.output(), None)
         if node.mapped is not None and done.state and done.state.status is StepStatus.COMPLETED:
             return replace(done, clears=(path, state.total))  # its output holds all of it
@@ -377,16 +384,24 @@ class Move:
         """Open the first items; each that ends opens the next one, in the script that ends it."""
         assert node.mapped is not None
         items = node.mapped.items.evaluate(context)
-        if not isinstance(items, list):
+        found = parse_reference(items)
+        if found is not None and found.execution != self.view.execution:
+            raise StepError(
+                "InvalidItems",
+                f"`items` of map {node.id!r} are the results of a map in another execution, "
+                f"{found.execution}; let that one collect less, or store them elsewhere",
+            )
+        if found is None and not isinstance(items, list):
             raise StepError(
                 "InvalidItems",
                 f"`items` of map {node.id!r} is {encode(items)[:100]}, and must be a list",
             )
-        self.note("mapping", path, 1, {"items": len(items)})
-        if not items:
+        total = found.length if found is not None else len(items)
+        self.note("mapping", path, 1, {"items": total})
+        if not total:
             self._map_nothing(node, path)
             return
-        total, lanes = len(items), min(len(items), node.mapped.lanes)
+        lanes = min(total, node.mapped.lanes)
         state = replace(
             self._fresh(),
             status=StepStatus.JOINING,
@@ -397,7 +412,7 @@ class Move:
             opened=lanes,
         )
         self.opens[path] = Open(path, state, self._look(node, self.now))
-        self.pages |= pages_of(path, items)
+        self.pages |= found.pages(path) if found is not None else pages_of(path, items)
         entry = self.plan.scopes[node.key].entry
         for number in range(lanes):
             first = join_path(iteration_path(path, number), entry.id)

@@ -67,6 +67,7 @@ class Branched:
     """
 
     results: tuple[tuple[Any, Mapping[str, Any] | None] | None, ...]
+    size: int = 0  # bytes of the outputs of a map that are too many to be held; they are None here
 
 
 @dataclass(frozen=True)

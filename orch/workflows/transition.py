@@ -105,8 +105,8 @@ def _decide(
             return move.check(node, node.poll, path, state, output, text)
         case Completed(output, text):
             return move.complete_attempt(node, path, state, output, text)
-        case Branched(results):
-            return move.join(node, path, state, results)
+        case Branched(results, size):
+            return move.join(node, path, state, results, size)
         case Entered():
             return move.enter_item(node, path)
 

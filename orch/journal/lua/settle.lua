@@ -28,14 +28,15 @@
 -- ARGV  listens  list  members of `listening`
 -- ARGV  once     str   a field of the record that must not be there yet, or ''
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
--- ARGV  pages    list  flat name, value, … of `items`
+-- ARGV  pages    list  flat name, value, … of `items`; a value may be {map, first, count}
 -- ARGV  clears   list  {map, count, items in a page} of a map that is done, or {}
 -- ARGV  quiet    int   1: an item is done at once; its state and its texts are not kept
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  tell call_with write_tokens stop_listening cancel_tokens clear_items index expire
+-- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
+-- USES  expire
 --
 -- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
 --        parent: who called an execution that ends with it, or ''
@@ -105,7 +106,7 @@ for _, member in ipairs(listens) do
 end
 call_with('HSET', record, fields)
 tell(events)
-call_with('HSET', items, pages)
+set_pages(pages)
 if clears[1] then
     clear_items(clears)
 end
