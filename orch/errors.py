@@ -16,6 +16,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── Unreachable                Redis or the broker does not answer          exit 4
     │   └── NoServer               there is no Redis to be found
     ├── PartitionMismatch          Redis holds another partition count          exit 4
+    ├── ArchiveError               the archive cannot be written                exit 1
     ├── LayoutMismatch             Redis was filled by another release          exit 4
     ├── WaitTimeout                an execution did not end in time             exit 5
     ├── JournalError               a script answered what nobody expects
@@ -118,6 +119,10 @@ class NoServer(Unreachable):
 
 class PartitionMismatch(OrchError):
     exit_code = 4
+
+
+class ArchiveError(OrchError):
+    """The disk or the directory refuses; what is not written stays in Redis."""
 
 
 class LayoutMismatch(OrchError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, BinaryIO, Unpack
 
+from orch.control.archive import Archived
 from orch.control.filters import Filters
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
 from orch.control.runtime import Runtime
@@ -20,6 +21,7 @@ from orch.control.subscription import (
     Listener,
     Subscription,
 )
+from orch.control.transfer import Exported, Imported
 from orch.control.workers import WorkerProcesses
 from orch.errors import WaitTimeout
 from orch.journal.journal import HistoryEntry
@@ -223,6 +225,37 @@ class Orchestrator:
         """
         return self.manager.executions(limit=limit, cursor=cursor, **filters)
 
+    def export_executions(
+        self,
+        target: Path | str | BinaryIO,
+        ids: Sequence[str] | None = None,
+        *,
+        live: bool = False,
+        **filters: Unpack[Filters],
+    ) -> Exported:
+        """Write executions as JSON lines, with the definitions that they need, to a file.
+
+        Those of ``ids``, or all that ``filters`` find; a name that ends with .gz is compressed.
+        Those that have not ended are left out and counted (named by id: NotAllowed), unless
+        ``live``: then they are written as they are at one instant. Raises NotFound, InputError.
+        """
+        return self.manager.transfer.write(target, ids, filters, live=live)
+
+    def import_executions(self, source: Path | str | BinaryIO) -> Imported:
+        """Read ended executions back, to be looked at for the time of `retention`.
+
+        Ids that are there are left alone, live ones left out, both are counted; a line that is
+        wrong is told with its number, and the others are read all the same. Raises InputError.
+        """
+        return self.manager.transfer.read(source)
+
+    def archive_executions(self, directory: Path | None = None, *, all: bool = False) -> Archived:
+        """Archive what has been kept for `retention`, or, with ``all``, whatever has ended.
+
+        ``directory``: by default the setting `archive_dir`. Raises ArchiveError, SettingsError.
+        """
+        return self.manager.archive(directory, all=all)
+
     # Each of these answers whether it was this call that did it, and may be repeated without
     # harm. They raise NotFound, and NotAllowed where the execution's state does not allow it.
     # ``by``: who asks, for the history; by default the user of this process.
@@ -390,6 +423,19 @@ class AsyncOrchestrator:
 
     async def list_executions(self, **given: Any) -> ExecutionPage:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
+
+    async def export_executions(
+        self, target: Path | str | BinaryIO, ids: Sequence[str] | None = None, **given: Any
+    ) -> Exported:
+        return await asyncio.to_thread(lambda: self.sync.export_executions(target, ids, **given))
+
+    async def import_executions(self, source: Path | str | BinaryIO) -> Imported:
+        return await asyncio.to_thread(self.sync.import_executions, source)
+
+    async def archive_executions(
+        self, directory: Path | None = None, *, all: bool = False
+    ) -> Archived:
+        return await asyncio.to_thread(self.sync.archive_executions, directory, all=all)
 
     async def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
         return await asyncio.to_thread(self.sync.pause_workflow, id, reason, by=by)

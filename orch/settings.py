@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     retention: float = Field(
         604_800.0, gt=0, description="seconds for which a finished execution is kept"
     )
+    archive_dir: Path | None = Field(
+        None,
+        description="directory to which executions go that were kept for `retention`; "
+        "None: they are dropped",
+    )
     chain_links: int = Field(50, ge=1, le=500, description="most links of one Celery chain")
     broker_acks: bool = Field(
         False, description="Celery's own acknowledgements on Redis; redundant here, and dear"

@@ -64,6 +64,9 @@ for command, panel in (
     (workers.workers, LOOK),
     (workers.worker, SERVE),
     (workers.dev, SERVE),
+    (upkeep.export, LOOK),
+    (upkeep.import_, LOOK),
+    (upkeep.archive, SERVE),
     (upkeep.reindex, SERVE),
     (settings.settings, SERVE),
 ):

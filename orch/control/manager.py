@@ -6,11 +6,13 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
+from orch.control.archive import Archive, Archived
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.filters import Filters
 from orch.control.results import results_of
@@ -23,6 +25,8 @@ from orch.control.status import (
     unserved,
 )
 from orch.control.steering import Steering
+from orch.control.transfer import Transfer
+from orch.errors import SettingsError
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry
 from orch.workflows.events import Occurrence
@@ -59,6 +63,7 @@ class WorkflowManager(Catalog):
         self.runtime = runtime
         self.steering = Steering(runtime)
         self.search = Search(self.journal, self.plans)
+        self.transfer = Transfer(self.journal, self.search)
         self._served = _Served()
 
     # --- executions --------------------------------------------------------------------------
@@ -140,6 +145,18 @@ class WorkflowManager(Catalog):
     ) -> ExecutionPage:
         """A page of executions, newest first. See `Orchestrator.list_executions`."""
         return self.search.page(limit, cursor, filters)
+
+    def archive(self, directory: Path | None = None, *, all: bool = False) -> Archived:
+        """See `Orchestrator.archive_executions`."""
+        directory = directory or self.settings.archive_dir
+        if directory is None:
+            raise SettingsError(
+                "no directory for the archive was named",
+                hint="name one, or set ORCH_ARCHIVE_DIR, best for the workers too",
+            )
+        archive = Archive(self.journal, directory)
+        held = archive.hold()
+        return replace(archive.run(all=all), held=held)
 
     def history(self, execution: str) -> list[HistoryEntry]:
         """Events, oldest first. Raises NotFound."""

@@ -100,6 +100,7 @@ class Connection:
         self.keys = Keys(settings.namespace, settings.partitions)
         self.grace = int(settings.dispatch_grace * 1000)
         self.keep = int(settings.retention * 1000)
+        self.expires = self.keep if settings.archive_dir is None else 0
         self._scripts = scripts.load()
 
     def check(self) -> None:

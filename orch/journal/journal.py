@@ -10,7 +10,6 @@ from typing import Any
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.events import Events
-from orch.journal.finding import Finding
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.records import (
     HistoryEntry,
@@ -20,6 +19,7 @@ from orch.journal.records import (
     pages_with,
     split_reads,
 )
+from orch.journal.snapshots import Snapshots
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
 from orch.journal.workers import Workers
@@ -102,7 +102,7 @@ class Start:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal(Records, Finding, Definitions, Steering, Workers, Events, Stream):
+class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -157,7 +157,7 @@ class Journal(Records, Finding, Definitions, Steering, Workers, Events, Stream):
             events=[started, *(event.dumps(now) for event in transition.events)],
             pages=_flat(transition.pages),
             ended=int(transition.end is not None),
-            keep=self.keep,
+            keep=self.expires,
             look=self._look(start.deadline, start.parent, now),
         )
         return bool(self._word("start", reply, "STARTED", "EXISTS") == "STARTED")
@@ -265,7 +265,7 @@ class Journal(Records, Finding, Definitions, Steering, Workers, Events, Stream):
             quiet=int(quiet),
             late=late,
             grace=self.grace,
-            keep=self.keep,
+            keep=self.expires,
         )
         words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING", "TAKEN")
         word = self._word("settle", reply, *words)
@@ -364,7 +364,7 @@ class Journal(Records, Finding, Definitions, Steering, Workers, Events, Stream):
             error=_dumps(error),
             name=_error_head(str(error.get("name") or "")),
             event=_dumps([now, "ended", "", 0, detail]),
-            keep=self.keep,
+            keep=self.expires,
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
         if word != "ENDED":

@@ -112,6 +112,10 @@ class Keys:
         """ZSET, permanent: incarnation of a worker -> until when it is believed alive, ms."""
         return f"{self.namespace}:workers"
 
+    def archiver(self) -> str:
+        """STRING, a minute: who archives ended executions at the moment."""
+        return f"{self.namespace}:archiver"
+
     def worker(self, incarnation: str) -> str:
         """STRING, `liveness_ttl`: JSON of what a live worker is, serves and holds."""
         return f"{self.namespace}:worker:{incarnation}"

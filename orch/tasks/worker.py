@@ -25,6 +25,7 @@ from orch.errors import SettingsError
 from orch.faults import arm
 from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
+from orch.tasks.archiver import Archiver, ArchiverStep
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
@@ -67,6 +68,10 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     app.conf.task_queues = queues
     app.conf.worker_consumer = "orch.tasks.consumer:PromptConsumer"
     app.steps["worker"].add(WardenStep)
+    app.steps["worker"].add(ArchiverStep)
+    app.orch_make_archiver = lambda: (
+        Archiver(settings, server.url) if settings.archive_dir is not None else None
+    )
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
     app.orch_capabilities = frozenset(callers)
     return app

@@ -14,7 +14,7 @@
 -- ARGV  error    str   JSON of the reason
 -- ARGV  name     str   its head in the index
 -- ARGV  event    str   text of the event
--- ARGV  keep     int   ms for which an ended execution is kept
+-- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 --
 -- USES  tell stop_listening cancel_tokens index expire
 --

@@ -33,7 +33,7 @@
 -- ARGV  quiet    int   1: an item is done at once; its state and its texts are not kept
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  grace    int   ms after which a joined step is looked at
--- ARGV  keep     int   ms for which an ended execution is kept
+-- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
 -- USES  expire

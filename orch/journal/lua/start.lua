@@ -17,7 +17,7 @@
 -- ARGV  listens  list  members of `listening`
 -- ARGV  members  list  flat score, member, … of `index`
 -- ARGV  ended    int   1: it has ended already
--- ARGV  keep     int   ms for which an ended execution is kept
+-- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
 --
