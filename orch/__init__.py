@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orch.agents.capability import capability
     from orch.agents.context import Context
-    from orch.errors import OrchError, RetryAfter, StepError
+    from orch.errors import OrchError, RetryAfter, StepCancelled, StepError
     from orch.orchestrator import AsyncOrchestrator, Execution, Orchestrator
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
@@ -25,6 +25,7 @@ _HOME = {
     "Orchestrator": "orch.orchestrator",
     "RetryAfter": "orch.errors",
     "Settings": "orch.settings",
+    "StepCancelled": "orch.errors",
     "StepError": "orch.errors",
     "WorkflowDefinition": "orch.workflows.definition",
     "WorkflowStep": "orch.workflows.definition",
@@ -39,6 +40,7 @@ __all__ = [
     "Orchestrator",
     "RetryAfter",
     "Settings",
+    "StepCancelled",
     "StepError",
     "WorkflowDefinition",
     "WorkflowStep",

@@ -21,7 +21,8 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── WaitTimeout                an execution did not end in time             exit 5
     ├── JournalError               a script answered what nobody expects
     └── StepError                  a step failed; ``name`` is what handlers match
-        └── RetryAfter             it asks for a pause before the next attempt
+        ├── RetryAfter             it asks for a pause before the next attempt
+        └── StepCancelled          its result is no longer wanted
 """
 
 from __future__ import annotations
@@ -162,3 +163,13 @@ class RetryAfter(StepError):
     ) -> None:
         super().__init__(name, message, data=data)
         self.seconds = seconds
+
+
+class StepCancelled(StepError):
+    """Raised by `context.heartbeat()` where nobody wants the result of the attempt any more.
+
+    Let it through: what the attempt comes to is refused in any case.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("Cancelled", message)

@@ -384,7 +384,11 @@ class TestLanes:
         worked = begin(journal, mapped("m", row, **{"as": "table"}), input=[[7, 8]])
         advancer(worked).join("x1", "m[0]/row")
         path = "m[0]/row[1]/a"
-        assert fields_for(worked.plan, path) == ["workflow", "i:m[0]/row[1]:cell"]
+        assert fields_for(worked.plan, path) == [
+            "workflow",
+            "i:m[0]/row[1]:cell",
+            "b:m[0]/row[1]/a",
+        ]
         assert take(worked, path).view.items == {"m[0]/row[1]": ("cell", 8)}
 
     def test_items_are_exact_whatever_they_are(self, journal: Journal) -> None:

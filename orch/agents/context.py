@@ -44,6 +44,7 @@ class Context:
     is_cancelled  asked by `cancelled()`
     on_heartbeat  called by `heartbeat(progress)`
     read_results  called by `results(value)`
+    last_progress what the attempt before this one said last, or None
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Context:
         is_cancelled: Callable[[], bool] = _never,
         on_heartbeat: Callable[[Any], None] = _unheard,
         read_results: Callable[[Any], Iterator[Any]] = _listed,
+        last_progress: Any = None,
         logger: logging.Logger | None = None,
     ) -> None:
         self.execution_id = execution_id
@@ -66,6 +68,7 @@ class Context:
         self.step_id = path if step_id is None else step_id
         self.attempt = attempt
         self.deadline = deadline
+        self.last_progress = last_progress
         self._is_cancelled = is_cancelled
         self._on_heartbeat = on_heartbeat
         self._read_results = read_results
@@ -86,7 +89,13 @@ class Context:
         return self._is_cancelled()
 
     def heartbeat(self, progress: Any = None) -> None:
-        """Say that the work goes on; `progress` is any JSON value, for people to see."""
+        """Say that the work goes on; `progress` is any JSON value.
+
+        People see it, and the next attempt has it as `last_progress`. It may be called as often
+        as one likes: a third of the step's `heartbeatTimeout` (or a second) is between two that
+        are sent. Raises StepCancelled where nobody wants the result any more, StepError
+        `InvalidProgress` for what is no JSON or too large.
+        """
         self._on_heartbeat(progress)
 
     def results(self, value: Any) -> Iterator[Any]:

@@ -257,6 +257,7 @@ class _Watch:
         if not chunk:
             selector.unregister(fd)
         self.output[stream] += chunk
+        self.context.heartbeat({name: len(output) for name, output in self.output.items()})
         if len(self.output[stream]) > self.limit:
             raise StepError(
                 "OutputTooLarge",

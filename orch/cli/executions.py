@@ -48,6 +48,8 @@ CANCEL_GRACE = 0.5
 """Seconds for what still runs of a cancelled execution: its outcome would be refused anyway."""
 _STEP_KEYS = ("path", "step", "capability", "status", "attempts", "started", "ended", "worker")
 _PAUSES = 0.01, 0.1
+_HEARD = 0.5
+"""Seconds between two looks at the heartbeats of running steps."""
 _WORKERS = "Workers"
 
 
@@ -214,7 +216,7 @@ def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[
     """Whether the execution has ended, again and again, with its new events shown."""
     journal, seen = orchestrator.runtime.journal, 0
     shortest, longest = _PAUSES
-    pause, away_since = shortest, 0.0
+    pause, away_since, heard = shortest, 0.0, 0.0
     while True:
         try:
             ended = orchestrator.manager.ended(id)  # before its events, so that none is missed
@@ -228,6 +230,10 @@ def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[
             _revive(orchestrator)
         seen += len(entries)
         progress.add(entries)
+        if time.monotonic() - heard >= _HEARD and (running := progress.running()):
+            heard = time.monotonic()
+            with contextlib.suppress(Unreachable):
+                progress.hear(journal.read_beats(id, running))
         progress.tick(journal.clock())
         yield ended
         pause = shortest if entries else min(pause * 1.5, longest)

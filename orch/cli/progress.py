@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orch.journal.journal import HistoryEntry
+    from orch.workflows.beat import Beat
 
 # Event -> the state that a step is in after it; other events leave its state alone.
 STATES = {
@@ -35,6 +36,8 @@ STATES = {
     "skipped": "skipped",
     "cancelled": "cancelled",
 }
+MOST_HEARD = 100
+"""Running steps whose heartbeats are asked for."""
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 
 
@@ -77,6 +80,7 @@ class Row:
     began: int
     ended: int = 0
     note: str = ""
+    heard: int = 0  # its last heartbeat
 
 
 class Progress(Protocol):
@@ -87,6 +91,12 @@ class Progress(Protocol):
 
     def tick(self, now: int) -> None:
         """Time went on. ``now`` in ms since the epoch."""
+
+    def running(self) -> list[str]:
+        """Paths of the steps at work, of which there may be heartbeats."""
+
+    def hear(self, beats: Mapping[str, Beat]) -> None:
+        """Take note of what running steps said last."""
 
 
 def make_progress(created: int, *, quiet: bool = False) -> Progress:
@@ -109,6 +119,12 @@ class Silence:
     def tick(self, now: int) -> None:
         pass
 
+    def running(self) -> list[str]:
+        return []
+
+    def hear(self, beats: Mapping[str, Beat]) -> None:
+        pass
+
 
 class Steps:
     """The rows of an execution, in the order in which its steps were first heard of."""
@@ -128,6 +144,23 @@ class Steps:
         row.ended = entry.at if state in _ENDED else 0
         row.note = describe(entry)
         return row
+
+    def running(self) -> list[str]:
+        found = [row.path for row in self.rows.values() if row.state == "running"]
+        return found[-MOST_HEARD:]
+
+    def hear(self, beats: Mapping[str, Beat]) -> list[Row]:
+        """The rows of which there is something new."""
+        changed = []
+        for path, beat in beats.items():
+            row = self.rows.get(path)
+            if row is None or row.state != "running" or beat.at <= row.heard:
+                continue
+            row.heard = beat.at
+            if beat.attempt == row.attempt and beat.progress is not None:
+                row.note = beat.brief()
+                changed.append(row)
+        return changed
 
 
 class Lines(Silence):
@@ -150,6 +183,14 @@ class Lines(Silence):
             if row.note and row.state != "running":
                 parts.append(row.note)
             output.say("  ".join(parts))
+
+    def running(self) -> list[str]:
+        return self.steps.running()
+
+    def hear(self, beats: Mapping[str, Beat]) -> None:
+        for row in self.steps.hear(beats):
+            at = f"{(row.heard - self.created) / 1000:8.3f} s"
+            output.say("  ".join((at, row.path, row.state, row.note)))
 
 
 class LiveTable(Silence):
@@ -184,6 +225,12 @@ class LiveTable(Silence):
 
     def tick(self, now: int) -> None:
         self.now = now
+
+    def running(self) -> list[str]:
+        return self.steps.running()
+
+    def hear(self, beats: Mapping[str, Beat]) -> None:
+        self.steps.hear(beats)
 
     def table(self, most: int) -> Table:
         """The latest ``most`` rows: what moves is at the end."""

@@ -37,7 +37,13 @@ from orch.workflows.outcome import (
     Lost,
     Outcome,
 )
-from orch.workflows.plan import EVENT_TIMEOUT, Plan
+from orch.workflows.plan import (
+    EVENT_TIMEOUT,
+    HEARTBEAT_TIMEOUT,
+    SCHEDULE_TIMEOUT,
+    STEP_TIMEOUT,
+    Plan,
+)
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, context_of, entry_fields_for, fields_for
@@ -498,12 +504,29 @@ class Advancer:
 
     def time_out(self, execution: str, path: str, state: StepState, timeout: int) -> None:
         """The attempt (or the parallel step) took longer than ``timeout`` ms: it fails."""
-        step = path.rpartition("/")[2].partition("#")[0]
-        message = f"step {step!r} took longer than its timeout of {timeout} ms"
-        failure = Failure("StepTimeout", message, step, path, state.attempt)
-        self.settle_unowned(execution, path, state, Failed(failure))
+        message = f"took longer than its timeout of {timeout} ms"
+        self._fail_late(execution, path, state, STEP_TIMEOUT, message)
         if state.status is StepStatus.CALLING:
             self.cancel_child(execution, path, state.attempt)
+
+    def time_out_in_queue(self, execution: str, path: str, state: StepState, limit: int) -> None:
+        """No worker took the attempt within ``limit`` ms: it fails."""
+        message = f"was taken by no worker within its `scheduleTimeout` of {limit} ms"
+        self._fail_late(execution, path, state, SCHEDULE_TIMEOUT, message)
+
+    def time_out_silent(
+        self, execution: str, path: str, state: StepState, limit: int, silent: int
+    ) -> None:
+        """The attempt sent no heartbeat for ``silent`` ms, more than its ``limit``: it fails."""
+        message = f"sent no heartbeat for {silent} ms; its `heartbeatTimeout` is {limit} ms"
+        self._fail_late(execution, path, state, HEARTBEAT_TIMEOUT, message)
+
+    def _fail_late(
+        self, execution: str, path: str, state: StepState, name: str, message: str
+    ) -> None:
+        step = path.rpartition("/")[2].partition("#")[0]
+        failure = Failure(name, f"step {step!r} {message}", step, path, state.attempt)
+        self.settle_unowned(execution, path, state, Failed(failure))
 
     def redispatch(self, execution: str, path: str, state: StepState) -> None:
         """A message that was lost is sent again; a back-off that is over is ended."""
@@ -513,7 +536,12 @@ class Advancer:
         if plan.node(path).type is StepType.SUBWORKFLOW:
             if self.journal.redispatch(execution, path, state, StepStatus.CALLING):
                 self.call(execution, path)
-        elif self.journal.redispatch(execution, path, state):
+            return
+        node = plan.node(path)
+        limit = node.schedule_limit(self.journal.clock())
+        if state.status is StepStatus.DISPATCHED and limit:
+            limit = state.due  # a message that was lost does not make the wait longer
+        if self.journal.redispatch(execution, path, state, limit=limit):
             self.apply(plan, execution, (path,))
 
     def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:

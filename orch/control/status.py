@@ -14,6 +14,7 @@ from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.finding import Found
 from orch.journal.journal import HistoryEntry, Journal, Record
+from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Node, Plan, split
@@ -40,6 +41,8 @@ class StepExecution(BaseModel):
     ended: str | None = None
     duration_ms: int | None = None
     worker: str | None = None
+    progress: Any = Field(None, description="what a running attempt said last")
+    heartbeat: str | None = Field(None, description="when it said so")
     child: str | None = Field(None, description="the execution that a subworkflow step called")
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
@@ -106,21 +109,36 @@ class Waits:
     paused: Pause | None
     depth: Depth
 
-    def why(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
+    def why(
+        self,
+        state: StepState,
+        node: Node | None,
+        child: str,
+        listens: str,
+        beat: Beat | None = None,
+    ) -> str | None:
         """Why a live token is not done yet, in one line.
 
-        ``child``: the execution that it called; ``listens``: the event for which it waits.
+        ``child``: the execution that it called; ``listens``: the event for which it waits;
+        ``beat``: what it said last.
         """
         match state.status:
             case StepStatus.RUNNING:
                 owner = state.owner.rsplit("/", 2)[0]
-                return f"running on {owner} for {seconds(self.now - state.started)}"
+                heard = "" if beat is None else f", {self._heard(state, beat)}"
+                return f"running on {owner} for {seconds(self.now - state.started)}{heard}"
             case StepStatus.JOINED:
                 return "its branches ended; a worker goes on"
             case StepStatus.DISPATCHED if self.paused:
                 return str(self.paused)
         found = self._rests(state, node, child, listens)
         return f"{found}; {self.paused}" if found and self.paused else found
+
+    def _heard(self, state: StepState, beat: Beat) -> str:
+        said = f": {beat.brief()}" if beat.progress is not None else ""
+        if beat.attempt != state.attempt:
+            return f"last heard of attempt {beat.attempt}{said}"
+        return f"heartbeat {seconds(self.now - beat.at)} ago{said}"
 
     def _rests(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
         queue = node.queue if node else ""
@@ -210,7 +228,7 @@ def execution_context(
     )
     fields = _without_items(fields, plan)
     steps = [
-        _step(execution, path, events, fields, plan, waits)
+        _step(execution, path, events, fields, plan, waits, record.beats.get(path))
         for path, events in _by_path(history).items()
         if path in fields
     ]
@@ -301,6 +319,7 @@ def _step(
     fields: Mapping[str, str],
     plan: Plan | None,
     waits: Waits,
+    beat: Beat | None = None,
 ) -> StepExecution:
     state = StepState.loads(fields[path])
     node = None
@@ -310,6 +329,7 @@ def _step(
         except KeyError:
             node = None
     live = state.status in LIVE
+    beat = beat if live else None
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
     begun = claimed or not live or state.status is StepStatus.CALLING
@@ -335,7 +355,9 @@ def _step(
         worker=worker,
         error=_json(failure),
         child=child or None,
-        waiting_for=waits.why(state, node, child, _listens(fields.get(f"?{path}")))
+        progress=beat.progress if beat is not None else None,
+        heartbeat=instant(beat.at) if beat is not None else None,
+        waiting_for=waits.why(state, node, child, _listens(fields.get(f"?{path}")), beat)
         if live
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,

@@ -113,6 +113,8 @@ class Steering:
             return self._not_failed(execution, status)
         said = _said(by, reason)
         timeout = plan.definition.timeout_ms
+        sent = [p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED]
+        now = self.journal.clock()
         steered = self.journal.retry(
             execution,
             found.tokens.items(),
@@ -121,12 +123,12 @@ class Steering:
                 Event("retried", detail=said),
                 *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
             ],
-            self.journal.clock() + timeout if timeout else 0,
+            now + timeout if timeout else 0,
             str((record.error or {}).get("name") or ""),
+            {path: plan.node(path).schedule_limit(now) for path in sent},
         )
         if not steered.done:
             return self._not_failed(execution, steered.status)
-        sent = (p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED)
         self._publish(execution, tuple(sent))
         return True
 

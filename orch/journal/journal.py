@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orch.journal.beats import Beats
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.events import Events
@@ -102,7 +103,7 @@ class Start:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream):
+class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream, Beats):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -253,6 +254,7 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
                 (*(() if quiet else transition.texts), *_subscriptions(transition.written))
             ),
             fields=_flat(transition.fields),
+            drops=list(transition.drops),
             branch=_branch(transition.branch),
             ends=_ends(end),
             events=[] if quiet else [event.dumps(now) for event in events],
@@ -285,10 +287,12 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
         path: str,
         state: StepState,
         becomes: StepStatus = StepStatus.DISPATCHED,
+        limit: int = 0,
     ) -> bool:
         """Say that the token gets a message (or, ``becomes`` calling, a child) again.
 
-        False: it moved on, or must not start.
+        ``limit``: when a worker must have taken it, ms; 0: whenever. False: it moved on, or
+        must not start.
         """
         now = self.clock()
         reply = self.run(
@@ -300,7 +304,8 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
             expect=state.status.value,
             attempt=state.attempt,
             becomes=becomes.value,
-            due=now + self.grace,
+            limit=limit,
+            due=min(now + self.grace, limit or now + self.grace),
         )
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
         return self._word("redispatch", reply, *words) == "DISPATCHED"

@@ -29,7 +29,8 @@ class Keys:
     # --- of one execution; they expire `retention` after it ended ------------------------
 
     def record(self, execution: str) -> str:
-        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error, …
+        """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error,
+        heartbeats (`b:path`), …
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
         `paused`, since when, and `remains`, what is left of its deadline.

@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.errors import NotFound
 from orch.journal.connection import Connection
+from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState
@@ -63,6 +64,7 @@ class Record:
     variables: Mapping[str, Any]
     error: Mapping[str, Any] | None
     parent: str | None = None  # the execution that called it
+    beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
     errors: dict[str, Any] = {}
     items: dict[str, tuple[str, Any]] = {}
     states: dict[str, Any] = {}
+    beats: dict[str, Beat] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -247,6 +250,8 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             items[scope] = (called, json.loads(text)[page_of(scope)[1]])
         elif name.startswith("p:"):
             states[name[2:]] = json.loads(text)
+        elif name.startswith("b:"):
+            beats[name[2:]] = Beat.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
         elif name == WORKFLOW_FIELD:
@@ -261,6 +266,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         states=states,
         cause=found.get(CAUSE_FIELD),
         items=items,
+        beats=beats,
     )
 
 
@@ -279,4 +285,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         variables=view.variables,
         error=json.loads(found["error"]) if "error" in found else None,
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
+        beats=view.beats,
     )

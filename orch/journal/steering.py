@@ -68,11 +68,13 @@ class Steering(Connection):
         events: Iterable[Event],
         deadline: int = 0,
         error: str = "",
+        limits: Mapping[str, int] | None = None,
     ) -> Steered:
         """Let a failed execution go on. ``tokens``: each step that lives again, and as what.
 
         ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none;
-        ``error``: the name of what it failed with.
+        ``error``: the name of what it failed with; ``limits``: when a worker must have taken a
+        step, ms, where there is such an instant.
         """
         now = self.clock()
         reply = self.run(
@@ -81,7 +83,7 @@ class Steering(Connection):
             index=self._index_of(execution),
             now=now,
             id=execution,
-            tokens=[[path, status.value] for path, status in tokens],
+            tokens=[[path, status.value, (limits or {}).get(path, 0)] for path, status in tokens],
             drops=list(drops),
             grace=self.grace,
             deadline=deadline,

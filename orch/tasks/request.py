@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,6 +62,16 @@ def held_tokens() -> Iterator[str]:
         for request in _snapshot(requests):
             if isinstance(request, StepRequest) and request.args and len(request.args) >= 2:
                 yield f"{request.args[0]} {request.args[1]}"
+
+
+def in_children() -> Iterator[StepRequest]:
+    """The steps that run in a process of their own."""
+    own = (None, os.getpid())
+    for request in _snapshot(worker_state.active_requests):
+        if not isinstance(request, StepRequest) or len(request.args or ()) < 3:
+            continue
+        if request.worker_pid not in own:
+            yield request
 
 
 def _snapshot(requests: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.incarnation import current_incarnation, owner_of
+from orch.tasks.pulse import UNASKED, Pulse
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan
 from orch.workflows.state import StepState, StepStatus, encode
@@ -50,11 +51,14 @@ def run_step(
     plan, claim = claimed
     fault("claimed")
     node = plan.node(path)
-    outcome = _call(runtime, node, path, claim, call)
+    pulse = make_pulse(runtime, node, path, claim)
+    outcome = _call(runtime, node, path, claim, call, pulse)
+    pulse.end()
     fault("called")
+    view, beat = claim.view, pulse.last()
     reply = runtime.advancer.settle(
         plan,
-        claim.view,
+        view if beat is None else replace(view, beats={path: beat}),
         path,
         claim.state,
         outcome,
@@ -118,10 +122,10 @@ def _claim(
 
 
 def lease_of(runtime: Runtime, node: Node) -> int:
-    """When a running attempt must be looked at, ms: at the lease or at its timeout."""
+    """When a running attempt must be looked at, ms: at the lease or at one of its timeouts."""
     lease = int(runtime.settings.liveness_ttl * 1000)
-    timeout = timeout_of(runtime, node)
-    return lease if timeout is None else min(lease, timeout)
+    limits = (timeout_of(runtime, node), node.step.heartbeat_timeout)
+    return min(lease, *[limit or lease for limit in limits])
 
 
 def timeout_of(runtime: Runtime, node: Node) -> int | None:
@@ -132,11 +136,14 @@ def timeout_of(runtime: Runtime, node: Node) -> int | None:
     return None if default is None else int(default * 1000)
 
 
-def _call(runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller) -> Outcome:
+def _call(
+    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse
+) -> Outcome:
     """Call the capability; whatever it raises becomes a failure under the error's name."""
     state, view = claim.state, claim.view
     try:
-        output = call(node, context_of(view, path), make_context(runtime, node, path, state, view))
+        context = make_context(runtime, node, path, state, view, pulse)
+        output = call(node, context_of(view, path), context)
         text = encode(output)
         size = len(text.encode())
         limit = runtime.settings.output_limit
@@ -175,8 +182,29 @@ def asked_pause(error: BaseException) -> int:
     return int(text) * 1000 if text.isdecimal() else 0
 
 
-def make_context(runtime: Runtime, node: Node, path: str, state: StepState, view: View) -> Context:
+def make_pulse(runtime: Runtime, node: Node, path: str, claim: Claimed) -> Pulse:
+    state, silence = claim.state, node.step.heartbeat_timeout
     timeout = timeout_of(runtime, node)
+    before = claim.view.beats.get(path)
+    return Pulse(
+        runtime.journal,
+        claim.view.execution,
+        path,
+        state,
+        pause=UNASKED if silence is None else silence / 3000,
+        look_after=lease_of(runtime, node),
+        limit=None if timeout is None else state.started + timeout,
+        progress=before.progress if before is not None else None,
+    )
+
+
+def make_context(
+    runtime: Runtime, node: Node, path: str, state: StepState, view: View, pulse: Pulse
+) -> Context:
+    timeout = timeout_of(runtime, node)
+    cancelled = _Cancelled(runtime, view.execution, path, state)
+    pulse.on_superseded = cancelled.be_told
+    before = view.beats.get(path)
     return Context(
         execution_id=view.execution,
         workflow=view.workflow,
@@ -184,7 +212,9 @@ def make_context(runtime: Runtime, node: Node, path: str, state: StepState, view
         step_id=node.id,
         attempt=state.attempt,
         deadline=None if timeout is None else (state.started + timeout) / 1000,
-        is_cancelled=_Cancelled(runtime, view.execution, path, state),
+        is_cancelled=cancelled,
+        on_heartbeat=pulse.beat,
+        last_progress=before.progress if before is not None else None,
         read_results=partial(iterate, runtime.journal),
     )
 
@@ -198,6 +228,10 @@ class _Cancelled:
         self._owner = state.owner
         self._asked = time.monotonic()
         self._answer = False
+
+    def be_told(self) -> None:
+        """A heartbeat was refused."""
+        self._answer = True
 
     def __call__(self) -> bool:
         if self._answer or time.monotonic() - self._asked < 1.0:

@@ -30,6 +30,7 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
+from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
 from orch.workflows.state import StepState, StepStatus
 
@@ -81,6 +82,7 @@ class Warden:
         self.served = served
         self.about = about or {}
         self.lease = lease
+        self.overdue = Overdue(self.runtime)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._stopping = False
@@ -142,6 +144,7 @@ class Warden:
         self.say_alive()
         due = self.look()
         self._keep_stream()
+        self.overdue.end()
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
             self.journal.forget_expired()
@@ -299,18 +302,23 @@ class Warden:
         key = self.journal.plan_of(execution)
         if key is None:
             return
-        name = self.runtime.plans.get(key).node(path).queue
+        node = self.runtime.plans.get(key).node(path)
+        allowed, now = node.step.schedule_timeout, self.journal.clock()
+        if allowed is not None and now >= state.due:
+            self.advancer.time_out_in_queue(execution, path, state, allowed)
+            return
+        name = node.queue
         if name not in depths:
             depths[name] = self._depth(name)
         ahead = state.since + OVERTAKEN - self.journal.mark(execution, name)
         if depths[name] == 0 or ahead < 0:
             self.advancer.redispatch(execution, path, state)
             return
-        now = self.journal.clock()
         age = now - state.since
         longest = int(self.settings.dispatch_grace_max * 1000)
         pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
-        self.journal.postpone(execution, path, text, now + pause)
+        due = now + pause
+        self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
 
     def _look_at_joining(self, execution: str, path: str, text: str, state: StepState) -> None:
         """A parallel step: out of time, or to be looked at again later."""
@@ -381,7 +389,22 @@ class Warden:
         due = now + max(ttl, 50)
         if timeout is not None:
             due = min(due, state.started + timeout)
+        allowed = node.step.heartbeat_timeout
+        if allowed is not None:
+            last = self._last_heard(execution, path, state)
+            if said["at"] >= last + allowed:
+                # The worker lives, so it is the step that is silent.
+                self.advancer.time_out_silent(execution, path, state, allowed, now - last)
+                return
+            soon = now + int(self.settings.watch_interval * 1000)
+            due = min(due, max(last + allowed, soon))
         self.journal.postpone(execution, path, text, due)
+
+    def _last_heard(self, execution: str, path: str, state: StepState) -> int:
+        """When the attempt said last that it goes on, ms."""
+        beat = self.journal.read_beats(execution, [path]).get(path)
+        heard = beat is not None and beat.attempt == state.attempt
+        return max(state.started, beat.at) if beat is not None and heard else state.started
 
     # --- the broker ------------------------------------------------------------------------
 

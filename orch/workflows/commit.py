@@ -80,6 +80,7 @@ class Transition:
     opens: tuple[Open, ...] = ()
     texts: tuple[tuple[str, str], ...] = ()  # fields of the steps' hash: outputs and failures
     fields: tuple[tuple[str, str], ...] = ()  # fields of the record: variables and the like
+    drops: tuple[str, ...] = ()  # fields of the record that go
     once: str = ""  # a field of the record that must not be there yet
     branch: BranchEnd | None = None
     end: End | None = None

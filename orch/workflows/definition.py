@@ -222,6 +222,11 @@ class WorkflowStep(Model):
     retry: RetryPolicy | None = None
     timeout: Milliseconds | None = None
     """How long one attempt may take, ms."""
+    schedule_timeout: Milliseconds | None = None
+    """How long an attempt may wait for a worker, ms; then it fails as `ScheduleTimeout`."""
+    heartbeat_timeout: Milliseconds | None = None
+    """How long an attempt may go without `context.heartbeat()`, ms; then it fails as
+    `HeartbeatTimeout`."""
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     """`at_most_once`: an attempt whose worker died, or that ran out of time, is not tried
     again: it fails as `Interrupted`, since its effect may have happened."""
@@ -249,6 +254,13 @@ class WorkflowStep(Model):
                 raise ValueError(
                     f"the field `{kind}` does not belong to a step of type `{self.type}`"
                 )
+        if self.type is not StepType.TASK and (self.wait is None or self.wait.poll is None):
+            for name in ("schedule_timeout", "heartbeat_timeout"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"`{to_camel(name)}` is for tasks and polls: {self.type} has "
+                        f"no attempt that a worker takes"
+                    )
         return self
 
     def error_actions(self) -> list[ErrorAction]:

@@ -39,6 +39,7 @@ from orch.workflows.validation import check_output
 from orch.workflows.view import (
     CAUSE_FIELD,
     View,
+    beat_field,
     context_of,
     error_field,
     output_field,
@@ -71,6 +72,7 @@ class Move:
         self.texts: dict[str, str] = {}
         self.fields: dict[str, str] = {}
         self.pages: dict[str, Page] = {}
+        self.drops: list[str] = []
         self.events: list[Event] = []
         self.branch: BranchEnd | None = None
         self.end: End | None = None
@@ -84,6 +86,7 @@ class Move:
     ) -> Transition:
         if output is not None:
             self.texts[f"={path}"] = encode(output) if text is None else text
+        self._drop_beat(path)
         completed = len(self.events)
         self.note("completed", path, state.attempt)
         try:
@@ -97,6 +100,7 @@ class Move:
 
     def fail_attempt(self, node: Node, path: str, state: StepState, failure: Failure) -> Transition:
         failure = replace(failure, attempt=state.attempt) if not failure.attempt else failure
+        self._drop_beat(path)
         self.note("failed", path, state.attempt, {"error": failure.as_dict()})
         self.texts[f"!{path}"] = encode(failure.as_dict())
         self.route(node, path, failure.as_dict())
@@ -120,6 +124,7 @@ class Move:
             data = {"state": output, "checks": checks}
             failure = Failure("PollExhausted", message, node.id, path, state.attempt, data)
             return self.fail_attempt(node, path, state, failure)
+        self._drop_beat(path)
         due = self.now + poll.pause(checks)
         self.fields[state_field(path)] = text
         self.note("polled", path, state.attempt, {"due": due})
@@ -256,7 +261,13 @@ class Move:
             end=self.end,
             events=tuple(self.events),
             pages=tuple(self.pages.items()),
+            drops=tuple(self.drops),
         )
+
+    def _drop_beat(self, path: str) -> None:
+        """What the attempt said of its progress is of no use any more."""
+        if path in self.view.beats and beat_field(path) not in self.drops:
+            self.drops.append(beat_field(path))
 
     def note(
         self, word: str, path: str = "", attempt: int = 0, detail: Mapping[str, Any] | None = None
@@ -295,8 +306,7 @@ class Move:
             self._go_on(node, path, context.get("output"))
             return
         if node.is_work:
-            state = replace(self._fresh(), status=StepStatus.DISPATCHED)
-            self.opens[path] = Open(path, state, self.now + self.grace)
+            self._open_entry(path, self._dispatched(node))
             return
         match node.type:
             case StepType.DECISION:
@@ -416,7 +426,7 @@ class Move:
         entry = self.plan.scopes[node.key].entry
         for number in range(lanes):
             first = join_path(iteration_path(path, number), entry.id)
-            self.opens[first] = Open(first, self._entry_state(entry), self.now + self.grace)
+            self._open_entry(first, self._entry_state(entry))
 
     def _map_nothing(self, node: Node, path: str) -> None:
         output = Joined((), node).output()
@@ -428,8 +438,18 @@ class Move:
 
     def _entry_state(self, entry: Node) -> StepState:
         """Of the first step of an item, which a script may have to open: it asks no expression."""
-        status = StepStatus.DISPATCHED if entry.plain else StepStatus.ENTERING
-        return replace(self._fresh(), status=status)
+        if entry.plain:
+            return self._dispatched(entry)
+        return replace(self._fresh(), status=StepStatus.ENTERING)
+
+    def _dispatched(self, node: Node) -> StepState:
+        return replace(
+            self._fresh(), status=StepStatus.DISPATCHED, due=node.schedule_limit(self.now)
+        )
+
+    def _open_entry(self, path: str, state: StepState) -> None:
+        due = self.now + self.grace
+        self.opens[path] = Open(path, state, min(due, state.due) if state.due else due)
 
     def _look(self, node: Node, started: int) -> int:
         """When to look at a step that waits for others to end: soon, or at its timeout."""

@@ -51,6 +51,9 @@ TASK_PREFIX = "orch."
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
 EVENT_TIMEOUT = "EventTimeout"
+STEP_TIMEOUT = "StepTimeout"
+SCHEDULE_TIMEOUT = "ScheduleTimeout"
+HEARTBEAT_TIMEOUT = "HeartbeatTimeout"
 DAY = 24 * 3600 * 1000
 RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
 """Types whose attempts may be tried again."""
@@ -282,6 +285,10 @@ class Node:
     def plain(self) -> bool:
         """Whether entering it takes nothing but a message: no expression decides about it."""
         return self.type is StepType.TASK and self.condition is None
+
+    def schedule_limit(self, now: int) -> int:
+        """When an attempt that is dispatched now must have been taken, ms; 0: whenever."""
+        return now + self.step.schedule_timeout if self.step.schedule_timeout else 0
 
     @property
     def retry(self) -> RetryPolicy | None:

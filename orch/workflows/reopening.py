@@ -14,7 +14,7 @@ from typing import Any
 
 from orch.errors import NotAllowed
 from orch.workflows.definition import StepType
-from orch.workflows.plan import ROOT, Plan, in_handler, join_path, split
+from orch.workflows.plan import ROOT, SCHEDULE_TIMEOUT, Plan, in_handler, join_path, split
 from orch.workflows.state import StepState, StepStatus
 
 
@@ -81,7 +81,8 @@ class _Reopener:
             self._reopen_parallel(path, state)
             return
         plain = not node.branches and node.type is not StepType.EVENT
-        if plain and state.status is StepStatus.FAILED and not state.started:
+        untaken = self._failure_name(path) == SCHEDULE_TIMEOUT
+        if plain and state.status is StepStatus.FAILED and not state.started and not untaken:
             raise self._refused(
                 f"step {path!r} failed before it was tried: an expression or a decision of it "
                 f"would fail again"
@@ -95,6 +96,9 @@ class _Reopener:
         else:
             raise self._refused(f"step {path!r} is a {node.type.value}, which is not tried again")
         self.found.drops.append(f"!{path}")
+
+    def _failure_name(self, path: str) -> str:
+        return str(json.loads(self.fields.get(f"!{path}", "{}")).get("name", ""))
 
     def _reopen_parallel(self, path: str, state: StepState) -> None:
         branches = [join_path(path, str(number)) for number in range(state.total)]

@@ -71,7 +71,7 @@ class StepState:
     started: int = 0  # of the current or last attempt
     total: int = 0  # branches of a parallel, items of a map; checks that a poll has made
     left: int = 0  # branches that have not ended
-    due: int = 0  # when a timer or a back-off is over
+    due: int = 0  # when a timer or a back-off is over; of what is dispatched: `scheduleTimeout`
     need: int = 0  # branches that must succeed; 0: all must end
     tolerated: int = 0  # branches that may fail; -1: any number
     failed: int = 0  # branches that did

@@ -20,10 +20,21 @@ from orch.workflows.outcome import (
     Lost,
     Outcome,
 )
-from orch.workflows.plan import ROOT, Node, Plan, iteration_path, join_path
+from orch.workflows.plan import (
+    HEARTBEAT_TIMEOUT,
+    ROOT,
+    STEP_TIMEOUT,
+    Node,
+    Plan,
+    iteration_path,
+    join_path,
+)
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.view import View
+
+INTERRUPTIONS = frozenset({STEP_TIMEOUT, HEARTBEAT_TIMEOUT})
+"""Errors of attempts that had begun: their effect may have happened."""
 
 
 def begin(plan: Plan, view: View, now: int, grace: int) -> Transition:
@@ -61,12 +72,15 @@ def _decide(
             return move.fail_attempt(node, path, replace(state, lost=state.lost + 1), failure)
         case Lost(reason, poison):
             if not poison:
+                again = replace(state, lost=state.lost + 1)
+                limit = node.schedule_limit(now)
                 return _attempt_again(
                     path,
-                    replace(state, lost=state.lost + 1),
+                    again,
                     StepStatus.DISPATCHED,
                     now,
-                    now + grace,
+                    min(now + grace, limit or now + grace),
+                    limit,
                     Event("lost", path, state.attempt, {"reason": reason}),
                 )
             failure = Failure(
@@ -83,7 +97,7 @@ def _decide(
         case Failed(failure, retryable):
             policy = node.retry
             failures = state.failures + 1
-            if failure.name == "StepTimeout" and node.step.delivery == "at_most_once":
+            if failure.name in INTERRUPTIONS and node.step.delivery == "at_most_once":
                 failure = _interrupted(node, path, state, failure.message)
                 retryable = False
             if retryable and policy is not None and may_retry(policy, failure.name, failures):
@@ -95,6 +109,7 @@ def _decide(
                     replace(state, failures=failures, lost=0),
                     StepStatus.RETRYING,
                     now,
+                    now + pause,
                     now + pause,
                     Event("retrying", path, state.attempt, detail),
                 )
@@ -118,9 +133,14 @@ def _interrupted(node: Node, path: str, state: StepState, reason: str) -> Failur
 
 
 def _attempt_again(
-    path: str, state: StepState, status: StepStatus, now: int, due: int, event: Event
+    path: str,
+    state: StepState,
+    status: StepStatus,
+    now: int,
+    due: int,
+    timer: int,
+    event: Event,
 ) -> Transition:
-    timer = due if status is StepStatus.RETRYING else 0
     again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
     return Transition(path, again, due=due, events=(event,))
 

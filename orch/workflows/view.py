@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orch.workflows.beat import Beat
 from orch.workflows.plan import (
     Plan,
     Reads,
@@ -30,6 +31,7 @@ class View:
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
+    beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
 
 
 WORKFLOW_FIELD = "workflow"
@@ -59,6 +61,10 @@ def error_field(scope_path: str) -> str:
 
 def state_field(path: str) -> str:
     return f"p:{path}"
+
+
+def beat_field(path: str) -> str:
+    return f"b:{path}"
 
 
 ITEM_MARK = "i:"
@@ -98,7 +104,10 @@ def fields_for(plan: Plan, path: str) -> list[str]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
     reads, scope_path = plan.reads(path), split(path)[0]
     fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
-    return fields if plan.node(path).poll is None else [*fields, state_field(path)]
+    node = plan.node(path)
+    if node.is_work:
+        fields.append(beat_field(path))
+    return fields if node.poll is None else [*fields, state_field(path)]
 
 
 def entry_fields_for(plan: Plan, path: str) -> list[str]:

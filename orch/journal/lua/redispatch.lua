@@ -12,6 +12,7 @@
 --                      retrying (the back-off is over) or polling (the interval is)
 -- ARGV  attempt  int   the fence
 -- ARGV  becomes  str   dispatched | calling
+-- ARGV  limit    int   when a worker must have taken it, ms, or 0
 -- ARGV  due      int   when to look at it again, ms
 --
 -- USES  tell
@@ -40,6 +41,9 @@ local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatche
 if becomes == 'calling' then
     word = becomes
     state[7] = now
+end
+if limit > 0 then
+    state[8], state[9], state[10] = state[8] or 0, state[9] or 0, limit
 end
 state[1] = becomes
 state[5] = now

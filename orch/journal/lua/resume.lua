@@ -42,9 +42,14 @@ for _, name in ipairs(redis.call('HKEYS', steps)) do
         if not ended[status] then
             local due = now
             if status == 'dispatched' then
+                due = now + grace
+                if (state[10] or 0) > 0 then
+                    -- The time in which a worker must take it stood still.
+                    state[10] = state[10] + now - math.max(paused, state[5])
+                    due = math.min(due, math.max(state[10], now))
+                end
                 -- As of now, so that no queue counts as having overtaken the new message.
                 state[5] = now
-                due = now + grace
                 reply[#reply + 1] = name
             elseif still[status] then
                 -- Its timeout stood still, too: its branches could not go on.

@@ -9,8 +9,8 @@
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
--- ARGV  tokens   list  {path, dispatched | calling | waiting | joining} of each step that lives
---                      again
+-- ARGV  tokens   list  {path, dispatched | calling | waiting | joining, limit} of each step that
+--                      lives again; limit: when a worker must have taken it, ms, or 0
 -- ARGV  drops    list  fields of the steps' hash that go: failures that no longer hold
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
@@ -73,6 +73,10 @@ for _, token in ipairs(tokens) do
             -- A poll begins to count its checks anew.
             state[8], state[10] = state[8] and 0, state[10] and 0
             due = now + grace
+            if token[3] > 0 then
+                state[8], state[9], state[10] = state[8] or 0, state[9] or 0, token[3]
+                due = math.min(due, token[3])
+            end
         elseif status == 'calling' then
             state[7], state[10] = now, state[10] and 0
         else

@@ -20,6 +20,7 @@
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
 -- ARGV  texts    list  flat name, value, … of the steps' hash
 -- ARGV  fields   list  flat name, value, … of the record
+-- ARGV  drops    list  fields of the record that go
 -- ARGV  branch   list  {join, scope, ok as 1 | 0, text} or {}; the scope is a branch or an
 --                      iteration of the step at `join`. Of an item of a map there follow the
 --                      entry of the next one, and its state
@@ -105,6 +106,7 @@ for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
 end
 call_with('HSET', record, fields)
+call_with('HDEL', record, drops)
 tell(events)
 set_pages(pages)
 if clears[1] then

@@ -1,6 +1,6 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
 -- `calls` collects those that waited for a child, as `path attempt`.
--- Needs tell, stop_listening, and steps, watch, id and now of the script.
+-- Needs tell, stop_listening, and record, steps, watch, id and now of the script.
 local calls = {}
 local function cancel_tokens(step)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
@@ -15,6 +15,9 @@ local function cancel_tokens(step)
                     calls[#calls + 1] = name .. ' ' .. state[2]
                 elseif state[1] == 'listening' then
                     stop_listening(name)
+                end
+                if state[1] == 'running' then
+                    redis.call('HDEL', record, 'b:' .. name)
                 end
                 state[1] = 'cancelled'
                 state[5] = now

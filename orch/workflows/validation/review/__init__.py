@@ -17,7 +17,12 @@ from orch.workflows.validation.review.steps import (
     check_targets,
 )
 from orch.workflows.validation.review.subject import Review
-from orch.workflows.validation.review.times import check_retries, check_timeouts, check_waits
+from orch.workflows.validation.review.times import (
+    check_heartbeats,
+    check_retries,
+    check_timeouts,
+    check_waits,
+)
 from orch.workflows.validation.review.tracing import check_output_mappings, trace_variables
 
 __all__ = ["Review", "review"]
@@ -36,6 +41,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_parallel,
     check_waits,
     check_timeouts,
+    check_heartbeats,
     check_retries,
     check_names,
 )

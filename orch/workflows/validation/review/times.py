@@ -40,12 +40,23 @@ def check_timeouts(review: Review) -> None:
     if get(review.document, "timeoutMs") is not None:
         return
     for step in review.outline.steps():
-        if step.type == StepType.TASK and step.get("timeout") is None:
+        limits = ("timeout", "heartbeatTimeout")
+        if step.type == StepType.TASK and all(step.get(name) is None for name in limits):
             review.warning(
                 step.path,
                 f"step {step.id!r} has no `timeout`, and the workflow no `timeoutMs`: an "
                 "attempt that hangs is never ended",
                 "add `timeout`, ms, or `timeoutMs` to the workflow",
+            )
+
+
+def check_heartbeats(review: Review) -> None:
+    for step in review.outline.steps():
+        silent, whole = step.get("heartbeatTimeout"), step.get("timeout")
+        if isinstance(silent, int) and isinstance(whole, int) and silent >= whole:
+            message = f"the step has {whole} ms in all, so {silent} ms of silence never come"
+            review.warning(
+                f"{step.path}.heartbeatTimeout", message, "make it shorter than `timeout`"
             )
 
 

@@ -1,0 +1,92 @@
+"""Ends the processes of attempts that were given up because they ran out of time.
+
+The journal has gone on without them, whatever they do; but a step that hangs would hold its
+slot for ever. Celery's own limit kills what has a `timeout`; here are the other reasons: no
+heartbeat, a default timeout, a process that was frozen. Only a prefork child can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from dataclasses import dataclass
+
+from orch.control.runtime import Runtime
+from orch.errors import NotFound
+from orch.tasks import request as step_request
+from orch.tasks.incarnation import current_incarnation, parse_owner
+from orch.tasks.step import timeout_of
+from orch.workflows.plan import Node
+from orch.workflows.state import StepStatus
+
+logger = logging.getLogger(__name__)
+
+GRACE = 1000
+"""Ms for an attempt to notice that it was given up, and to end by itself."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """An attempt that a child of this worker was seen to hold."""
+
+    pid: int
+    attempt: int
+
+
+class Overdue:
+    """Looks after the children of one worker; used by its warden's thread alone."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._held: dict[str, Held] = {}
+
+    def end(self) -> None:
+        """Kill each child whose attempt was given up, and that goes on all the same."""
+        active = {request.id: request for request in step_request.in_children()}
+        self._held = {id: held for id, held in self._held.items() if id in active}
+        for id, request in active.items():
+            node = self._limited(*request.args[1:3])
+            if node is not None and self._is_overdue(request, node):
+                self._kill(id, request)
+
+    def _limited(self, path: str, plan: str) -> Node | None:
+        """The step, if its attempts end at some time."""
+        try:
+            node = self.runtime.plans.get(plan).node(path)
+        except (NotFound, KeyError):
+            return None
+        limited = node.step.heartbeat_timeout or timeout_of(self.runtime, node)
+        return node if limited else None
+
+    def _is_overdue(self, request: step_request.StepRequest, node: Node) -> bool:
+        found = self.runtime.journal.read_state(request.args[0], request.args[1])
+        if found is None:
+            return False
+        state, pid = found[1], request.worker_pid
+        running = state.status is StepStatus.RUNNING and state.owner
+        if running and parse_owner(state.owner) == (current_incarnation(), pid):
+            self._held[request.id] = Held(pid, state.attempt)
+            return False
+        held = self._held.get(request.id)
+        if held is None or held.pid != pid:
+            return False  # it may not have claimed it yet
+        grace = GRACE
+        if state.status is StepStatus.CANCELLED:
+            grace = max(grace, node.step.heartbeat_timeout or timeout_of(self.runtime, node) or 0)
+        return self.runtime.journal.clock() - state.since >= grace
+
+    def _kill(self, id: str, request: step_request.StepRequest) -> None:
+        held = self._held.pop(id)
+        if not any(other is request for other in step_request.in_children()):
+            return  # it has ended by itself
+        logger.warning(
+            "%s of execution %s, attempt %d, was given up and goes on: its process %d is killed",
+            request.args[1],
+            request.args[0],
+            held.attempt,
+            held.pid,
+        )
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(held.pid, signal.SIGKILL)
