@@ -96,6 +96,17 @@ class Settings(BaseSettings):
     default_timeout: float | None = Field(
         None, gt=0, description="seconds for a step without `timeout`; None: no limit"
     )
+    retry_strategy: Literal["none", "linear", "exponential"] = Field(
+        "none", description="how tasks without `retry` are tried again; none: not at all"
+    )
+    max_retries: int = Field(
+        3, ge=0, description="retries of a task without `retry`, after its first attempt"
+    )
+    retry_interval: float = Field(
+        1.0,
+        ge=0,
+        description="seconds before the first of them; `retry_strategy` says how it grows",
+    )
     max_lost_attempts: int = Field(
         3, ge=1, description="workers that may die under one step before it counts as poison"
     )

@@ -7,20 +7,27 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
+from typing import Any
 
 from orch.errors import NotFound
 from orch.journal.journal import Journal
-from orch.workflows.definition import WorkflowDefinition
+from orch.settings import Settings
+from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.plan import Plan
 
 CACHED_PLANS = 500
 
 
 class Plans:
-    """Finds plans by their key. Safe to use from several threads."""
+    """Finds plans by their key. Safe to use from several threads.
 
-    def __init__(self, journal: Journal) -> None:
+    ``retry``: of tasks that have none, in plans that are stored here; one that is found by its
+    key brings the policy that it was stored with, whatever the settings say now.
+    """
+
+    def __init__(self, journal: Journal, retry: RetryPolicy | None = None) -> None:
         self.journal = journal
+        self.retry = retry or default_retry(journal.settings)
         self._cache: OrderedDict[str, Plan] = OrderedDict()
         self._lock = Lock()
 
@@ -42,13 +49,16 @@ class Plans:
     ) -> Plan:
         """Store a definition for those who run this very version. Raises NotSupportedYet."""
         version = definition.content_hash()
-        plan = Plan(definition, key=plan_key(definition, handlers), handlers=handlers)
+        key = plan_key(definition, handlers, self.retry)
+        plan = Plan(definition, key=key, handlers=handlers, retry=self.retry)
         for found in (definition, *handlers.values()):
             self.journal.store_definition(None, found.content_hash(), found.canonical())
-        content = {
+        content: dict[str, Any] = {
             "version": version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
+        if self.retry is not None:
+            content["retry"] = _content(self.retry)
         self.journal.store_plan(plan.key, json.dumps(content))
         self._remember(plan)
         return plan
@@ -67,7 +77,9 @@ class Plans:
             )
         content = json.loads(text)
         handlers = {n: self.definition(v) for n, v in content["handlers"].items()}
-        plan = Plan(self.definition(content["version"]), key=key, handlers=handlers)
+        retry = RetryPolicy.model_validate(content["retry"]) if "retry" in content else None
+        definition = self.definition(content["version"])
+        plan = Plan(definition, key=key, handlers=handlers, retry=retry)
         self._remember(plan)
         return plan
 
@@ -85,10 +97,34 @@ class Plans:
                 self._cache.popitem(last=False)
 
 
-def plan_key(definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]) -> str:
-    """The version itself, or a hash of it and of the versions of its error handlers."""
+def plan_key(
+    definition: WorkflowDefinition,
+    handlers: Mapping[str, WorkflowDefinition],
+    retry: RetryPolicy | None = None,
+) -> str:
+    """The version itself, or a hash of it and of what else decides how it runs: the versions of
+    its error handlers, and the policy of tasks without `retry`.
+    """
     version = definition.content_hash()
-    if not handlers:
+    if not handlers and retry is None:
         return version
     pinned = sorted((name, handler.content_hash()) for name, handler in handlers.items())
-    return hashlib.sha256(json.dumps([version, pinned]).encode()).hexdigest()[:12]
+    parts: list[Any] = [version, pinned]
+    if retry is not None:
+        parts.append(_content(retry))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def default_retry(settings: Settings) -> RetryPolicy | None:
+    """What the settings say of tasks without `retry`."""
+    if settings.retry_strategy == "none" or not settings.max_retries:
+        return None
+    return RetryPolicy(
+        max_attempts=settings.max_retries + 1,
+        interval=int(settings.retry_interval * 1000),
+        strategy=settings.retry_strategy,
+    )
+
+
+def _content(retry: RetryPolicy) -> dict[str, Any]:
+    return retry.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -24,7 +24,7 @@ from orch.errors import InputError, NotFound, StepError
 from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, open_redis
 from orch.settings import Settings
 from orch.workflows.calls import Call
-from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.events import Occurrence
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
@@ -113,11 +113,13 @@ def simulate(
     workflows: Mapping[str, WorkflowDefinition] | None = None,
     input: Any = None,
     mocks: Mapping[str, Any] | Mocks | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Simulation:
     """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
     ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
     a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
+    ``retry``: of tasks that have none, as the settings may say.
     Raises InputError for mocks that fit no step, or input that misses the schema;
     NotSupportedYet; NoServer.
     """
@@ -127,7 +129,7 @@ def simulate(
         redis = open_redis(server.url)
         try:
             simulator = _Simulator(
-                Journal(redis, _settings(), url=server.url), handlers or {}, workflows or {}
+                Journal(redis, _settings(), url=server.url), handlers or {}, workflows or {}, retry
             )
             plan = simulator.store(key, definition)
             plans = [simulator.store(name, found) for name, found in (workflows or {}).items()]
@@ -197,12 +199,13 @@ class _Simulator:
         journal: Journal,
         handlers: Mapping[str, WorkflowDefinition],
         workflows: Mapping[str, WorkflowDefinition],
+        retry: RetryPolicy | None = None,
     ) -> None:
         self.begun = self.now = milliseconds()
         self.journal = journal
         self.journal.clock = lambda: self.now
         self.journal.terse = False
-        self.plans = Plans(journal)
+        self.plans = Plans(journal, retry)
         self.advancer = Advancer(journal, self.plans, self._dispatch, self._find)
         self.handlers = handlers
         self.workflows = workflows

@@ -252,6 +252,7 @@ class Node:
     mapped: MapPolicy | None = None
     poll: PollPolicy | None = None
     event: EventPolicy | None = None
+    default_retry: RetryPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -292,7 +293,13 @@ class Node:
 
     @property
     def retry(self) -> RetryPolicy | None:
-        return self.step.retry
+        """When a failed attempt is tried again; the plan's default is for work without its own.
+
+        What may run once at most is tried again only where its author says so.
+        """
+        if self.step.retry is not None or not self.is_work:
+            return self.step.retry
+        return None if self.step.delivery == "at_most_once" else self.default_retry
 
     def targets(self) -> Iterator[str]:
         """Ids of all steps of the scope that may follow when the step succeeds."""
@@ -323,7 +330,8 @@ class Scope:
 class Plan:
     """The compiled form of one version, with the workflows that handle its errors.
 
-    ``key`` names the plan: the version, or a hash of it and of its handlers' versions.
+    ``key`` names the plan: the version, or a hash of it, of its handlers' versions and of
+    ``retry``, the policy of tasks that have none.
     Raises NotSupportedYet when a step uses what this release cannot run.
     """
 
@@ -333,8 +341,10 @@ class Plan:
         *,
         key: str | None = None,
         handlers: Mapping[str, WorkflowDefinition] | None = None,
+        retry: RetryPolicy | None = None,
     ) -> None:
         self.definition = definition
+        self.retry = retry
         self.version = definition.content_hash()
         self.key = key or self.version
         self.scopes: dict[str, Scope] = {}
@@ -573,6 +583,7 @@ class Plan:
             mapped=mapped,
             poll=PollPolicy.of(step.wait) if step.wait else None,
             event=EventPolicy.of(step.event) if step.event else None,
+            default_retry=self.retry,
         )
 
 
