@@ -12,6 +12,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── InputError                 an input misses the workflow's schema        exit 2
     ├── NotFound                   no such workflow or execution                exit 2
     ├── NotAllowed                 the state of an execution does not allow it  exit 1
+    │   └── AlreadyReported        somebody else said before what a task came to
     ├── SettingsError              a setting has a wrong value                  exit 2
     ├── Unreachable                Redis or the broker does not answer          exit 4
     │   └── NoServer               there is no Redis to be found
@@ -98,6 +99,15 @@ class NotAllowed(OrchError):
 
 class PositionLost(OrchError):
     """Events behind the position from which a subscription was to go on are gone."""
+
+
+class AlreadyReported(NotAllowed):
+    """A task was reported before: ``by`` whom, and when (``at``, ISO 8601); '' if unknown."""
+
+    def __init__(self, message: str, *, by: str = "", at: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
+        self.at = at
 
 
 class SettingsError(OrchError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.external import ExternalTask
 from orch.control.filters import Filters
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
 from orch.control.runtime import Runtime
@@ -289,6 +290,36 @@ class Orchestrator:
         """Let a step count as completed with ``output``, whatever a worker does for it."""
         return self.manager.steering.skip(id, path, output, reason=reason, by=by)
 
+    # Tasks of steps with `external: true`. ``task``: its id, EXECUTION:PATH:ATTEMPT, as
+    # `list_tasks` gives it; without ATTEMPT, whichever is open. They raise NotFound, NotAllowed
+    # for what comes too late, and its subclass AlreadyReported.
+
+    def list_tasks(
+        self, capability: str | None = None, *, limit: int | None = None
+    ) -> list[ExternalTask]:
+        """Tasks that wait for somebody outside, with their inputs; the longest waiting first."""
+        return self.manager.external.list(capability, limit=limit)
+
+    def complete_task(self, task: str, output: Any = None, *, by: str | None = None) -> bool:
+        """Report that a task is done. False: it is not there yet, the report is kept for it."""
+        return self.manager.external.complete(task, output, by=by)
+
+    def fail_task(
+        self,
+        task: str,
+        error: str = "TaskFailed",
+        message: str = "",
+        *,
+        retryable: bool = True,
+        by: str | None = None,
+    ) -> bool:
+        """Report that a task failed under the name ``error``. Answers as `complete_task`."""
+        return self.manager.external.fail(task, error, message, retryable=retryable, by=by)
+
+    def heartbeat_task(self, task: str, progress: Any = None) -> None:
+        """Say that the work on a task goes on. Raises NotAllowed: stop working on it."""
+        self.manager.external.heartbeat(task, progress)
+
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""
         return WorkerProcesses(self.settings, self.server.url, **given)
@@ -460,6 +491,30 @@ class AsyncOrchestrator:
         self, id: str, path: str, output: Any = None, *, reason: str = "", by: str | None = None
     ) -> bool:
         return await asyncio.to_thread(self.sync.skip_step, id, path, output, reason=reason, by=by)
+
+    async def list_tasks(
+        self, capability: str | None = None, *, limit: int | None = None
+    ) -> list[ExternalTask]:
+        return await asyncio.to_thread(self.sync.list_tasks, capability, limit=limit)
+
+    async def complete_task(self, task: str, output: Any = None, *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.complete_task, task, output, by=by)
+
+    async def fail_task(
+        self,
+        task: str,
+        error: str = "TaskFailed",
+        message: str = "",
+        *,
+        retryable: bool = True,
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(
+            self.sync.fail_task, task, error, message, retryable=retryable, by=by
+        )
+
+    async def heartbeat_task(self, task: str, progress: Any = None) -> None:
+        await asyncio.to_thread(self.sync.heartbeat_task, task, progress)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.sync.close)

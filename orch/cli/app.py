@@ -16,6 +16,7 @@ from orch.cli import (
     definitions,
     events,
     executions,
+    external,
     output,
     results,
     settings,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 RUN, WRITE, LOOK, SERVE = "Run", "Write", "Look and steer", "Serve"
+OUTSIDE = "Tasks done outside"
 for command, panel in (
     (executions.run, RUN),
     (executions.start, RUN),
@@ -60,6 +62,10 @@ for command, panel in (
     (steering.skip, LOOK),
     (executions.emit, LOOK),
     (events.events, LOOK),
+    (external.tasks, OUTSIDE),
+    (external.complete, OUTSIDE),
+    (external.fail, OUTSIDE),
+    (external.heartbeat, OUTSIDE),
     (definitions.workflows, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),

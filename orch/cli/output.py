@@ -23,6 +23,7 @@ STYLES = {
     "retrying": "yellow",
     "waiting": "blue",
     "joining": "blue",
+    "external": "blue",
     "completed": "green",
     "failed": "red",
     "lost": "red",

@@ -32,6 +32,7 @@ STATES = {
     "forked": "joining",
     "calling": "calling",
     "listening": "listening",
+    "external": "external",
     "emitting": "emitting",
     "skipped": "skipped",
     "cancelled": "cancelled",

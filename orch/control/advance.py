@@ -19,7 +19,7 @@ from orch.faults import fault
 from orch.journal.journal import Ended, Journal, Refused, Settled
 from orch.journal.records import Family
 from orch.workflows.calls import Call, callee
-from orch.workflows.commit import Transition
+from orch.workflows.commit import Event, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.events import (
     Occurrence,
@@ -28,6 +28,7 @@ from orch.workflows.events import (
     matches,
     taken_field,
 )
+from orch.workflows.external import Report, report_field, waits_for
 from orch.workflows.outcome import (
     Branched,
     Completed,
@@ -158,6 +159,7 @@ class Advancer:
         todo += [(self._cancel_child, (call,)) for call in reply.calls]
         todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
         todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
+        todo += [(self._take_report, (Call(execution, path, 0),)) for path in transition.external]
         if transition.end is not None and reply.repeated:
             family = self.journal.read_family(execution)
             reply = replace(reply, parent=family.parent if family else None)
@@ -472,6 +474,50 @@ class Advancer:
             self._do([(self._take_kept, (Call(execution, path, 0),))])
         return limit
 
+    # --- reports -------------------------------------------------------------------------
+
+    def _take_report(self, call: Call) -> Sequence[Todo]:
+        """See whether what a task waits for was reported before it was there."""
+        plan = self._plan_of(call.execution)
+        found = self.journal.read_state(call.execution, call.path)
+        report = self.journal.kept_report(call.execution, call.path)
+        if plan is None or found is None or report is None:
+            return ()
+        state = found[1]
+        if state.status is not StepStatus.EXTERNAL:
+            return ()
+        reply, transition = self.report(plan, call.execution, call.path, state, report)
+        if isinstance(reply, Refused):
+            return ()
+        self.apply(plan, call.execution, (*_to_dispatch(transition), *_following(plan, reply)))
+        return self._left(plan, call.execution, transition, reply)
+
+    def take_report(self, execution: str, path: str) -> None:
+        self._do([(self._take_report, (Call(execution, path, 0),))])
+
+    def report(
+        self, plan: Plan, execution: str, path: str, state: StepState, report: Report
+    ) -> tuple[Settled | Refused, Transition]:
+        """Commit what somebody reported of a task; the caller goes on behind it."""
+        transition = self.decide_report(plan, execution, path, state, report)
+        transition = replace(transition, drops=(*transition.drops, report_field(path)))
+        reply = self.journal.settle(
+            execution, transition, expect=state.status.value, attempt=state.attempt
+        )
+        return reply, transition
+
+    def decide_report(
+        self, plan: Plan, execution: str, path: str, state: StepState, report: Report
+    ) -> Transition:
+        """What a report would come to."""
+        view = self.journal.read_view(execution, fields_for(plan, path))
+        outcome = report.outcome(plan.node(path).id, path, state.attempt)
+        transition = decide(
+            plan, view, path, state, outcome, self.journal.clock(), self.journal.grace
+        )
+        told = Event("reported", path, state.attempt, {"by": report.by})
+        return replace(transition, events=(told, *transition.events))
+
     # --- messages, timers, losses --------------------------------------------------------
 
     def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
@@ -538,6 +584,14 @@ class Advancer:
                 self.call(execution, path)
             return
         node = plan.node(path)
+        if node.external:
+            listens, now = waits_for(node.capability), self.journal.clock()
+            look = node.silence_limit(now)
+            if self.journal.redispatch(
+                execution, path, state, StepStatus.EXTERNAL, listens=listens, look=look
+            ):
+                self.take_report(execution, path)
+            return
         limit = node.schedule_limit(self.journal.clock())
         if state.status is StepStatus.DISPATCHED and limit:
             limit = state.due  # a message that was lost does not make the wait longer

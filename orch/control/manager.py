@@ -14,6 +14,7 @@ from typing import Any, Unpack
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
+from orch.control.external import ExternalTasks
 from orch.control.filters import Filters
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
@@ -64,6 +65,7 @@ class WorkflowManager(Catalog):
         self.steering = Steering(runtime)
         self.search = Search(self.journal, self.plans)
         self.transfer = Transfer(self.journal, self.search)
+        self.external = ExternalTasks(runtime)
         self._served = _Served()
 
     # --- executions --------------------------------------------------------------------------

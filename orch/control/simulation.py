@@ -26,6 +26,7 @@ from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.events import Occurrence
+from orch.workflows.external import MARK
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus, encode
@@ -213,6 +214,7 @@ class _Simulator:
         self._events: dict[str, Any] = {}
         self._order = count()
         self._todo: list[_Todo] = []
+        self._outside: set[tuple[str, str, int]] = set()
 
     def store(self, key: str, definition: WorkflowDefinition) -> Plan:
         named = {handler.handler for handler in definition.error_handlers}
@@ -252,7 +254,7 @@ class _Simulator:
         due, tokens = self.journal.take_due(hold=FAR)
         for found, path in tokens:
             self._look_at(found, path)
-        if self._send_mocked():
+        if self._send_mocked() or self._report_mocked():
             return True
         if tokens:
             return True
@@ -284,17 +286,44 @@ class _Simulator:
                     break
         return sent
 
+    def _report_mocked(self) -> bool:
+        """Somebody outside begins with the tasks that are open, and ends as the mocks say."""
+        begun = False
+        for task in self.journal.open_tasks():
+            known = (task.execution, task.path, task.state.attempt)
+            if known in self._outside:
+                continue
+            self._outside.add(known)
+            plan = self.plans.get(task.plan)
+            view = self.journal.read_view(task.execution, fields_for(plan, task.path))
+            shown = self._prefix(task.execution) + task.path
+            claimed = Claimed(task.state, view)
+            outcome = self._outcome(plan, task.path, shown, claimed)
+            at = self.now + self._duration(plan.node(task.path).id, shown)
+            token = (plan, task.execution, task.path)
+            heapq.heappush(self._todo, (at, next(self._order), token, claimed, outcome))
+            begun = True
+        return begun
+
+    def _duration(self, step: str, shown: str) -> int:
+        return self.mocks.durations.get(shown, self.mocks.durations.get(step, 0))
+
     def _listening(self) -> list[tuple[str, str]]:
         keys = self.journal.keys
         members = [
             str(member).rsplit(" ", 2)
             for partition in range(keys.partitions)
             for member in self.journal.redis.zrange(keys.listening(partition), 0, -1)
+            if not str(member).startswith(MARK)
         ]
         return [(execution, path) for _, execution, path in members]
 
     def _say_what_is_waited_for(self, execution: str) -> None:
-        waiting = [field[1:] for field in self.journal.steps(execution) if field.startswith("?")]
+        waiting = [
+            name[1:]
+            for name, wanted in self.journal.steps(execution).items()
+            if name.startswith("?") and not wanted.startswith(MARK)
+        ]
         if waiting:
             raise InputError(
                 f"nobody emits the event that {', '.join(waiting)} waits for",
@@ -305,7 +334,7 @@ class _Simulator:
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
         node = plan.node(path)
         shown = self._prefix(execution) + path
-        duration = self.mocks.durations.get(shown, self.mocks.durations.get(node.id, 0))
+        duration = self._duration(node.id, shown)
         timeout = node.step.timeout
         late = timeout is not None and duration > timeout
         claimed = self.journal.claim(
@@ -365,7 +394,7 @@ class _Simulator:
                 self.advancer.join(execution, path)
             case StepStatus.LISTENING:
                 self.advancer.look_at_listening(execution, path, state)
-            case StepStatus.RUNNING | StepStatus.JOINING | StepStatus.CALLING:
+            case StepStatus.RUNNING | StepStatus.JOINING | StepStatus.CALLING | StepStatus.EXTERNAL:
                 if self.now - state.started >= timeout:
                     self.advancer.time_out(execution, path, state, timeout)
             case _:
@@ -405,6 +434,7 @@ _BEGINNINGS = frozenset(
         "calling",
         "listening",
         "emitting",
+        "external",
         "decided",
         "skipped",
     }

@@ -17,6 +17,7 @@ from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
+from orch.workflows.external import MARK, TaskId
 from orch.workflows.plan import Node, Plan, split
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import scopes_up
@@ -44,6 +45,7 @@ class StepExecution(BaseModel):
     progress: Any = Field(None, description="what a running attempt said last")
     heartbeat: str | None = Field(None, description="when it said so")
     child: str | None = Field(None, description="the execution that a subworkflow step called")
+    task: str | None = Field(None, description="id under which an outside agent reports")
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
     items: dict[str, int] | None = None
@@ -119,8 +121,8 @@ class Waits:
     ) -> str | None:
         """Why a live token is not done yet, in one line.
 
-        ``child``: the execution that it called; ``listens``: the event for which it waits;
-        ``beat``: what it said last.
+        ``child``: the execution that it called, or the task that is to be reported;
+        ``listens``: the event for which it waits; ``beat``: what it said last.
         """
         match state.status:
             case StepStatus.RUNNING:
@@ -132,6 +134,8 @@ class Waits:
             case StepStatus.DISPATCHED if self.paused:
                 return str(self.paused)
         found = self._rests(state, node, child, listens)
+        if state.status is StepStatus.EXTERNAL and beat is not None and found:
+            found = f"{found}; {self._heard(state, beat)}"
         return f"{found}; {self.paused}" if found and self.paused else found
 
     def _heard(self, state: StepState, beat: Beat) -> str:
@@ -171,6 +175,14 @@ class Waits:
                 return "its event is sent; a worker goes on"
             case StepStatus.CALLING:
                 return f"child execution {child}"
+            case StepStatus.EXTERNAL:
+                since = seconds(self.now - state.started)
+                limit = node.step.timeout if node else None
+                until = f", until {instant(state.started + limit)}" if limit else ""
+                agent = (
+                    f"an outside agent of capability {node.capability!r}" if node else "somebody"
+                )
+                return f"{agent} to report task {child}, for {since}{until}"
         return None
 
 
@@ -332,7 +344,8 @@ def _step(
     beat = beat if live else None
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
-    begun = claimed or not live or state.status is StepStatus.CALLING
+    outside = live and state.status is StepStatus.EXTERNAL
+    begun = claimed or not live or outside or state.status is StepStatus.CALLING
     attempts = state.attempt if begun else 0
     if state.status in (StepStatus.DISPATCHED, StepStatus.RETRYING, StepStatus.POLLING):
         attempts = state.attempt - 1
@@ -341,6 +354,7 @@ def _step(
     worker = state.owner.rsplit("/", 2)[0] if state.owner else None
     called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
     child = Call(execution, path, state.attempt).child if called else ""
+    task = str(TaskId(execution, path, state.attempt)) if outside else ""
     failure = fields.get(f"!{path}")
     return StepExecution(
         path=path,
@@ -355,9 +369,10 @@ def _step(
         worker=worker,
         error=_json(failure),
         child=child or None,
+        task=task or None,
         progress=beat.progress if beat is not None else None,
         heartbeat=instant(beat.at) if beat is not None else None,
-        waiting_for=waits.why(state, node, child, _listens(fields.get(f"?{path}")), beat)
+        waiting_for=waits.why(state, node, child or task, _listens(fields.get(f"?{path}")), beat)
         if live
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
@@ -365,7 +380,9 @@ def _step(
 
 
 def _listens(subscription: str | None) -> str:
-    name, correlation = json.loads(subscription or '["", null]')
+    if subscription is None or subscription.startswith(MARK):
+        return ""
+    name, correlation = json.loads(subscription)
     return repr(name) if correlation is None else f"{name!r} of {correlation!r}"
 
 

@@ -18,6 +18,7 @@ from orch.control.starting import check_json
 from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
+from orch.workflows.external import waits_for
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
@@ -34,6 +35,7 @@ SKIPPABLE = frozenset(
         StepStatus.POLLING,
         StepStatus.LISTENING,
         StepStatus.CALLING,
+        StepStatus.EXTERNAL,
     }
 )
 
@@ -126,6 +128,11 @@ class Steering:
             now + timeout if timeout else 0,
             str((record.error or {}).get("name") or ""),
             {path: plan.node(path).schedule_limit(now) for path in sent},
+            {
+                path: waits_for(plan.node(path).capability)
+                for path, status in found.tokens.items()
+                if status is StepStatus.EXTERNAL
+            },
         )
         if not steered.done:
             return self._not_failed(execution, steered.status)

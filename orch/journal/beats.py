@@ -14,8 +14,8 @@ class Beats(Connection):
     """Every method may raise Unreachable."""
 
     def beat(self, execution: str, path: str, state: StepState, beat: Beat, due: int) -> bool:
-        """Note a heartbeat of the attempt whose claim gave ``state``; False: it is not its own
-        any more. ``due``: when to look at the token again, ms.
+        """Note a heartbeat of an attempt whose ``state`` the caller was given; False: it is at
+        another one. ``due``: when to look at the token again, ms.
         """
         reply = self.run(
             "heartbeat",
@@ -24,6 +24,7 @@ class Beats(Connection):
             watch=self.keys.watch(self.keys.partition(execution)),
             id=execution,
             path=path,
+            status=state.status.value,
             attempt=state.attempt,
             owner=state.owner,
             field=beat_field(path),

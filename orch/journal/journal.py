@@ -11,6 +11,7 @@ from orch.journal.beats import Beats
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.events import Events
+from orch.journal.external import External
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.records import (
     HistoryEntry,
@@ -103,7 +104,7 @@ class Start:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream, Beats):
+class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream, Beats, External):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -288,11 +289,14 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
         state: StepState,
         becomes: StepStatus = StepStatus.DISPATCHED,
         limit: int = 0,
+        listens: str = "",
+        look: int = 0,
     ) -> bool:
-        """Say that the token gets a message (or, ``becomes`` calling, a child) again.
+        """Say that the token gets a message (or, as ``becomes`` says, a child or a report) again.
 
-        ``limit``: when a worker must have taken it, ms; 0: whenever. False: it moved on, or
-        must not start.
+        ``limit``: when a worker must have taken it, ms; 0: whenever. ``listens``: what it waits
+        for, where that is a report. ``look``: when to look at it, if that is soon.
+        False: it moved on, or must not start.
         """
         now = self.clock()
         reply = self.run(
@@ -304,8 +308,10 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
             expect=state.status.value,
             attempt=state.attempt,
             becomes=becomes.value,
+            listening=self.keys.listening(self.keys.partition(execution)),
+            listens=listens,
             limit=limit,
-            due=min(now + self.grace, limit or now + self.grace),
+            due=min(now + self.grace, limit or look or now + self.grace),
         )
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
         return self._word("redispatch", reply, *words) == "DISPATCHED"

@@ -30,7 +30,8 @@ class Keys:
 
     def record(self, execution: str) -> str:
         """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error,
-        heartbeats (`b:path`), …
+        heartbeats (`b:path`), inputs of external tasks (`t:path`), reports that came before
+        their task (`r:path`), …
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
         `paused`, since when, and `remains`, what is left of its deadline.
@@ -68,7 +69,7 @@ class Keys:
         return self._in(partition, "marks")
 
     def listening(self, partition: int) -> str:
-        """ZSET: `subscription execution path` of each token that waits for an event."""
+        """ZSET: `subscription execution path` of each token that waits for an event or a report."""
         return self._in(partition, "listening")
 
     def stream(self, partition: int) -> str:

@@ -69,12 +69,13 @@ class Steering(Connection):
         deadline: int = 0,
         error: str = "",
         limits: Mapping[str, int] | None = None,
+        listens: Mapping[str, str] | None = None,
     ) -> Steered:
         """Let a failed execution go on. ``tokens``: each step that lives again, and as what.
 
         ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none;
         ``error``: the name of what it failed with; ``limits``: when a worker must have taken a
-        step, ms, where there is such an instant.
+        step, ms, where there is such an instant; ``listens``: what external tasks wait for.
         """
         now = self.clock()
         reply = self.run(
@@ -83,7 +84,11 @@ class Steering(Connection):
             index=self._index_of(execution),
             now=now,
             id=execution,
-            tokens=[[path, status.value, (limits or {}).get(path, 0)] for path, status in tokens],
+            listening=self.keys.listening(self.keys.partition(execution)),
+            tokens=[
+                [path, status.value, (limits or {}).get(path, 0), (listens or {}).get(path, "")]
+                for path, status in tokens
+            ],
             drops=list(drops),
             grace=self.grace,
             deadline=deadline,

@@ -50,6 +50,7 @@ RESTING = frozenset(
         StepStatus.LISTENING,
         StepStatus.EMITTING,
         StepStatus.CALLING,
+        StepStatus.EXTERNAL,
     }
 )
 """What does not move while its execution is paused; what runs or has joined may end."""
@@ -277,6 +278,8 @@ class Warden:
                 self.journal.postpone(execution, path, text, min(due, limit) if limit else due)
             case StepStatus.CALLING:
                 self._look_at_calling(execution, path, text, state)
+            case StepStatus.EXTERNAL:
+                self._look_at_external(execution, path, text, state)
             case _:
                 self.journal.postpone(execution, path, text, 0)
 
@@ -353,6 +356,28 @@ class Warden:
         due = self._later(state)
         if timeout is not None:
             due = min(due, state.started + timeout)
+        self.journal.postpone(execution, path, text, due)
+
+    def _look_at_external(self, execution: str, path: str, text: str, state: StepState) -> None:
+        """Somebody outside does it: out of time, silent, or reported before it was there."""
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        step = self.runtime.plans.get(key).node(path).step
+        now, due = self.journal.clock(), self._later(state)
+        if step.timeout is not None:
+            if now - state.started >= step.timeout:
+                self.advancer.time_out(execution, path, state, step.timeout)
+                return
+            due = min(due, state.started + step.timeout)
+        if step.heartbeat_timeout is not None:
+            last = max(self._last_heard(execution, path, state), state.since)
+            if now - last >= step.heartbeat_timeout:
+                allowed, silent = step.heartbeat_timeout, now - last
+                self.advancer.time_out_silent(execution, path, state, allowed, silent)
+                return
+            due = min(due, last + step.heartbeat_timeout)
+        self.advancer.take_report(execution, path)
         self.journal.postpone(execution, path, text, due)
 
     def _later(self, state: StepState) -> int:

@@ -72,7 +72,7 @@ def step_signature(plan: Plan, node: Node, execution: str, path: str) -> Signatu
 def join_signature(plan: Plan, execution: str, path: str) -> Signature:
     """The body of a chord. Whoever serves the first branch can run it: it needs no agent."""
     queue = next(
-        n.queue for n in plan.nodes() if n.key.startswith(f"{plan.node(path).key}/") and n.queue
+        n.queue for n in plan.nodes() if n.key.startswith(f"{plan.node(path).key}/") and n.is_work
     )
     return _signature(
         JOIN_TASK, (execution, path, plan.key), queue, f"{plan.definition.name}/{path} join"
@@ -83,7 +83,7 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
     if not isinstance(node.next, str) or node.poll is not None:
         return None
     following = plan.scopes[node.scope].nodes[node.next]
-    if following.type is not StepType.TASK or following.index <= node.index:
+    if following.type is not StepType.TASK or following.external or following.index <= node.index:
         return None  # a lap is compiled when it begins
     return plan.follow(path, node.next)
 

@@ -117,6 +117,11 @@ class Transition:
         return self._at(StepStatus.CALLING)
 
     @property
+    def external(self) -> tuple[str, ...]:
+        """Tasks that are left to somebody outside here, who may have been faster."""
+        return self._at(StepStatus.EXTERNAL)
+
+    @property
     def joined(self) -> tuple[str, ...]:
         """What goes on at once, and needs no message.
 

@@ -213,6 +213,8 @@ class WorkflowStep(Model):
     """Instead of a capability: the name of an existing Celery task."""
     queue: str | None = None
     """The queue, where it is not named like the capability or task."""
+    external: bool = False
+    """Whether somebody outside of the workers does it, and reports what it came to."""
     input: JsonValue = None
     """What the capability gets: values, in which strings may be expressions."""
     output: dict[str, str] | str | None = None
@@ -247,6 +249,11 @@ class WorkflowStep(Model):
         if self.type is StepType.TASK:
             if (self.capability is None) == (self.task is None):
                 raise ValueError("a task names either a `capability` or a Celery `task`")
+            if self.external and (self.capability is None or self.schedule_timeout is not None):
+                raise ValueError(
+                    "an `external` task names a `capability`, and waits in no queue: it takes "
+                    "neither a Celery `task` nor `scheduleTimeout`"
+                )
         elif getattr(self, self.type.value) is None:
             raise ValueError(f"a step of type `{self.type}` needs the field `{self.type}`")
         for kind in StepType:
@@ -254,6 +261,8 @@ class WorkflowStep(Model):
                 raise ValueError(
                     f"the field `{kind}` does not belong to a step of type `{self.type}`"
                 )
+        if self.external and self.type is not StepType.TASK:
+            raise ValueError(f"`external` is for tasks: nobody reports a {self.type}")
         if self.type is not StepType.TASK and (self.wait is None or self.wait.poll is None):
             for name in ("schedule_timeout", "heartbeat_timeout"):
                 if getattr(self, name) is not None:

@@ -14,6 +14,7 @@ from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
+from orch.workflows.external import given_field, waits_for
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
@@ -87,6 +88,8 @@ class Move:
         if output is not None:
             self.texts[f"={path}"] = encode(output) if text is None else text
         self._drop_beat(path)
+        if node.external:
+            self.drops.append(given_field(path))
         completed = len(self.events)
         self.note("completed", path, state.attempt)
         try:
@@ -94,6 +97,7 @@ class Move:
         except StepError as error:
             self.events.pop(completed)
             self.texts.clear()
+            self.drops.clear()
             return self.fail_attempt(node, path, state, self._failure(error, node, path))
         self.after(node, path, output)
         return self.transition(path, self._ended(state, StepStatus.COMPLETED))
@@ -308,6 +312,9 @@ class Move:
         if node.is_work:
             self._open_entry(path, self._dispatched(node))
             return
+        if node.external:
+            self._leave_outside(node, path, context)
+            return
         match node.type:
             case StepType.DECISION:
                 assert node.choice is not None
@@ -364,6 +371,14 @@ class Move:
             listens = subscription(event.asked.name, correlation)
         self.opens[path] = Open(path, state, due, listens)
         self.note(status.value, path, 1, detail)
+
+    def _leave_outside(self, node: Node, path: str, context: dict[str, Any]) -> None:
+        """Somebody outside is to fetch the input, and to report what came of it."""
+        self.fields[given_field(path)] = encode(node.input.evaluate(context))
+        state = replace(self._fresh(), status=StepStatus.EXTERNAL, started=self.now)
+        due = min(self.now + self.grace, node.silence_limit(self.now) or self.now + self.grace)
+        self.opens[path] = Open(path, state, due, waits_for(node.capability))
+        self.note("external", path, 1, {"capability": node.capability})
 
     def _call(self, node: Node, path: str) -> None:
         """The child is started by whoever commits this; its input is made then."""

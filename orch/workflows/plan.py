@@ -271,7 +271,12 @@ class Node:
     @property
     def is_work(self) -> bool:
         """Whether a worker is sent a message to do it."""
-        return self.type is StepType.TASK or self.poll is not None
+        return (self.type is StepType.TASK and not self.external) or self.poll is not None
+
+    @property
+    def external(self) -> bool:
+        """Whether somebody outside of the workers does it."""
+        return self.step.external
 
     @property
     def queue(self) -> str:
@@ -285,11 +290,16 @@ class Node:
     @property
     def plain(self) -> bool:
         """Whether entering it takes nothing but a message: no expression decides about it."""
-        return self.type is StepType.TASK and self.condition is None
+        return self.type is StepType.TASK and self.condition is None and not self.external
 
     def schedule_limit(self, now: int) -> int:
         """When an attempt that is dispatched now must have been taken, ms; 0: whenever."""
         return now + self.step.schedule_timeout if self.step.schedule_timeout else 0
+
+    def silence_limit(self, now: int) -> int:
+        """When an attempt that begins now is over, or must have been heard of, ms; 0: never."""
+        limits = (self.step.timeout, self.step.heartbeat_timeout)
+        return min((now + limit for limit in limits if limit), default=0)
 
     @property
     def retry(self) -> RetryPolicy | None:
@@ -297,7 +307,7 @@ class Node:
 
         What may run once at most is tried again only where its author says so.
         """
-        if self.step.retry is not None or not self.is_work:
+        if self.step.retry is not None or not (self.is_work or self.external):
             return self.step.retry
         return None if self.step.delivery == "at_most_once" else self.default_retry
 
@@ -483,7 +493,9 @@ class Plan:
         else:
             for branch in node.branches:
                 yield self.scopes[branch].entry
-        if node.type is not StepType.TASK or node.condition is not None:
+        if node.external:
+            yield from node.input.reads
+        if not node.plain:
             yield from self._on_failure(node)
 
     def _after(self, node: Node) -> Iterator[tuple[str, ...] | Node]:

@@ -87,7 +87,10 @@ class _Reopener:
                 f"step {path!r} failed before it was tried: an expression or a decision of it "
                 f"would fail again"
             )
-        if node.is_work or node.type is StepType.SUBWORKFLOW:
+        if node.external:
+            self.found.tokens[path] = StepStatus.EXTERNAL
+            self.found.attempts[path] = state.attempt + 1
+        elif node.is_work or node.type is StepType.SUBWORKFLOW:
             called = node.type is StepType.SUBWORKFLOW
             self.found.tokens[path] = StepStatus.CALLING if called else StepStatus.DISPATCHED
             self.found.attempts[path] = state.attempt + 1

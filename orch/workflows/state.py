@@ -20,6 +20,7 @@ class StepStatus(StrEnum):
     LISTENING = "listening"  # it waits for an event
     EMITTING = "emitting"  # its event is on its way to those that wait for it
     CALLING = "calling"  # an execution of another workflow, the child, does it
+    EXTERNAL = "external"  # somebody outside does it, and will report what it came to
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"  # its condition was not true
@@ -39,6 +40,7 @@ LIVE = frozenset(
         StepStatus.LISTENING,
         StepStatus.EMITTING,
         StepStatus.CALLING,
+        StepStatus.EXTERNAL,
     }
 )
 

@@ -105,7 +105,7 @@ def fields_for(plan: Plan, path: str) -> list[str]:
     reads, scope_path = plan.reads(path), split(path)[0]
     fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
     node = plan.node(path)
-    if node.is_work:
+    if node.is_work or node.external:
         fields.append(beat_field(path))
     return fields if node.poll is None else [*fields, state_field(path)]
 

@@ -5,13 +5,15 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for a report
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  path     str   where the token stands
 -- ARGV  expect   str   the status that it must have: dispatched (the message was lost) or
 --                      retrying (the back-off is over) or polling (the interval is)
 -- ARGV  attempt  int   the fence
--- ARGV  becomes  str   dispatched | calling
+-- ARGV  becomes  str   dispatched | calling | external
+-- ARGV  listens  str   the subscription of what becomes external, or ''
 -- ARGV  limit    int   when a worker must have taken it, ms, or 0
 -- ARGV  due      int   when to look at it again, ms
 --
@@ -38,9 +40,13 @@ if state[1] ~= expect or state[2] ~= attempt then
     return {'SUPERSEDED', state[1]}
 end
 local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatched'
-if becomes == 'calling' then
+if becomes ~= 'dispatched' then
     word = becomes
     state[7] = now
+end
+if listens ~= '' then
+    redis.call('HSET', steps, '?' .. path, listens)
+    redis.call('ZADD', listening, 0, listens .. ' ' .. id .. ' ' .. path)
 end
 if limit > 0 then
     state[8], state[9], state[10] = state[8] or 0, state[9] or 0, limit

@@ -32,7 +32,7 @@ end
 local paused = tonumber(have[2] or now)
 local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
 local timers = {retrying = 1, waiting = 1, polling = 1}
-local still = {joining = 1, listening = 1, calling = 1}
+local still = {joining = 1, listening = 1, calling = 1, external = 1}
 local reply = {'RESUMED'}
 for _, name in ipairs(redis.call('HKEYS', steps)) do
     local first = string.sub(name, 1, 1)
@@ -54,6 +54,9 @@ for _, name in ipairs(redis.call('HKEYS', steps)) do
             elseif still[status] then
                 -- Its timeout stood still, too: its branches could not go on.
                 state[7] = state[7] + now - math.max(paused, state[7])
+                if status == 'external' then
+                    state[5] = now  -- and so did the time of its next heartbeat
+                end
             elseif timers[status] then
                 due = state[10] or now
             end

@@ -7,10 +7,12 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  listening ZSET `subscription execution path` of those that wait for a report
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
--- ARGV  tokens   list  {path, dispatched | calling | waiting | joining, limit} of each step that
---                      lives again; limit: when a worker must have taken it, ms, or 0
+-- ARGV  tokens   list  {path, dispatched | calling | external | waiting | joining, limit,
+--                      listens} of each step that lives again; limit: when a worker must have
+--                      taken it, ms, or 0; listens: the subscription of an external one, or ''
 -- ARGV  drops    list  fields of the steps' hash that go: failures that no longer hold
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
@@ -77,13 +79,17 @@ for _, token in ipairs(tokens) do
                 state[8], state[9], state[10] = state[8] or 0, state[9] or 0, token[3]
                 due = math.min(due, token[3])
             end
-        elseif status == 'calling' then
+        elseif status == 'calling' or status == 'external' then
             state[7], state[10] = now, state[10] and 0
         else
             due = math.max(state[10] or now, now)
         end
     end
     redis.call('HSET', steps, path, cjson.encode(state))
+    if token[4] ~= '' then
+        redis.call('HSET', steps, '?' .. path, token[4])
+        redis.call('ZADD', listening, 0, token[4] .. ' ' .. id .. ' ' .. path)
+    end
     redis.call('ZADD', watch, due, id .. ' ' .. path)
 end
 if deadline > 0 then

@@ -6,8 +6,8 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
--- KEYS  listening ZSET `subscription execution path` of those that wait for an event; the
---                      subscription of a path is the field `?path` of its steps' hash
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event or a
+--                      report; the subscription of a path is the field `?path` of its steps' hash
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -98,7 +98,7 @@ if due > 0 then
 else
     redis.call('ZREM', watch, id .. ' ' .. path)
 end
-if have[1] == 'listening' then
+if have[1] == 'listening' or have[1] == 'external' then
     stop_listening(path)
 end
 write_tokens(opens, texts, written, watched)

@@ -15,6 +15,9 @@ local function cancel_tokens(step)
                     calls[#calls + 1] = name .. ' ' .. state[2]
                 elseif state[1] == 'listening' then
                     stop_listening(name)
+                elseif state[1] == 'external' then
+                    stop_listening(name)
+                    redis.call('HDEL', record, 't:' .. name, 'b:' .. name)
                 end
                 if state[1] == 'running' then
                     redis.call('HDEL', record, 'b:' .. name)

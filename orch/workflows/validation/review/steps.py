@@ -81,7 +81,8 @@ def check_names(review: Review) -> None:
             (f"{step.path}.map", as_mapping(step.get("map"))),
             (f"{step.path}.wait.poll", as_mapping(as_mapping(step.get("wait")).get("poll"))),
         ):
-            _check_capability(review, f"{path}.capability", holder.get("capability"))
+            if not holder.get("external"):
+                _check_capability(review, f"{path}.capability", holder.get("capability"))
         called, path = step.get("subworkflow"), f"{step.path}.subworkflow"
         if isinstance(called, dict):
             called, path = called.get("name"), f"{path}.name"
