@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Unpack
 from orch.control.archive import Archived
 from orch.control.external import ExternalTask
 from orch.control.filters import Filters
+from orch.control.forking import Again
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage
@@ -28,6 +29,7 @@ from orch.errors import WaitTimeout
 from orch.journal.journal import HistoryEntry
 from orch.server import find_server
 from orch.settings import Settings, load_settings
+from orch.workflows.comparing import Difference
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation import Finding
 
@@ -157,6 +159,42 @@ class Orchestrator:
         return Execution(
             self.manager, started.id, existed=started.existed, warnings=started.warnings
         )
+
+    def rerun_workflow(self, id: str, input: Any = None, **given: Any) -> Execution:
+        """Start an execution anew, as a new one; ``input``: None for the same.
+
+        Keywords: ``version``, "same" or "latest"; ``idempotency_key``, ``reason``, ``by``.
+        Raises NotFound, InputError.
+        """
+        return self._again(self.manager.forking.rerun(id, input, **given))
+
+    def fork_workflow(
+        self,
+        id: str,
+        from_step: str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        input: Any = None,
+        **given: Any,
+    ) -> Execution:
+        """Go on from a step as a new execution; what was done before the step is kept.
+
+        ``from_step``: its path. ``variables`` are set on top of those of that point; ``input``:
+        None for the same. Keywords as of `rerun_workflow`. Raises NotFound, InputError, and
+        NotAllowed where it would not be exact.
+        """
+        forking = self.manager.forking
+        return self._again(forking.fork(id, from_step, variables=variables, input=input, **given))
+
+    def _again(self, again: Again) -> Execution:
+        started = self.manager.start_again(again)
+        return Execution(
+            self.manager, started.id, existed=started.existed, warnings=started.warnings
+        )
+
+    def diff_executions(self, a: str, b: str) -> Difference:
+        """How execution ``b`` differs from ``a``: `same`, and all that is different."""
+        return self.manager.diff(a, b)
 
     def trigger_event(
         self,
@@ -417,6 +455,19 @@ class AsyncOrchestrator:
         return AsyncExecution(
             await asyncio.to_thread(self.sync.start_workflow, name, input, idempotency_key)
         )
+
+    async def rerun_workflow(self, id: str, input: Any = None, **given: Any) -> AsyncExecution:
+        return AsyncExecution(
+            await asyncio.to_thread(lambda: self.sync.rerun_workflow(id, input, **given))
+        )
+
+    async def fork_workflow(self, id: str, from_step: str, **given: Any) -> AsyncExecution:
+        return AsyncExecution(
+            await asyncio.to_thread(lambda: self.sync.fork_workflow(id, from_step, **given))
+        )
+
+    async def diff_executions(self, a: str, b: str) -> Difference:
+        return await asyncio.to_thread(self.sync.diff_executions, a, b)
 
     async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> int:
         return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))

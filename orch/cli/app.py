@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from orch.cli import (
+    again,
     definitions,
     events,
     executions,
@@ -45,6 +46,8 @@ OUTSIDE = "Tasks done outside"
 for command, panel in (
     (executions.run, RUN),
     (executions.start, RUN),
+    (again.rerun, RUN),
+    (again.fork, RUN),
     (simulation.simulate, WRITE),
     (definitions.validate, WRITE),
     (definitions.graph, WRITE),
@@ -54,6 +57,7 @@ for command, panel in (
     (executions.list_, LOOK),
     (executions.history, LOOK),
     (results.results, LOOK),
+    (again.diff, LOOK),
     (steering.why, LOOK),
     (steering.pause, LOOK),
     (steering.resume, LOOK),

@@ -374,6 +374,8 @@ def _print_status(context: ExecutionContext) -> None:
     took = output.duration(context.metrics.duration)
     output.line(f"execution {context.id} of {context.workflow} {context.version}")
     output.line(f"{context.status}, created {context.created}, {took}")
+    if context.origin:
+        output.line(str(context.origin))
     if context.paused:
         output.line(str(context.paused))
     if context.error:
@@ -418,10 +420,19 @@ def list_(
         output.print_json({"executions": executions, "cursor": found.cursor})
         return
     rows = [
-        (i.id, i.workflow, i.status, i.created, output.duration(i.duration_ms), i.error)
+        (
+            i.id,
+            i.workflow,
+            i.status,
+            i.created,
+            output.duration(i.duration_ms),
+            i.error,
+            str(i.origin or ""),
+        )
         for i in found
     ]
-    output.table(("id", "workflow", "status", "created", "duration", "error"), rows)
+    columns = ("id", "workflow", "status", "created", "duration", "error", "")
+    output.table(columns, rows)
     if found.cursor is not None:
         output.say(f"there are more: --cursor {found.cursor}")
 

@@ -176,7 +176,10 @@ class Lines(Silence):
             row = self.steps.take(entry)
             if row is None:
                 continue
-            parts = [f"{(entry.at - self.created) / 1000:8.3f} s", row.path, row.state]
+            since = f"{(entry.at - self.created) / 1000:8.3f} s"
+            if entry.at < self.created:
+                since = f"{'kept':>10}"  # by a fork, from its origin
+            parts = [since, row.path, row.state]
             if row.attempt > 1:
                 parts.append(f"attempt {row.attempt}")
             if row.ended:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from typing import Any, Unpack
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
+from orch.control.comparing import diff
 from orch.control.external import ExternalTasks
 from orch.control.filters import Filters
+from orch.control.forking import Again, Forking
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage, Search
-from orch.control.starting import check_json, checked_input, make_start
+from orch.control.starting import check_json, checked_input, execution_id, make_start
 from orch.control.status import (
     ExecutionContext,
     execution_context,
@@ -29,7 +30,8 @@ from orch.control.steering import Steering
 from orch.control.transfer import Transfer
 from orch.errors import SettingsError
 from orch.faults import fault
-from orch.journal.journal import HistoryEntry
+from orch.journal.journal import HistoryEntry, Start
+from orch.workflows.comparing import Difference
 from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
 
@@ -66,6 +68,7 @@ class WorkflowManager(Catalog):
         self.search = Search(self.journal, self.plans)
         self.transfer = Transfer(self.journal, self.search)
         self.external = ExternalTasks(runtime)
+        self.forking = Forking(runtime, self)
         self._served = _Served()
 
     # --- executions --------------------------------------------------------------------------
@@ -83,13 +86,23 @@ class WorkflowManager(Catalog):
             self.journal, plan, key, execution, text, idempotency_key=idempotency_key
         )
         started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
+        return self._started(plan, start, started)
+
+    def start_again(self, again: Again) -> Started:
+        """Start what `Forking` has made of another execution."""
+        start = again.start
+        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
+        return self._started(again.plan, start, started)
+
+    def _started(self, plan: Plan, start: Start, started: bool) -> Started:
+        execution = start.id
         # Without a key the id is ours alone: it exists because a reply was lost on the way.
-        if not started and idempotency_key is not None:
+        if not started and start.idempotency_key is not None:
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")
         self.runtime.advancer.follow(plan, execution, start.transition)
-        return Started(execution, key, plan.version, warnings=self._warnings(plan))
+        return Started(execution, start.workflow, plan.version, warnings=self._warnings(plan))
 
     def _warnings(self, plan: Plan) -> tuple[str, ...]:
         """A sentence per capability that nobody serves; asked of Redis once in two seconds."""
@@ -170,13 +183,10 @@ class WorkflowManager(Catalog):
         """As `results_of`."""
         return results_of(self.journal, execution, path)
 
+    def diff(self, a: str, b: str) -> Difference:
+        """How execution ``b`` differs from ``a``. Raises NotFound."""
+        return diff(self.journal, self.plans, a, b)
+
     def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
         """End an execution now. False: it had ended before. Raises NotFound."""
         return self.steering.cancel(execution, reason, by=by)
-
-
-def execution_id(key: str, idempotency_key: str | None) -> str:
-    """16 hex digits: random, or a hash of the workflow's name and the caller's key."""
-    if idempotency_key is None:
-        return secrets.token_hex(8)
-    return hashlib.sha256(f"{key}\0{idempotency_key}".encode()).hexdigest()[:16]

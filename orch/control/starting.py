@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from typing import Any
 
 from orch.errors import InputError
@@ -74,3 +76,10 @@ def check_json(settings: Settings, what: str, value: Any) -> str:
             hint="store it elsewhere and pass its place, or raise ORCH_OUTPUT_LIMIT",
         )
     return text
+
+
+def execution_id(key: str, idempotency_key: str | None) -> str:
+    """16 hex digits: random, or a hash of the workflow's name and the caller's key."""
+    if idempotency_key is None:
+        return secrets.token_hex(8)
+    return hashlib.sha256(f"{key}\0{idempotency_key}".encode()).hexdigest()[:16]

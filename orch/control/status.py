@@ -65,6 +65,24 @@ class Pause(BaseModel):
         return f"paused by {self.by or 'somebody'} at {self.at}{because}"
 
 
+class Origin(BaseModel):
+    """The execution that this one was made from: run again, or forked from the step at `path`."""
+
+    execution: str
+    path: str | None = None
+    by: str = ""
+    at: str
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any] | None) -> Origin | None:
+        return None if found is None else cls.model_validate({**found, "at": instant(found["at"])})
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return f"run again from {self.execution} by {self.by}"
+        return f"forked from {self.execution} at {self.path} by {self.by}"
+
+
 class ExecutionMetrics(BaseModel):
     duration: int = Field(0, description="ms from start to end, or to now")
     step_count: int = 0
@@ -85,6 +103,7 @@ class ExecutionContext(BaseModel):
     ended: str | None = None
     paused: Pause | None = None
     parent: str | None = Field(None, description="the execution that called it")
+    origin: Origin | None = Field(None, description="what it was run again, or forked, from")
     input: Any = None
     output: Any = None
     variables: dict[str, Any] = Field(default_factory=dict)
@@ -199,6 +218,7 @@ class ExecutionInfo(BaseModel):
     error: str | None = None
     attributes: Mapping[str, Any] = Field(default_factory=dict)
     parent: str | None = None
+    origin: Origin | None = None
 
 
 def instant(ms: int) -> str:
@@ -218,6 +238,7 @@ def execution_info(found: Found, now: int) -> ExecutionInfo:
         error=found.error,
         attributes=dict(found.attributes),
         parent=found.parent,
+        origin=Origin.of(found.origin),
     )
 
 
@@ -253,6 +274,7 @@ def execution_context(
         ended=instant(record.ended) if record.ended else None,
         paused=waits.paused,
         parent=record.parent,
+        origin=Origin.of(record.origin),
         input=record.input,
         output=record.output,
         variables=dict(record.variables),
@@ -353,7 +375,7 @@ def _step(
         attempts = 0
     worker = state.owner.rsplit("/", 2)[0] if state.owner else None
     called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
-    child = Call(execution, path, state.attempt).child if called else ""
+    child = _child(execution, path, state.attempt, events) if called else ""
     task = str(TaskId(execution, path, state.attempt)) if outside else ""
     failure = fields.get(f"!{path}")
     return StepExecution(
@@ -377,6 +399,12 @@ def _step(
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _child(execution: str, path: str, attempt: int, events: list[HistoryEntry]) -> str:
+    """The child of a call; of one that a fork kept, as its event tells it."""
+    told = [e.detail["child"] for e in events if e.attempt == attempt and "child" in e.detail]
+    return str(told[-1]) if told else Call(execution, path, attempt).child
 
 
 def _listens(subscription: str | None) -> str:

@@ -22,7 +22,17 @@ from orch.workflows.state import ExecutionStatus
 MOST_READ = 1000
 """Entries of one partition's index, or records, that are read at a time."""
 
-FIELDS = ("status", "workflow", "version", "created", "ended", "error", "attributes", "parent")
+FIELDS = (
+    "status",
+    "workflow",
+    "version",
+    "created",
+    "ended",
+    "error",
+    "attributes",
+    "parent",
+    "origin",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Found:
     error: str | None
     attributes: Mapping[str, Any]
     parent: str | None
+    origin: Mapping[str, Any] | None = None  # as of `Record`
 
 
 @dataclass(frozen=True)
@@ -209,7 +220,7 @@ def _top(query: Query) -> str:
 
 
 def _found(execution: str, texts: Sequence[str | None]) -> Found:
-    status, workflow, version, created, ended, error, attributes, parent = texts
+    status, workflow, version, created, ended, error, attributes, parent, origin = texts
     return Found(
         id=execution,
         workflow=workflow or "",
@@ -220,6 +231,7 @@ def _found(execution: str, texts: Sequence[str | None]) -> Found:
         error=heads.error_name(error) or None,
         attributes=json.loads(attributes) if attributes else {},
         parent=Call.loads(parent).execution if parent else None,
+        origin=json.loads(origin) if origin else None,
     )
 
 

@@ -34,7 +34,8 @@ class Keys:
         their task (`r:path`), …
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
-        `paused`, since when, and `remains`, what is left of its deadline.
+        `paused`, since when, and `remains`, what is left of its deadline. Of a rerun or a fork
+        `origin`, JSON.
         """
         return self._in(self.partition(execution), f"x:{execution}")
 

@@ -65,6 +65,7 @@ class Record:
     error: Mapping[str, Any] | None
     parent: str | None = None  # the execution that called it
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
+    origin: Mapping[str, Any] | None = None  # of a rerun or a fork: execution, path, by, at (ms)
 
 
 @dataclass(frozen=True)
@@ -286,4 +287,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         error=json.loads(found["error"]) if "error" in found else None,
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
+        origin=json.loads(found["origin"]) if "origin" in found else None,
     )
