@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
-from orch.control.filters import Filters
+from orch.control.filters import Filters, Instant
 from orch.control.forking import Again
 from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
+from orch.control.migration import Migrated
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage
 from orch.control.status import ExecutionContext
@@ -24,9 +26,11 @@ from orch.control.subscription import (
     Subscription,
 )
 from orch.control.transfer import Exported, Imported
+from orch.control.versions import WorkflowVersion
 from orch.control.workers import WorkerProcesses
 from orch.errors import WaitTimeout
 from orch.journal.journal import HistoryEntry
+from orch.journal.versions import Canary
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 from orch.workflows.comparing import Difference
@@ -105,6 +109,31 @@ class Execution:
         """As `Orchestrator.skip_step`."""
         return self._manager.steering.skip(self.id, path, output, reason=reason, by=by)
 
+    def migrate(
+        self,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """As `Orchestrator.migrate_workflow`."""
+        migrate = self._manager.migration.migrate
+        return migrate(self.id, version, mapping, by=by, reason=reason, dry_run=dry_run)
+
+    def modify(
+        self,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """As `Orchestrator.modify_workflow`."""
+        modify = self._manager.migration.modify
+        return modify(self.id, changes, by=by, reason=reason, dry_run=dry_run)
+
     def __repr__(self) -> str:
         return f"Execution({self.id!r})"
 
@@ -129,9 +158,19 @@ class Orchestrator:
         self.runtime.journal.check()
         self.manager = WorkflowManager(self.runtime)
 
-    def define_workflow(self, name: str, definition: Definition) -> Workflow:
-        """Check a definition and store it under ``name``. Raises InvalidWorkflow."""
-        return self.manager.define(name, definition)
+    def define_workflow(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        by: str | None = None,
+        canary: float | None = None,
+    ) -> Workflow:
+        """Check a definition and store it under ``name``. Raises InvalidWorkflow.
+
+        ``canary``: so many percent of the new executions get it, the others the latest as ever.
+        """
+        return self.manager.define(name, definition, by=by, canary=canary)
 
     def load_workflow(self, path: Path | str) -> Workflow:
         """Define the workflow of a YAML, JSON or Python file under the file's stem."""
@@ -145,6 +184,33 @@ class Orchestrator:
         """Every workflow that can be started by name."""
         return self.manager.workflows()
 
+    def list_versions(self, name: str) -> list[WorkflowVersion]:
+        """The versions of a workflow, newest first, with when and by whom. Raises NotFound."""
+        return self.manager.versions(name)
+
+    def canary_workflow(
+        self, name: str, version: str, percent: float, *, by: str | None = None
+    ) -> Canary:
+        """Let so many percent of the new executions get a version that is not the latest."""
+        return self.manager.canaries.set(name, version, percent, by)
+
+    def stop_canary(self, name: str) -> bool:
+        """Let all new executions get the latest version again. False: there was no canary."""
+        return self.manager.canaries.stop(name)
+
+    def promote_canary(self, name: str) -> str:
+        """Make the canary the latest version, which is answered. Raises NotFound."""
+        return self.manager.canaries.promote(name)
+
+    def compare_versions(
+        self, name: str, *versions: str, since: Instant | None = None
+    ) -> Comparison:
+        """Statuses, failure rates, errors, durations and efforts of versions, side by side.
+
+        Without ``versions``, of all that have executions. Raises NotFound, InputError.
+        """
+        return self.manager.compare(name, *versions, since=since)
+
     def validate_workflow(
         self, definition: WorkflowDefinition | Mapping[str, Any]
     ) -> list[Finding]:
@@ -152,10 +218,18 @@ class Orchestrator:
         return self.manager.validate(definition)
 
     def start_workflow(
-        self, name: str, input: Any = None, idempotency_key: str | None = None
+        self,
+        name: str,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        *,
+        version: str | None = None,
     ) -> Execution:
-        """Start an execution. The same ``idempotency_key`` gives the same execution."""
-        started = self.manager.start(name, input, idempotency_key=idempotency_key)
+        """Start an execution. The same ``idempotency_key`` gives the same execution.
+
+        ``version``: the hash of one, the beginning of it, or its label; by default the latest.
+        """
+        started = self.manager.start(name, input, idempotency_key=idempotency_key, version=version)
         return Execution(
             self.manager, started.id, existed=started.existed, warnings=started.warnings
         )
@@ -358,6 +432,42 @@ class Orchestrator:
         """Say that the work on a task goes on. Raises NotAllowed: stop working on it."""
         self.manager.external.heartbeat(task, progress)
 
+    def migrate_workflow(
+        self,
+        id: str,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """Let an execution that lives, or failed, go on by another version (the latest).
+
+        ``mapping``: step -> what it is called there. ``dry_run``: only say whether it fits.
+        Raises NotFound, and NotAllowed with all that does not fit.
+        """
+        migrate = self.manager.migration.migrate
+        return migrate(id, version, mapping, by=by, reason=reason, dry_run=dry_run)
+
+    def modify_workflow(
+        self,
+        id: str,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """Change the steps that are ahead of an execution, for it alone.
+
+        Each change is one of ``{"insert": step, "after": id}``, ``{"insert": step, "before":
+        id}``, ``{"replace": step}``, ``{"remove": id}``. Raises NotFound, NotAllowed, and
+        InvalidWorkflow with all that stands against it.
+        """
+        modify = self.manager.migration.modify
+        return modify(id, changes, by=by, reason=reason, dry_run=dry_run)
+
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""
         return WorkerProcesses(self.settings, self.server.url, **given)
@@ -425,6 +535,31 @@ class AsyncExecution:
     ) -> bool:
         return await asyncio.to_thread(self._execution.skip, path, output, reason=reason, by=by)
 
+    async def migrate(
+        self,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        migrate = self._execution.migrate
+        return await asyncio.to_thread(
+            migrate, version, mapping, by=by, reason=reason, dry_run=dry_run
+        )
+
+    async def modify(
+        self,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        modify = self._execution.modify
+        return await asyncio.to_thread(modify, changes, by=by, reason=reason, dry_run=dry_run)
+
 
 class AsyncOrchestrator:
     """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
@@ -432,8 +567,16 @@ class AsyncOrchestrator:
     def __init__(self, settings: Settings | None = None, **given: Any) -> None:
         self.sync = Orchestrator(settings, **given)
 
-    async def define_workflow(self, name: str, definition: Definition) -> Workflow:
-        return await asyncio.to_thread(self.sync.define_workflow, name, definition)
+    async def define_workflow(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        by: str | None = None,
+        canary: float | None = None,
+    ) -> Workflow:
+        define = self.sync.define_workflow
+        return await asyncio.to_thread(define, name, definition, by=by, canary=canary)
 
     async def load_workflow(self, path: Path | str) -> Workflow:
         return await asyncio.to_thread(self.sync.load_workflow, path)
@@ -444,16 +587,41 @@ class AsyncOrchestrator:
     async def list_workflows(self) -> list[WorkflowInfo]:
         return await asyncio.to_thread(self.sync.list_workflows)
 
+    async def list_versions(self, name: str) -> list[WorkflowVersion]:
+        return await asyncio.to_thread(self.sync.list_versions, name)
+
+    async def canary_workflow(
+        self, name: str, version: str, percent: float, *, by: str | None = None
+    ) -> Canary:
+        return await asyncio.to_thread(self.sync.canary_workflow, name, version, percent, by=by)
+
+    async def stop_canary(self, name: str) -> bool:
+        return await asyncio.to_thread(self.sync.stop_canary, name)
+
+    async def promote_canary(self, name: str) -> str:
+        return await asyncio.to_thread(self.sync.promote_canary, name)
+
+    async def compare_versions(
+        self, name: str, *versions: str, since: Instant | None = None
+    ) -> Comparison:
+        return await asyncio.to_thread(self.sync.compare_versions, name, *versions, since=since)
+
     async def validate_workflow(
         self, definition: WorkflowDefinition | Mapping[str, Any]
     ) -> list[Finding]:
         return await asyncio.to_thread(self.sync.validate_workflow, definition)
 
     async def start_workflow(
-        self, name: str, input: Any = None, idempotency_key: str | None = None
+        self,
+        name: str,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        *,
+        version: str | None = None,
     ) -> AsyncExecution:
+        start = self.sync.start_workflow
         return AsyncExecution(
-            await asyncio.to_thread(self.sync.start_workflow, name, input, idempotency_key)
+            await asyncio.to_thread(start, name, input, idempotency_key, version=version)
         )
 
     async def rerun_workflow(self, id: str, input: Any = None, **given: Any) -> AsyncExecution:
@@ -566,6 +734,33 @@ class AsyncOrchestrator:
 
     async def heartbeat_task(self, task: str, progress: Any = None) -> None:
         await asyncio.to_thread(self.sync.heartbeat_task, task, progress)
+
+    async def migrate_workflow(
+        self,
+        id: str,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        migrate = self.sync.migrate_workflow
+        return await asyncio.to_thread(
+            migrate, id, version, mapping, by=by, reason=reason, dry_run=dry_run
+        )
+
+    async def modify_workflow(
+        self,
+        id: str,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        modify = self.sync.modify_workflow
+        return await asyncio.to_thread(modify, id, changes, by=by, reason=reason, dry_run=dry_run)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.sync.close)

@@ -840,7 +840,7 @@ def test_somebody_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) ->
     def unknown() -> str:
         raise OSError("no name")
 
-    monkeypatch.setattr(steering_module.getpass, "getuser", unknown)
+    monkeypatch.setattr("getpass.getuser", unknown)
     assert current_user() == f"uid {os.getuid()}"
 
 

@@ -24,6 +24,7 @@ from orch.cli import (
     simulation,
     steering,
     upkeep,
+    versions,
     workers,
 )
 from orch.errors import InvalidWorkflow, OrchError
@@ -71,6 +72,10 @@ for command, panel in (
     (external.fail, OUTSIDE),
     (external.heartbeat, OUTSIDE),
     (definitions.workflows, LOOK),
+    (versions.versions, LOOK),
+    (versions.canary, LOOK),
+    (versions.migrate, LOOK),
+    (versions.modify, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),
     (workers.dev, SERVE),

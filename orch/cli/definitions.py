@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, Json, Redis, Target
+from orch.cli.options import Broker, By, DataDir, Json, Redis, Target
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -145,6 +145,15 @@ def define(
         Optional[str],
         typer.Option("--name", metavar="NAME", help="Store it under NAME, not the file's stem."),
     ] = None,
+    by: By = None,
+    canary: Annotated[
+        Optional[float],
+        typer.Option(
+            "--canary",
+            metavar="PERCENT",
+            help="Let so many of the new executions get it, and the others the latest as before.",
+        ),
+    ] = None,
     redis: Redis = None,
     data_dir: DataDir = None,
     broker: Broker = None,
@@ -154,7 +163,7 @@ def define(
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
-        workflow = store(orchestrator, file, name)
+        workflow = store(orchestrator, file, name, by, canary)
     if as_json:
         warnings = [finding.as_dict() for finding in workflow.warnings]
         output.print_json({"name": workflow.key, "version": workflow.version, "warnings": warnings})
@@ -162,15 +171,23 @@ def define(
         output.line(f"{workflow.key} {workflow.version}")
 
 
-def store(orchestrator: Orchestrator, file: Path, name: str | None = None) -> Workflow:
+def store(
+    orchestrator: Orchestrator,
+    file: Path,
+    name: str | None = None,
+    by: str | None = None,
+    canary: float | None = None,
+) -> Workflow:
     """Define the workflow of a file, with those beside it in reach; warnings on stderr."""
     with contextlib.redirect_stdout(sys.stderr):  # a .py file is run, and may print
         if name is None:
-            workflow = orchestrator.manager.load(file)
+            workflow = orchestrator.manager.load(file, by=by, canary=canary)
         else:
             from orch.cli.files import read_definition
 
-            workflow = orchestrator.manager.define(name, read_definition(file), beside=file)
+            workflow = orchestrator.manager.define(
+                name, read_definition(file), beside=file, by=by, canary=canary
+            )
     for finding in workflow.warnings[:MOST_WARNINGS]:
         output.say(f"{file}: {finding}")
     if len(workflow.warnings) > MOST_WARNINGS:

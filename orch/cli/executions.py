@@ -24,6 +24,7 @@ from orch.cli.options import (
     InputFile,
     Inputs,
     Json,
+    OfVersion,
     Pool,
     Quiet,
     Redis,
@@ -59,6 +60,7 @@ def run(
     input_file: InputFile = None,
     timeout: Timeout = None,
     idempotency_key: IdempotencyKey = None,
+    version: OfVersion = None,
     with_workers: Annotated[
         Optional[bool],
         typer.Option(
@@ -105,7 +107,7 @@ def run(
 
     with connect(redis, data_dir, broker) as orchestrator, contextlib.ExitStack() as stack:
         key = resolve(orchestrator, target)
-        check_startable(orchestrator, key, value)
+        check_startable(orchestrator, key, value, version)
         check_broker(orchestrator)
         given = workers is not None or concurrency is not None or bool(include)
         own = None
@@ -117,7 +119,7 @@ def run(
                 include=include or (),
             )
             stack.enter_context(own)
-        execution = begin(orchestrator, key, value, idempotency_key)
+        execution = begin(orchestrator, key, value, idempotency_key, version)
         if execution.warnings and own is not None:
             output.say("hint: name the module that has it: --include package.module or FILE.py")
         ended = _watch_or_cancel(orchestrator, execution, timeout, quiet, own)
@@ -135,20 +137,28 @@ def resolve(orchestrator: Orchestrator, target: str) -> str:
     return store(orchestrator, Path(target)).key if is_file(target) else target
 
 
-def check_startable(orchestrator: Orchestrator, key: str, value: Any) -> None:
+def check_startable(
+    orchestrator: Orchestrator, key: str, value: Any, version: str | None = None
+) -> None:
     """Raise NotFound or InputError before anything is begun that would have to end again."""
     from orch.workflows.validation import check_input
 
     definition = orchestrator.manager.get(key).definition
+    if version is not None:
+        definition = orchestrator.manager.plan(key, version).definition
     if definition.input is not None:
         check_input(definition, {} if value is None else value)
 
 
 def begin(
-    orchestrator: Orchestrator, key: str, value: Any, idempotency_key: str | None
+    orchestrator: Orchestrator,
+    key: str,
+    value: Any,
+    idempotency_key: str | None,
+    version: str | None = None,
 ) -> Execution:
     """Start an execution; what there is to say of it goes to stderr."""
-    execution = orchestrator.start_workflow(key, value, idempotency_key)
+    execution = orchestrator.start_workflow(key, value, idempotency_key, version=version)
     if execution.existed:
         output.say(f"execution {execution.id} was started before with this idempotency key")
     for warning in execution.warnings:
@@ -302,6 +312,7 @@ def start(
     inputs: Inputs = None,
     input_file: InputFile = None,
     idempotency_key: IdempotencyKey = None,
+    version: OfVersion = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for its end, and print as `run` does.")
     ] = False,
@@ -322,7 +333,7 @@ def start(
     with connect(redis, data_dir, broker) as orchestrator:
         key = resolve(orchestrator, target)
         check_broker(orchestrator)
-        execution = begin(orchestrator, key, value, idempotency_key)
+        execution = begin(orchestrator, key, value, idempotency_key, version)
         if wait:
             ended = watch(orchestrator, execution.id, timeout=timeout, quiet=quiet)
             raise typer.Exit(finish(execution.status(), ended, timeout, as_json=as_json))
@@ -372,7 +383,8 @@ def status(
 
 def _print_status(context: ExecutionContext) -> None:
     took = output.duration(context.metrics.duration)
-    output.line(f"execution {context.id} of {context.workflow} {context.version}")
+    part = "" if context.canary is None else f" (canary, {context.canary:g} %)"
+    output.line(f"execution {context.id} of {context.workflow} {context.version}{part}")
     output.line(f"{context.status}, created {context.created}, {took}")
     if context.origin:
         output.line(str(context.origin))

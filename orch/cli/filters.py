@@ -97,8 +97,8 @@ def read_filters(given: Mapping[str, Any]) -> Filters:
         "status": given["of_status"].value if given["of_status"] else None,
         "tag": given["tag"],
         "attribute": dict(map(_pair, given["attribute"] or ())) or None,
-        "since": _instant("--since", given["since"]),
-        "until": _instant("--until", given["until"]),
+        "since": read_instant("--since", given["since"]),
+        "until": read_instant("--until", given["until"]),
         "capability": given["capability"],
         "error": given["error"],
         "parent": given["parent"],
@@ -117,7 +117,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _instant(option: str, text: str | None) -> timedelta | datetime | None:
+def read_instant(option: str, text: str | None) -> timedelta | datetime | None:
     """So long ago, or an instant; without a time zone in that of this machine."""
     if text is None:
         return None

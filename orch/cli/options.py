@@ -93,6 +93,14 @@ IdempotencyKey = Annotated[
         help="The same KEY gives the same execution, however often it is started.",
     ),
 ]
+OfVersion = Annotated[
+    Optional[str],
+    typer.Option(
+        "--version",
+        metavar="V",
+        help="Of this version: its hash, the beginning of it, or its label. [the latest]",
+    ),
+]
 Timeout = Annotated[
     Optional[float],
     typer.Option("--timeout", metavar="SECONDS", min=0, help="Do not wait longer; exit code 5."),

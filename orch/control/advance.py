@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeGuard
 
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, make_start
@@ -54,14 +55,17 @@ logger = logging.getLogger(__name__)
 Dispatch = Callable[[Plan, str, Sequence[str]], None]
 """(plan, execution, paths): see to it that these tokens get a message."""
 
-FindPlan = Callable[[str, str | None], Plan]
-"""(key of a workflow, version or None): its plan. Raises NotFound, DefinitionError."""
+FindPlan = Callable[[str, str | None, str], Plan]
+"""(key of a workflow, version or None, execution that it is for): its plan.
+
+Raises NotFound, DefinitionError.
+"""
 
 Todo = tuple[Callable[..., Sequence[Any]], tuple[Any, ...]]
 """What a transition leaves to be done: a method, its arguments; it answers what that leaves."""
 
 
-def find_nothing(key: str, version: str | None) -> Plan:
+def find_nothing(key: str, version: str | None, execution: str) -> Plan:
     raise NotFound(f"no workflow {key!r}")
 
 
@@ -99,7 +103,7 @@ class Advancer:
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
         """
-        reply, transition = self._commit(plan, view, path, state, outcome, late, patience)
+        plan, reply, transition = self._commit(plan, view, path, state, outcome, late, patience)
         if isinstance(reply, Refused):
             return reply
         fault("settled")
@@ -129,21 +133,30 @@ class Advancer:
         outcome: Outcome,
         late: str = "",
         patience: float = 0.0,
-    ) -> tuple[Settled | Refused, Transition]:
-        journal = self.journal
-        transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
-        reply = journal.patiently(
-            lambda: journal.settle(
-                view.execution,
-                transition,
-                expect=state.status.value,
-                attempt=state.attempt,
-                owner=state.owner if state.status is StepStatus.RUNNING else "",
-                late=late,
-            ),
-            patience,
-        )
-        return reply, transition
+    ) -> tuple[Plan, Settled | Refused, Transition]:
+        """Decide and commit; again, where the execution was put on another plan meanwhile."""
+        journal, execution = self.journal, view.execution
+        reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
+        while True:
+            transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            reply = journal.patiently(
+                partial(
+                    journal.settle,
+                    execution,
+                    transition,
+                    expect=state.status.value,
+                    attempt=state.attempt,
+                    owner=state.owner if state.status is StepStatus.RUNNING else "",
+                    late=late,
+                ),
+                patience,
+            )
+            if not _is_replanned(reply):
+                return plan, reply, transition
+            plan = journal.patiently(partial(self.plans.get, reply.rest[0]), patience)
+            view = journal.patiently(
+                partial(journal.read_view, execution, reads(plan, path)), patience
+            )
 
     def _left(
         self, plan: Plan, execution: str, transition: Transition, reply: Settled
@@ -219,7 +232,7 @@ class Advancer:
         self, plan: Plan, view: View, path: str, state: StepState, outcome: Outcome
     ) -> Sequence[Todo]:
         """Commit an outcome of which no worker is the owner; what that leaves to be done."""
-        reply, transition = self._commit(plan, view, path, state, outcome)
+        plan, reply, transition = self._commit(plan, view, path, state, outcome)
         if isinstance(reply, Refused):
             return ()
         paths = (*_to_dispatch(transition), *_following(plan, reply))
@@ -273,7 +286,7 @@ class Advancer:
                 f"{most} executions stand above this call of {called.name!r} already; does a "
                 f"workflow call itself for ever? The setting `max_depth` is the limit",
             )
-        own = self.find_plan(called.name, called.version)
+        own = self.find_plan(called.name, called.version, call.child)
         input = node.input.evaluate(context_of(view, call.path))
         if input is None and own.definition.input is not None:
             input = {}
@@ -413,6 +426,8 @@ class Advancer:
         reply = self.journal.settle(
             execution, transition, expect=state.status.value, attempt=state.attempt
         )
+        if _is_replanned(reply):
+            return self._deliver(event, execution, path, since, begun)
         if isinstance(reply, Refused):
             return None
         self.apply(plan, execution, (*_to_dispatch(transition), *_following(plan, reply)))
@@ -487,6 +502,8 @@ class Advancer:
         if state.status is not StepStatus.EXTERNAL:
             return ()
         reply, transition = self.report(plan, call.execution, call.path, state, report)
+        if _is_replanned(reply):
+            return self._take_report(call)
         if isinstance(reply, Refused):
             return ()
         self.apply(plan, call.execution, (*_to_dispatch(transition), *_following(plan, reply)))
@@ -608,6 +625,11 @@ class Advancer:
     def _plan_of(self, execution: str) -> Plan | None:
         key = self.journal.plan_of(execution)
         return None if key is None else self.plans.get(key)
+
+
+def _is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
+    """Whether the execution goes by another plan now than that which was decided by."""
+    return isinstance(reply, Refused) and reply.word == "REPLANNED"
 
 
 def _to_dispatch(transition: Transition) -> tuple[str, ...]:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orch.control.canaries import Canaries
 from orch.control.plans import Plans
+from orch.control.versions import WorkflowVersion, find_version, versions_of
 from orch.errors import InvalidWorkflow, NotFound
 from orch.settings import Settings
 from orch.workflows.calls import callee
+from orch.workflows.canary import is_chosen
 from orch.workflows.definition import StepType, WorkflowDefinition
 from orch.workflows.loading import (
     find_beside,
@@ -31,6 +34,9 @@ from orch.workflows.validation import (
     validate_definition,
     validate_document,
 )
+
+MOST_OTHERS = 100
+"""Plans of versions that are not the latest, which are remembered."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ class Catalog:
         self.settings = settings
         self.journal = plans.journal
         self.plans = plans
+        self.canaries = Canaries(plans.journal)
         self._stored: dict[str, Plan] = {}
+        self._others: dict[tuple[str, str], Plan] = {}
 
     def define(
         self,
@@ -69,18 +77,26 @@ class Catalog:
         definition: WorkflowDefinition | Mapping[str, Any] | str,
         *,
         beside: Path | None = None,
+        by: str | None = None,
+        canary: float | None = None,
     ) -> Workflow:
         """Check a definition and store it as the latest version of ``key``.
 
         A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose
-        directory other workflows are looked for.
+        directory other workflows are looked for. ``by``: who defines it, by default the user
+        of this process. ``canary``: it is not the latest yet; so many percent of the new
+        executions get it.
         Raises LoadError, InvalidWorkflow with all findings, NotSupportedYet.
         """
         if isinstance(definition, str):
             definition = loads(definition, source=f"workflow {key!r}")
         made, findings = self._checked(key, definition, beside)
-        plan = self.plans.store(key, made, self.handlers_of(made, beside))
-        self._stored[key] = plan
+        handlers = self.handlers_of(made, beside)
+        if canary is None:
+            plan = self._stored[key] = self.plans.store(key, made, handlers, by)
+        else:
+            plan = self.plans.pin(made, handlers)
+            self.canaries.add(key, made, canary, by)
         if beside is not None:
             self._define_called(plan, beside)
         warnings = tuple(f for f in findings if f.severity != "error")
@@ -105,6 +121,10 @@ class Catalog:
             )
         return made, findings
 
+    def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:
+        """A definition that could be defined. Raises InvalidWorkflow with all findings."""
+        return self._checked(key, definition, None)[0]
+
     def validate(
         self, definition: WorkflowDefinition | Mapping[str, Any], *, beside: Path | None = None
     ) -> list[Finding]:
@@ -114,10 +134,12 @@ class Catalog:
             return validate_definition(definition, known_workflows=known)
         return validate_document(definition, known_workflows=known)[1]
 
-    def load(self, path: Path | str) -> Workflow:
+    def load(
+        self, path: Path | str, *, by: str | None = None, canary: float | None = None
+    ) -> Workflow:
         """Define the workflow of a file under the file's stem."""
         path = Path(path)
-        return self.define(path.stem, load_definition(path), beside=path)
+        return self.define(path.stem, load_definition(path), beside=path, by=by, canary=canary)
 
     def save(self, workflow: Workflow | str, path: Path | str) -> Path:
         """Write a workflow to a .yaml or .json file."""
@@ -150,6 +172,11 @@ class Catalog:
         for key, version in self.journal.workflows().items():
             found[key] = _info(key, self.plans.definition(version), "redis")
         return [found[key] for key in sorted(found)]
+
+    def versions(self, key: str) -> list[WorkflowVersion]:
+        """The versions of a workflow, newest first. Raises NotFound."""
+        self.get(key)
+        return versions_of(self.journal, key)
 
     def handlers_of(
         self, definition: WorkflowDefinition, beside: Path | None
@@ -207,22 +234,35 @@ class Catalog:
             known |= {p.stem for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json")}
         return known
 
-    def plan(self, key: str, version: str | None = None) -> Plan:
+    def plan(self, key: str, version: str | None = None, execution: str = "") -> Plan:
         """The plan of a version (the latest), stored with the handlers of this moment.
 
+        ``version``: its hash, the beginning of it, or the label that its author gave it.
+        ``execution``: the id that it is for; if no version is named, it may get the canary.
         Raises NotFound, InvalidWorkflow and other errors of definitions.
         """
-        latest = self.journal.latest_version(key)
+        latest, canary = self.journal.choices(key)
+        if version is None and canary is not None and execution:
+            chosen = is_chosen(key, execution, canary.percent)
+            version = canary.version if chosen else None
         known = self._stored.get(key)
         if known is not None and latest == known.version and version in (None, latest):
             return known
         if version is not None and version != latest:
-            definition = self.plans.definition(version)
-            return self.plans.pin(definition, self.handlers_of(definition, None))
+            return self._pinned(key, find_version(self.journal, key, version))
         definition = self.get(key).definition
         plan = self.plans.store(key, definition, self.handlers_of(definition, None))
         self._stored[key] = plan
         return plan
+
+    def _pinned(self, key: str, version: str) -> Plan:
+        if (key, version) not in self._others:
+            if len(self._others) == MOST_OTHERS:
+                self._others.clear()
+            definition = self.plans.definition(version)
+            plan = self.plans.pin(definition, self.handlers_of(definition, None))
+            self._others[key, version] = plan
+        return self._others[key, version]
 
 
 def _info(key: str, definition: WorkflowDefinition, source: str) -> WorkflowInfo:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from orch.control.runtime import Runtime
 from orch.control.starting import check_json
 from orch.control.status import instant
-from orch.control.steering import current_user
+from orch.control.user import current_user
 from orch.errors import AlreadyReported, NotAllowed, NotFound
 from orch.faults import fault
 from orch.journal.external import OpenTask
@@ -123,8 +123,8 @@ class ExternalTasks:
     # --- behind them -------------------------------------------------------------------------
 
     def _report(self, task: TaskId, report: Report) -> bool:
-        plan, _ = self._find(task)
         for _ in range(MOST_TRIES):
+            plan, _ = self._find(task)
             found = self.journal.read_state(task.execution, task.path)
             if found is None or self._comes_again(task, found[1]):
                 done = self._keep(task, report)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,9 +16,11 @@ from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.comparing import diff
+from orch.control.comparison import Comparison, Effort, compared, figures
 from orch.control.external import ExternalTasks
-from orch.control.filters import Filters
+from orch.control.filters import Filters, Instant
 from orch.control.forking import Again, Forking
+from orch.control.migration import Migration
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage, Search
@@ -28,6 +32,7 @@ from orch.control.status import (
 )
 from orch.control.steering import Steering
 from orch.control.transfer import Transfer
+from orch.control.versions import find_version
 from orch.errors import SettingsError
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
@@ -36,6 +41,9 @@ from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
 
 __all__ = ["Started", "Workflow", "WorkflowInfo", "WorkflowManager", "execution_id"]
+
+MOST_COMPARED = 5000
+"""Executions of each version that a comparison reads."""
 
 START_PATIENCE = 5.0
 """Seconds for which a start is repeated while Redis is away."""
@@ -69,19 +77,28 @@ class WorkflowManager(Catalog):
         self.transfer = Transfer(self.journal, self.search)
         self.external = ExternalTasks(runtime)
         self.forking = Forking(runtime, self)
+        self.migration = Migration(runtime, self)
         self._served = _Served()
 
     # --- executions --------------------------------------------------------------------------
 
-    def start(self, key: str, input: Any = None, *, idempotency_key: str | None = None) -> Started:
-        """Start an execution of the latest version of ``key``.
+    def start(
+        self,
+        key: str,
+        input: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        version: str | None = None,
+    ) -> Started:
+        """Start an execution of ``key``, of its latest version or the one that is named.
 
+        ``version``: a hash, the beginning of one, or a label; see `Catalog.plan`.
         The same ``idempotency_key`` gives the same execution for as long as it is kept.
         Raises NotFound, InputError, NotSupportedYet, Unreachable.
         """
-        plan = self.plan(key)
-        text = checked_input(self.settings, key, plan.definition, input)
         execution = execution_id(key, idempotency_key)
+        plan = self.plan(key, version, execution)
+        text = checked_input(self.settings, key, plan.definition, input)
         start = make_start(
             self.journal, plan, key, execution, text, idempotency_key=idempotency_key
         )
@@ -172,6 +189,31 @@ class WorkflowManager(Catalog):
         archive = Archive(self.journal, directory)
         held = archive.hold()
         return replace(archive.run(all=all), held=held)
+
+    def compare(self, key: str, *versions: str, since: Instant | None = None) -> Comparison:
+        """The versions of a workflow side by side; those that have executions, if none is named.
+
+        ``since``: of executions that were started then or later. Raises NotFound, InputError.
+        """
+        listed = {each.version: each.label for each in self.versions(key)}
+        named = [find_version(self.journal, key, asked) for asked in versions]
+        started = {version for name, version in self.journal.kinds() if name == key}
+        compared_ = []
+        notes = []
+        for version in named or [v for v in listed if v in started]:
+            page = self.executions(limit=MOST_COMPARED, workflow=key, version=version, since=since)
+            if page.cursor is not None:
+                notes.append(f"{version}: the latest {MOST_COMPARED} executions alone were read")
+            efforts = self._efforts([info.id for info in page if info.ended])
+            compared_.append(figures(version, listed.get(version), page, efforts))
+        return compared(key, compared_, notes)
+
+    def _efforts(self, executions: Sequence[str]) -> list[Effort]:
+        found = []
+        for texts in filter(None, self.journal.histories(executions)):
+            words = Counter(json.loads(text)[1] for text in texts)
+            found.append(Effort(words["claimed"], words["retrying"] + words["lost"]))
+        return found
 
     def history(self, execution: str) -> list[HistoryEntry]:
         """Events, oldest first. Raises NotFound."""

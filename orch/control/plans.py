@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
+from orch.control.user import current_user
 from orch.errors import NotFound
 from orch.journal.journal import Journal
+from orch.journal.versions import Defined
 from orch.settings import Settings
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.plan import Plan
@@ -32,36 +34,62 @@ class Plans:
         self._lock = Lock()
 
     def store(
-        self, name: str, definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
+        self,
+        name: str,
+        definition: WorkflowDefinition,
+        handlers: Mapping[str, WorkflowDefinition],
+        by: str | None = None,
     ) -> Plan:
         """Store a definition as the latest version of ``name``, with its error handlers.
 
-        ``handlers``: the workflows that its `errorHandlers` name. Raises NotSupportedYet.
+        ``handlers``: the workflows that its `errorHandlers` name; ``by``: who defines it, by
+        default the user of this process. Raises NotSupportedYet.
         """
         plan = self.pin(definition, handlers)
-        for handler_name, handler in handlers.items():
-            self.journal.store_definition(handler_name, handler.content_hash(), handler.canonical())
-        self.journal.store_definition(name, plan.version, definition.canonical())
+        for each, made in (*handlers.items(), (name, definition)):
+            version = made.content_hash()
+            self.journal.store_definition(each, version, made.canonical())
+            said = Defined(self.journal.clock(), by or current_user(), made.version or "")
+            self.journal.add_version(each, version, said)
         return plan
 
     def pin(
-        self, definition: WorkflowDefinition, handlers: Mapping[str, WorkflowDefinition]
+        self,
+        definition: WorkflowDefinition,
+        handlers: Mapping[str, WorkflowDefinition],
+        like: str | None = None,
     ) -> Plan:
-        """Store a definition for those who run this very version. Raises NotSupportedYet."""
-        version = definition.content_hash()
-        key = plan_key(definition, handlers, self.retry)
-        plan = Plan(definition, key=key, handlers=handlers, retry=self.retry)
+        """Store a definition for those who run this very version. Raises NotSupportedYet.
+
+        ``like``: the plan whose policy of tasks without `retry` it has, not that of ``retry``.
+        """
+        plan = self.make(definition, handlers, like)
         for found in (definition, *handlers.values()):
             self.journal.store_definition(None, found.content_hash(), found.canonical())
         content: dict[str, Any] = {
-            "version": version,
+            "version": plan.version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
-        if self.retry is not None:
-            content["retry"] = _content(self.retry)
+        retry = self._retry(like)
+        if retry is not None:
+            content["retry"] = _content(retry)
         self.journal.store_plan(plan.key, json.dumps(content))
         self._remember(plan)
         return plan
+
+    def make(
+        self,
+        definition: WorkflowDefinition,
+        handlers: Mapping[str, WorkflowDefinition],
+        like: str | None = None,
+    ) -> Plan:
+        """The plan that `pin` would store. Raises NotSupportedYet."""
+        retry = self._retry(like)
+        key = plan_key(definition, handlers, retry)
+        return Plan(definition, key=key, handlers=handlers, retry=retry)
+
+    def _retry(self, like: str | None) -> RetryPolicy | None:
+        return self.retry if like is None else _retry_in(self._read(like))
 
     def get(self, key: str) -> Plan:
         """The plan of this key. Raises NotFound when Redis has lost it."""
@@ -69,19 +97,26 @@ class Plans:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
+        content = self._read(key)
+        handlers = {n: self.definition(v) for n, v in content["handlers"].items()}
+        definition = self.definition(content["version"])
+        plan = Plan(definition, key=key, handlers=handlers, retry=_retry_in(content))
+        self._remember(plan)
+        return plan
+
+    def handlers(self, key: str) -> dict[str, WorkflowDefinition]:
+        """The workflows that handle errors by this plan. Raises NotFound."""
+        return {n: self.definition(v) for n, v in self._read(key)["handlers"].items()}
+
+    def _read(self, key: str) -> dict[str, Any]:
         text = self.journal.read_plan(key)
         if text is None:
             raise NotFound(
                 f"no plan {key!r} in Redis at {self.journal.url}",
                 hint="was the database emptied under a running execution?",
             )
-        content = json.loads(text)
-        handlers = {n: self.definition(v) for n, v in content["handlers"].items()}
-        retry = RetryPolicy.model_validate(content["retry"]) if "retry" in content else None
-        definition = self.definition(content["version"])
-        plan = Plan(definition, key=key, handlers=handlers, retry=retry)
-        self._remember(plan)
-        return plan
+        content: dict[str, Any] = json.loads(text)
+        return content
 
     def definition(self, version: str) -> WorkflowDefinition:
         """The stored definition of a version. Raises NotFound."""
@@ -128,3 +163,7 @@ def default_retry(settings: Settings) -> RetryPolicy | None:
 
 def _content(retry: RetryPolicy) -> dict[str, Any]:
     return retry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _retry_in(content: Mapping[str, Any]) -> RetryPolicy | None:
+    return RetryPolicy.model_validate(content["retry"]) if "retry" in content else None

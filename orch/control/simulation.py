@@ -221,7 +221,7 @@ class _Simulator:
         handlers = {name: found for name, found in self.handlers.items() if name in named}
         return self.plans.store(key, definition, handlers)
 
-    def _find(self, key: str, version: str | None) -> Plan:
+    def _find(self, key: str, version: str | None, execution: str) -> Plan:
         found = self.workflows.get(key)
         if found is None or version not in (None, found.content_hash()):
             what = f"workflow {key!r}" if version is None else f"version {version} of {key!r}"

@@ -98,6 +98,7 @@ class ExecutionContext(BaseModel):
     id: str
     workflow: str
     version: str
+    canary: float | None = Field(None, description="percentage of new ones that get its version")
     status: str
     created: str
     ended: str | None = None
@@ -269,6 +270,7 @@ def execution_context(
         id=record.id,
         workflow=record.workflow,
         version=record.version,
+        canary=_canary(journal, record),
         status=record.status.value,
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
@@ -282,6 +284,12 @@ def execution_context(
         steps=steps + _unseen(execution, steps, fields, plan, waits),
         metrics=_metrics(record, steps, history, waits.now),
     )
+
+
+def _canary(journal: Journal, record: Record) -> float | None:
+    """The percentage that gets the version of this one, if that is the canary."""
+    _, canary = journal.choices(record.workflow)
+    return canary.percent if canary is not None and canary.version == record.version else None
 
 
 def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:

@@ -6,15 +6,15 @@ asked, and why, is in the history.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from orch.control.runtime import Runtime
 from orch.control.starting import check_json
+from orch.control.user import current_user as current_user
+from orch.control.user import said as _said
 from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
@@ -153,8 +153,8 @@ class Steering:
         What a worker is doing for it is thrown away. Raises InputError, NotFound, NotAllowed.
         """
         text = self._checked(output, f"the output of step {path!r}")
-        plan = self.runtime.plans.get(self.journal.record(execution).plan)
         for _ in range(MOST_TRIES):
+            plan = self.runtime.plans.get(self.journal.record(execution).plan)
             state = self._skippable(execution, path, plan)
             if state is None:
                 return False
@@ -264,18 +264,6 @@ class Steering:
             )
         # No worker did it: an outcome that one hands in at this very instant is not this one.
         return replace(transition, state=replace(transition.state, owner=""))
-
-
-def current_user() -> str:
-    """The user of this process, for the history."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"
-
-
-def _said(by: str | None, reason: str) -> dict[str, Any]:
-    return {"by": by or current_user()} | ({"reason": reason} if reason else {})
 
 
 def _ended(execution: str, status: ExecutionStatus | None, verb: str) -> NotAllowed:

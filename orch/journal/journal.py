@@ -13,6 +13,7 @@ from orch.journal.definitions import Definitions
 from orch.journal.events import Events
 from orch.journal.external import External
 from orch.journal.heads import error_name, members_of, of_error
+from orch.journal.migration import Migration
 from orch.journal.records import (
     HistoryEntry,
     Record,
@@ -24,6 +25,7 @@ from orch.journal.records import (
 from orch.journal.snapshots import Snapshots
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
+from orch.journal.versions import Versions
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Open, Transition
@@ -104,7 +106,19 @@ class Start:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream, Beats, External):
+class Journal(
+    Records,
+    Snapshots,
+    Definitions,
+    Steering,
+    Workers,
+    Events,
+    Stream,
+    Beats,
+    External,
+    Versions,
+    Migration,
+):
     """The journal of all executions in one Redis.
 
     ``terse``: items of a map that go well at once are no lines of the history.
@@ -244,6 +258,7 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
             index=self._index_of(execution),
             now=now,
             id=execution,
+            plan=transition.plan,
             path=transition.path,
             expect=expect,
             attempt=attempt,
@@ -270,7 +285,16 @@ class Journal(Records, Snapshots, Definitions, Steering, Workers, Events, Stream
             grace=self.grace,
             keep=self.expires,
         )
-        words = ("SETTLED", "JOINED", "REPEATED", "SUPERSEDED", "ENDED", "MISSING", "TAKEN")
+        words = (
+            "SETTLED",
+            "JOINED",
+            "REPEATED",
+            "SUPERSEDED",
+            "ENDED",
+            "MISSING",
+            "TAKEN",
+            "REPLANNED",
+        )
         word = self._word("settle", reply, *words)
         if word == "SETTLED":
             parent = Call.loads(reply[1]) if reply[1] else None

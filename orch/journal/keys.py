@@ -94,6 +94,17 @@ class Keys:
         """SET, permanent: `workflow version` of all that was ever started; workflow quoted."""
         return f"{self.namespace}:kinds"
 
+    def versions(self, name: str) -> str:
+        """HASH, permanent: version of a workflow -> JSON of when, and by whom, it was defined.
+
+        At most `MOST_VERSIONS` of them: the oldest are forgotten, not what they name.
+        """
+        return f"{self.namespace}:versions:{name}"
+
+    def canaries(self) -> str:
+        """HASH, permanent: name of a workflow -> JSON of the version that some starts get."""
+        return f"{self.namespace}:canaries"
+
     def definition(self, version: str) -> str:
         """STRING, permanent: the canonical JSON of a version."""
         return f"{self.namespace}:definition:{version}"
@@ -125,10 +136,9 @@ class Keys:
 
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
-        exact = {self.meta(), self.workflows(), self.kinds(), self.workers()}
-        if key in exact or key.startswith(
-            (f"{self.namespace}:definition:", f"{self.namespace}:plan:")
-        ):
+        exact = {self.meta(), self.workflows(), self.canaries(), self.kinds(), self.workers()}
+        kinds = ("definition", "plan", "versions")
+        if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
             (":watch", ":index", ":marks", ":listening")

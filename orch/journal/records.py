@@ -24,6 +24,9 @@ from orch.workflows.view import (
     parse_item_field,
 )
 
+HISTORIES_READ = 100
+"""Histories that are read at a time."""
+
 ITEMS_READ = 1000
 """Items of a map whose results are read at a time."""
 
@@ -190,6 +193,14 @@ class Records(Connection):
         """Events of an execution, oldest first, from the ``since``-th on."""
         texts = self.read(self.redis.lrange, self.keys.history(execution), since, -1)
         return [HistoryEntry(*json.loads(text)) for text in texts]
+
+    def histories(self, executions: Sequence[str]) -> Iterator[list[str]]:
+        """The events of each of many executions, as JSON texts."""
+        for first in range(0, len(executions), HISTORIES_READ):
+            pipe = self.redis.pipeline(transaction=False)
+            for execution in executions[first : first + HISTORIES_READ]:
+                pipe.lrange(self.keys.history(execution), 0, -1)
+            yield from self.read(pipe.execute)
 
     def status(self, execution: str) -> ExecutionStatus | None:
         found = self.read(self.redis.hget, self.keys.record(execution), "status")

@@ -100,6 +100,10 @@ def _claim(
     def claim(key: str) -> tuple[Plan, Claimed] | Refused:
         plan = runtime.plans.get(key)
         node = plan.node(path)
+        if key != plan_key and node.task_name != runtime.plans.get(plan_key).node(path).task_name:
+            # Another capability does it now, which this message cannot call.
+            runtime.advancer.apply(plan, execution, (path,))
+            return Refused("MOVED")
         reply = journal.claim(
             execution,
             path,

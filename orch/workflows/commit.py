@@ -75,6 +75,7 @@ class Transition:
 
     path: str
     state: StepState | None
+    plan: str = ""  # key of the plan by which it was decided: it holds for no other
     due: int | None = None  # of the path itself, if it stays live
     listens: str = ""  # for which event the path itself begins to wait, as in `Open`
     opens: tuple[Open, ...] = ()

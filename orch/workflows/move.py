@@ -258,6 +258,7 @@ class Move:
         return Transition(
             path=path,
             state=state,
+            plan=self.plan.key,
             opens=tuple(self.opens.values()),
             texts=tuple(self.texts.items()),
             fields=tuple(self.fields.items()),

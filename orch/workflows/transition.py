@@ -50,6 +50,8 @@ def decide(
 ) -> Transition:
     """What an outcome of the step at ``path``, whose state is ``state``, means."""
     transition = _decide(plan, view, path, state, outcome, now, grace)
+    if not transition.plan:  # another attempt: nothing was entered
+        transition = replace(transition, plan=plan.key)
     if state.status is not StepStatus.RUNNING or state.attempt > 1 or not plan.is_quiet(path):
         return transition
     ended = transition.branch

@@ -11,6 +11,7 @@
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
+-- ARGV  plan     str   the plan by which it was decided; '' if by none
 -- ARGV  path     str   the token that is left
 -- ARGV  expect   str   the status that it must have
 -- ARGV  attempt  int   the fence: the attempt that it must be at
@@ -47,8 +48,9 @@
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
 --        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
+--        {'REPLANNED', plan}  it goes by another plan now: decide again
 
-local status = redis.call('HGET', record, 'status')
+local status, current = unpack(redis.call('HMGET', record, 'status', 'plan'))
 local text = redis.call('HGET', steps, path)
 if not text and quiet == 1 and redis.call('HEXISTS', items, '=' .. branch[2]) == 1 then
     -- Only the holder of the first attempt could have ended the item without a trace.
@@ -81,6 +83,9 @@ if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner)
 end
 if status ~= 'running' and status ~= 'paused' then
     return {'ENDED', status}
+end
+if plan ~= '' and plan ~= current then
+    return {'REPLANNED', current}
 end
 if once ~= '' and redis.call('HEXISTS', record, once) == 1 then
     return {'TAKEN'}

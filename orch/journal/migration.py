@@ -1,0 +1,60 @@
+"""Putting an execution on another plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orch.journal.heads import instant, of_kind
+from orch.journal.indexing import Indexing
+from orch.journal.records import Record
+from orch.workflows.commit import Event
+from orch.workflows.migrating import Fitting
+
+
+class Migration(Indexing):
+    """One script, fenced by all that its caller saw; it may be run twice without harm."""
+
+    def migrate(
+        self,
+        record: Record,
+        found: Fitting,
+        event: Event,
+        *,
+        plan: str,
+        version: str,
+    ) -> str:
+        """Let an execution, of which ``record`` was seen, go on by ``plan``.
+
+        MIGRATED; DONE: it does so already; SUPERSEDED: it has moved on, look at it again;
+        MISSING.
+        """
+        self.note_kind(record.workflow, version)
+        execution, now = record.id, self.clock()
+        reply = self.run(
+            "migrate",
+            **self._four(execution),
+            index=self._index_of(execution),
+            listening=self.keys.listening(self.keys.partition(execution)),
+            now=now,
+            id=execution,
+            status=record.status.value,
+            before=record.plan,
+            plan=plan,
+            version=version,
+            seen=_flat(found.seen),
+            moves=_flat(found.moves),
+            looks=list(found.looks),
+            event=event.dumps(now),
+            heads=[_entry(record, record.version), _entry(record, version)],
+        )
+        return str(self._word("migrate", reply, "MIGRATED", "DONE", "SUPERSEDED", "MISSING"))
+
+
+def _entry(record: Record, version: str) -> str:
+    """Where an execution is found by its workflow, version and status."""
+    head = f"{of_kind(record.workflow, version)}{record.status.value} "
+    return f"{head}{instant(record.created)}{record.id}"
+
+
+def _flat(pairs: Mapping[str, str]) -> list[str]:
+    return [part for pair in pairs.items() for part in pair]

@@ -1,0 +1,99 @@
+"""The versions of each workflow, and the one that a part of its starts gets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from orch.journal.connection import Connection
+
+MOST_VERSIONS = 1000
+"""Versions of one workflow that are listed; older ones can still be run."""
+
+
+@dataclass(frozen=True)
+class Defined:
+    """When a version was defined first (ms), by whom, and what its author calls it.
+
+    ``execution``: the one that it was made for, if it is no version for others.
+    """
+
+    at: int
+    by: str
+    label: str = ""
+    execution: str = ""
+
+    def dumps(self) -> str:
+        return json.dumps([self.at, self.by, self.label, self.execution], separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> Defined:
+        return cls(*json.loads(text))
+
+
+@dataclass(frozen=True)
+class Canary:
+    """``percent`` of the starts of a workflow get ``version``. ``at``: since when, ms."""
+
+    version: str
+    percent: float
+    at: int
+    by: str
+
+    def dumps(self) -> str:
+        return json.dumps([self.version, self.percent, self.at, self.by], separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> Canary:
+        return cls(*json.loads(text))
+
+
+class Versions(Connection):
+    """Lists of versions, one for each name of a workflow; and canaries."""
+
+    def add_version(self, name: str, version: str, said: Defined) -> bool:
+        """List a version, unless it is; whether this call did."""
+        key = self.keys.versions(name)
+        if not self.read(self.redis.hsetnx, key, version, said.dumps()):
+            return False
+        if self.read(self.redis.hlen, key) > MOST_VERSIONS:
+            self._forget_oldest(name)
+        return True
+
+    def _forget_oldest(self, name: str) -> None:
+        """Those that were made for one execution go first."""
+        latest = self.read(self.redis.hget, self.keys.workflows(), name)
+        found = self.versions(name).items()
+        rest = [(not said.execution, said.at, v) for v, said in found if v != latest]
+        gone = [version for _, _, version in sorted(rest)[: max(0, len(found) - MOST_VERSIONS)]]
+        if gone:
+            self.read(self.redis.hdel, self.keys.versions(name), *gone)
+
+    def choices(self, name: str) -> tuple[str | None, Canary | None]:
+        """The latest version of ``name``, and its canary."""
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hget(self.keys.workflows(), name)
+        pipe.hget(self.keys.canaries(), name)
+        latest, text = self.read(pipe.execute)
+        return latest, Canary.loads(text) if text else None
+
+    def set_canary(self, name: str, canary: Canary | None) -> None:
+        """None: there is none any more."""
+        if canary is None:
+            self.read(self.redis.hdel, self.keys.canaries(), name)
+        else:
+            self.read(self.redis.hset, self.keys.canaries(), name, canary.dumps())
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the latest, and end the canary."""
+        self.read(self.redis.hset, self.keys.workflows(), name, version)
+        self.set_canary(name, None)
+
+    def has_version(self, name: str, version: str) -> bool:
+        """Whether a version of this very hash is listed."""
+        return bool(self.read(self.redis.hexists, self.keys.versions(name), version))
+
+    def versions(self, name: str) -> dict[str, Defined]:
+        """Version -> what is known of it, of those that are listed."""
+        found = self.read(self.redis.hgetall, self.keys.versions(name))
+        return {version: Defined.loads(text) for version, text in found.items()}
