@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orch.agents.capability import capability
     from orch.agents.context import Context
+    from orch.control.bulk import StartRequest
     from orch.errors import OrchError, RetryAfter, StepCancelled, StepError
     from orch.orchestrator import AsyncOrchestrator, Execution, Orchestrator
     from orch.settings import Settings
@@ -25,6 +26,7 @@ _HOME = {
     "Orchestrator": "orch.orchestrator",
     "RetryAfter": "orch.errors",
     "Settings": "orch.settings",
+    "StartRequest": "orch.control.bulk",
     "StepCancelled": "orch.errors",
     "StepError": "orch.errors",
     "WorkflowDefinition": "orch.workflows.definition",
@@ -40,6 +42,7 @@ __all__ = [
     "Orchestrator",
     "RetryAfter",
     "Settings",
+    "StartRequest",
     "StepCancelled",
     "StepError",
     "WorkflowDefinition",

@@ -16,6 +16,7 @@ from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 
+from orch.broker import HIGHEST, LEVELS_KEY
 from orch.errors import Unreachable
 from orch.journal.connection import AWAY, without_password
 from orch.messages import send_canvas, send_link
@@ -81,7 +82,11 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
     )
     if is_redis(broker):
         app.conf.worker_disable_prefetch = True
+        sentinel = broker.startswith("sentinel")
+        app.conf.broker_transport = f"orch.broker:{'Sentinel' * sentinel}Transport"
         app.conf.broker_transport_options = redis_transport_options(settings)
+    elif broker.startswith(("amqp", "pyamqp")):
+        app.conf.task_queue_max_priority = HIGHEST
     keep_worker_through_redis_restart()
     return app
 
@@ -92,7 +97,7 @@ def is_redis(url: str) -> bool:
 
 def redis_transport_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "priority_steps": [0],
+        LEVELS_KEY: f"{settings.namespace}:priorities",
         "socket_keepalive": True,
         "health_check_interval": 10,
         "ack_emulation": settings.broker_acks,

@@ -123,4 +123,5 @@ def _send(
         # A list in Redis is there by being written to; other brokers drop what has no queue.
         declare=[] if producer.connection.transport.driver_type == "redis" else None,
         argsrepr=argsrepr,
+        **({"priority": options["priority"]} if options.get("priority") else {}),
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
 from orch.control.filters import Filters, Instant
 from orch.control.forking import Again
-from orch.control.manager import Workflow, WorkflowInfo, WorkflowManager
+from orch.control.manager import Started, Workflow, WorkflowInfo, WorkflowManager
 from orch.control.migration import Migrated
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage
@@ -28,13 +29,14 @@ from orch.control.subscription import (
 from orch.control.transfer import Exported, Imported
 from orch.control.versions import WorkflowVersion
 from orch.control.workers import WorkerProcesses
-from orch.errors import WaitTimeout
+from orch.errors import OrchError, WaitTimeout
 from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 from orch.workflows.comparing import Difference
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.starts import StartGiven
 from orch.workflows.validation import Finding
 
 Definition = WorkflowDefinition | Mapping[str, Any] | str
@@ -224,12 +226,31 @@ class Orchestrator:
         idempotency_key: str | None = None,
         *,
         version: str | None = None,
+        **options: Unpack[StartGiven],
     ) -> Execution:
         """Start an execution. The same ``idempotency_key`` gives the same execution.
 
         ``version``: the hash of one, the beginning of it, or its label; by default the latest.
+        ``options``: ``delay`` or ``at``, ``deadline``, ``attributes``; see `StartGiven`.
+        Raises NotFound, InputError, Unreachable.
         """
-        started = self.manager.start(name, input, idempotency_key=idempotency_key, version=version)
+        started = self.manager.start(
+            name, input, idempotency_key=idempotency_key, version=version, **options
+        )
+        return self._handle(started)
+
+    def start_workflows(self, requests: Iterable[Asked]) -> list[Execution | OrchError]:
+        """Start many executions; what became of each, in order: its handle, or why it was refused.
+
+        ``requests``: `StartRequest`, (name, input, options), or mappings of ``name``, ``input``,
+        ``idempotency_key`` and options. One that is refused does not hold up the others.
+        """
+        return [
+            each if isinstance(each, OrchError) else self._handle(each)
+            for each in self.manager.start_many(requests)
+        ]
+
+    def _handle(self, started: Started) -> Execution:
         return Execution(
             self.manager, started.id, existed=started.existed, warnings=started.warnings
         )
@@ -618,11 +639,19 @@ class AsyncOrchestrator:
         idempotency_key: str | None = None,
         *,
         version: str | None = None,
+        **options: Unpack[StartGiven],
     ) -> AsyncExecution:
         start = self.sync.start_workflow
         return AsyncExecution(
-            await asyncio.to_thread(start, name, input, idempotency_key, version=version)
+            await asyncio.to_thread(
+                lambda: start(name, input, idempotency_key, version=version, **options)
+            )
         )
+
+    async def start_workflows(self, requests: Iterable[Asked]) -> list[AsyncExecution | OrchError]:
+        """As `Orchestrator.start_workflows`."""
+        found = await asyncio.to_thread(self.sync.start_workflows, requests)
+        return [each if isinstance(each, OrchError) else AsyncExecution(each) for each in found]
 
     async def rerun_workflow(self, id: str, input: Any = None, **given: Any) -> AsyncExecution:
         return AsyncExecution(
@@ -773,7 +802,8 @@ class AsyncOrchestrator:
 
 
 def _timeout(execution: Execution, timeout: float | None) -> WaitTimeout:
-    waiting = "; ".join(f"{p}: {why}" for p, why in execution.status().waiting_for.items())
+    context = execution.status()
+    waiting = "; ".join(f"{p}: {why}" for p, why in context.waiting_for.items()) or context.waits
     return WaitTimeout(
         f"execution {execution.id} has not ended within {timeout:g} s ({waiting or 'running'})",
         hint=f"it goes on; `orch status {execution.id}` shows it",

@@ -112,7 +112,11 @@ def _is_of_a_live_execution(client: Redis, key: str) -> bool:
     kind, _, execution = rest.partition(":")
     if not found or kind not in ("x", "s", "h", "i"):
         return False
-    return client.hget(f"{start}}}:x:{execution}", "status") in ("running", "paused")
+    return client.hget(f"{start}}}:x:{execution}", "status") in (
+        "scheduled",
+        "running",
+        "paused",
+    )
 
 
 def _is_of_the_broker(client: Redis, key: str) -> bool:

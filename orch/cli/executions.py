@@ -14,10 +14,14 @@ import typer
 from orch.cli import output
 from orch.cli.definitions import store
 from orch.cli.filters import NO_FILTERS, with_filters
-from orch.cli.inputs import read_input
+from orch.cli.inputs import read_input, start_given
 from orch.cli.options import (
+    At,
+    Attributes,
     Broker,
     DataDir,
+    Deadline,
+    Delay,
     ExecutionId,
     IdempotencyKey,
     Include,
@@ -26,6 +30,7 @@ from orch.cli.options import (
     Json,
     OfVersion,
     Pool,
+    Priority,
     Quiet,
     Redis,
     Target,
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from orch.control.status import ExecutionContext
     from orch.control.workers import WorkerProcesses
     from orch.orchestrator import Execution, Orchestrator
+    from orch.workflows.starts import StartGiven
 
 EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 3}
 NOT_ENDED = 5
@@ -61,6 +67,11 @@ def run(
     timeout: Timeout = None,
     idempotency_key: IdempotencyKey = None,
     version: OfVersion = None,
+    delay: Delay = None,
+    at: At = None,
+    deadline: Deadline = None,
+    attributes: Attributes = None,
+    priority: Priority = None,
     with_workers: Annotated[
         Optional[bool],
         typer.Option(
@@ -103,6 +114,7 @@ def run(
     was cancelled, 5 when it had not ended after --timeout.
     """
     value = read_input(inputs, input_file)
+    options = start_given(delay, at, deadline, attributes, priority)
     from orch.cli.connection import check_broker, connect
 
     with connect(redis, data_dir, broker) as orchestrator, contextlib.ExitStack() as stack:
@@ -119,7 +131,7 @@ def run(
                 include=include or (),
             )
             stack.enter_context(own)
-        execution = begin(orchestrator, key, value, idempotency_key, version)
+        execution = begin(orchestrator, key, value, idempotency_key, options, version)
         if execution.warnings and own is not None:
             output.say("hint: name the module that has it: --include package.module or FILE.py")
         ended = _watch_or_cancel(orchestrator, execution, timeout, quiet, own)
@@ -155,10 +167,11 @@ def begin(
     key: str,
     value: Any,
     idempotency_key: str | None,
+    options: StartGiven,
     version: str | None = None,
 ) -> Execution:
     """Start an execution; what there is to say of it goes to stderr."""
-    execution = orchestrator.start_workflow(key, value, idempotency_key, version=version)
+    execution = orchestrator.start_workflow(key, value, idempotency_key, version=version, **options)
     if execution.existed:
         output.say(f"execution {execution.id} was started before with this idempotency key")
     for warning in execution.warnings:
@@ -291,6 +304,8 @@ def finish(
 
 def _say_not_ended(context: ExecutionContext, timeout: float | None, own: bool) -> None:
     output.say(f"execution {context.id} has not ended within {timeout:g} s")
+    if context.waits:
+        output.say(f"  {context.waits}")
     for path, why in context.waiting_for.items():
         output.say(f"  {path}: {why}")
     goes_on = "it goes on when a worker is there" if own else "it goes on"
@@ -313,6 +328,19 @@ def start(
     input_file: InputFile = None,
     idempotency_key: IdempotencyKey = None,
     version: OfVersion = None,
+    delay: Delay = None,
+    at: At = None,
+    deadline: Deadline = None,
+    attributes: Attributes = None,
+    priority: Priority = None,
+    many: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--many",
+            metavar="FILE",
+            help="One execution for each line, an object with `input` and options; - is stdin.",
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for its end, and print as `run` does.")
     ] = False,
@@ -327,13 +355,26 @@ def start(
 
     With --wait, Ctrl-C ends the waiting and leaves the execution alone.
     """
+    if many is not None and (inputs or input_file or idempotency_key or wait):
+        raise InputError(
+            "--many takes no --input, --input-file, --idempotency-key or --wait",
+            hint="each line has its own `input` and `idempotency_key`",
+        )
     value = read_input(inputs, input_file)
+    options = start_given(delay, at, deadline, attributes, priority)
     from orch.cli.connection import check_broker, connect
 
     with connect(redis, data_dir, broker) as orchestrator:
         key = resolve(orchestrator, target)
         check_broker(orchestrator)
-        execution = begin(orchestrator, key, value, idempotency_key, version)
+        if many is not None:
+            from orch.cli.bulk import start_many
+
+            code = start_many(
+                orchestrator, key, many, options, version=version, quiet=quiet, as_json=as_json
+            )
+            raise typer.Exit(code)
+        execution = begin(orchestrator, key, value, idempotency_key, options, version)
         if wait:
             ended = watch(orchestrator, execution.id, timeout=timeout, quiet=quiet)
             raise typer.Exit(finish(execution.status(), ended, timeout, as_json=as_json))
@@ -388,8 +429,12 @@ def _print_status(context: ExecutionContext) -> None:
     output.line(f"{context.status}, created {context.created}, {took}")
     if context.origin:
         output.line(str(context.origin))
+    if context.attributes:
+        output.line(", ".join(f"{name}={value}" for name, value in context.attributes.items()))
     if context.paused:
         output.line(str(context.paused))
+    if context.waits:
+        output.line(context.waits)
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
     output.line()

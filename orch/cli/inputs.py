@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orch.errors import InputError
+
+if TYPE_CHECKING:
+    from orch.workflows.starts import StartGiven
 
 
 def read_input(pairs: Sequence[str] | None, file: Path | None) -> Any:
@@ -29,6 +33,34 @@ def read_input(pairs: Sequence[str] | None, file: Path | None) -> Any:
     for pair in pairs:
         set_field(value, pair)
     return value
+
+
+def start_given(
+    delay: str | None,
+    at: str | None,
+    deadline: str | None,
+    attributes: Sequence[str] | None,
+    priority: int | None,
+) -> StartGiven:
+    """The options of a start, as texts were given. Raises InputError."""
+    from orch.workflows.starts import start_options
+
+    given: StartGiven = {"delay": delay, "at": at, "deadline": deadline, "priority": priority}
+    if attributes:
+        given["attributes"] = dict(_attribute(pair) for pair in attributes)
+    start_options(int(time.time() * 1000), given)  # before anything is begun
+    return given
+
+
+def _attribute(pair: str) -> tuple[str, Any]:
+    name, equals, text = pair.partition("=")
+    if not equals:
+        raise InputError(
+            f"--attribute {pair!r} is not of the form name=value",
+            hint="for example: --attribute customer=acme --attribute amount=120",
+        )
+    value = parse_value(text)
+    return name, value if isinstance(value, str | int | float | bool) else text
 
 
 def set_field(target: dict[str, Any], pair: str) -> None:

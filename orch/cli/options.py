@@ -13,6 +13,7 @@ import typer
 
 _WHERE = "Where"
 _INPUT = "Input"
+_START = "Start"
 _WORKERS = "Workers"
 _MANY = "Many at once"
 
@@ -27,6 +28,7 @@ class Pool(StrEnum):
 class Status(StrEnum):
     """The states of an execution; the same as `orch.workflows.transition.ExecutionStatus`."""
 
+    SCHEDULED = "scheduled"
     RUNNING = "running"
     PAUSED = "paused"
     COMPLETED = "completed"
@@ -99,6 +101,53 @@ OfVersion = Annotated[
         "--version",
         metavar="V",
         help="Of this version: its hash, the beginning of it, or its label. [the latest]",
+    ),
+]
+Delay = Annotated[
+    Optional[str],
+    typer.Option(
+        "--delay",
+        metavar="TIME",
+        help="Begin so long after now: 90s, 10m, 1h30m, PT10M.",
+        rich_help_panel=_START,
+    ),
+]
+At = Annotated[
+    Optional[str],
+    typer.Option(
+        "--at",
+        metavar="INSTANT",
+        help="Begin then: ISO 8601 with a time zone, 2030-01-31T09:00Z.",
+        rich_help_panel=_START,
+    ),
+]
+Deadline = Annotated[
+    Optional[str],
+    typer.Option(
+        "--deadline",
+        metavar="TIME|INSTANT",
+        help="It fails if it has not ended then, or so long after its beginning.",
+        rich_help_panel=_START,
+    ),
+]
+Attributes = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--attribute",
+        metavar="NAME=VALUE",
+        help="What it is found by: a text, a number, true or false. May be repeated.",
+        rich_help_panel=_START,
+    ),
+]
+Priority = Annotated[
+    Optional[int],
+    typer.Option(
+        "--priority",
+        metavar="0-9",
+        min=0,
+        max=9,
+        help="How urgent its steps are; 9 goes first.",
+        rich_help_panel=_START,
     ),
 ]
 Timeout = Annotated[

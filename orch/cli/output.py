@@ -18,6 +18,7 @@ BROKEN_PIPE = 141
 """Exit code when the reader of stdout is gone: that of a process that SIGPIPE ended."""
 
 STYLES = {
+    "scheduled": "blue",
     "running": "cyan",
     "dispatched": "blue",
     "retrying": "yellow",

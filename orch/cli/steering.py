@@ -45,9 +45,14 @@ class Verb:
     already: str
 
 
-PAUSE = Verb("pause", "paused", (Status.RUNNING,), "was paused before")
+PAUSE = Verb("pause", "paused", (Status.SCHEDULED, Status.RUNNING), "was paused before")
 RESUME = Verb("resume", "resumed", (Status.PAUSED,), "is not paused")
-CANCEL = Verb("cancel", "cancelled", (Status.RUNNING, Status.PAUSED), "had ended before")
+CANCEL = Verb(
+    "cancel",
+    "cancelled",
+    (Status.SCHEDULED, Status.RUNNING, Status.PAUSED),
+    "had ended before",
+)
 RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")
 
 Call = Callable[["Orchestrator", str], bool]
@@ -218,7 +223,7 @@ def why(
     with connect(redis, data_dir, broker) as orchestrator:
         context = orchestrator.manager.why(find_execution(orchestrator, id))
     if as_json:
-        keys = ("id", "status", "paused", "error")
+        keys = ("id", "status", "paused", "waits", "error")
         found = context.model_dump(mode="json")
         output.print_json({**{key: found[key] for key in keys}, "waiting_for": context.waiting_for})
         return
@@ -227,6 +232,8 @@ def why(
         output.line(str(context.paused))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    if context.waits:
+        output.line(context.waits)
     for path, reason in context.waiting_for.items():
         output.line(f"{path}: {reason}")
 

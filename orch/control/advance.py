@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeGuard
 
 from orch.control.plans import Plans
-from orch.control.starting import checked_input, make_start
+from orch.control.starting import checked_input, deadline_of, make_start
 from orch.errors import InputError, JournalError, NotFound, OrchError, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Ended, Journal, Refused, Settled
@@ -46,14 +46,22 @@ from orch.workflows.plan import (
     STEP_TIMEOUT,
     Plan,
 )
+from orch.workflows.starts import StartOptions
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
-from orch.workflows.transition import decide, scopes_to_join
-from orch.workflows.view import View, context_of, entry_fields_for, fields_for
+from orch.workflows.transition import begin, decide, scopes_to_join
+from orch.workflows.view import (
+    ALL_VARIABLES,
+    INPUT_FIELD,
+    View,
+    context_of,
+    entry_fields_for,
+    fields_for,
+)
 
 logger = logging.getLogger(__name__)
 
-Dispatch = Callable[[Plan, str, Sequence[str]], None]
-"""(plan, execution, paths): see to it that these tokens get a message."""
+Dispatch = Callable[..., None]
+"""(plan, execution, paths, priority=0): see to it that these tokens get a message."""
 
 FindPlan = Callable[[str, str | None, str], Plan]
 """(key of a workflow, version or None, execution that it is for): its plan.
@@ -112,17 +120,26 @@ class Advancer:
         paths = _to_dispatch(transition)
         if skip_dispatch is not None:
             paths = skip_dispatch(paths)
-        self.apply(plan, view.execution, (*paths, *_following(plan, reply)))
+        self.apply(plan, view.execution, (*paths, *_following(plan, reply)), view.priority)
         self._do(self._left(plan, view.execution, transition, reply))
         return reply
 
     def follow(
-        self, plan: Plan, execution: str, transition: Transition, reply: Settled | None = None
+        self,
+        plan: Plan,
+        execution: str,
+        transition: Transition,
+        reply: Settled | None = None,
+        priority: int = 0,
     ) -> None:
         """Go on behind a transition that somebody else committed: a start, or a skip."""
         reply = reply or Settled()
-        self.apply(plan, execution, (*transition.dispatched, *_following(plan, reply)))
+        self.apply(plan, execution, (*transition.dispatched, *_following(plan, reply)), priority)
         self._do(self._left(plan, execution, transition, reply))
+
+    def behind(self, plan: Plan, execution: str, transition: Transition) -> None:
+        """As `follow`, where the messages were sent."""
+        self._do(self._left(plan, execution, transition, Settled()))
 
     def _commit(
         self,
@@ -236,7 +253,7 @@ class Advancer:
         if isinstance(reply, Refused):
             return ()
         paths = (*_to_dispatch(transition), *_following(plan, reply))
-        self.apply(plan, view.execution, paths)
+        self.apply(plan, view.execution, paths, view.priority)
         return self._left(plan, view.execution, transition, reply)
 
     # --- children ------------------------------------------------------------------------
@@ -299,14 +316,17 @@ class Advancer:
             parent=call,
             depth=parent.depth + 1,
             deadline=parent.deadline,
+            options=StartOptions(priority=own.definition.priority or view.priority),
         )
         if not self.journal.start(start):
             return ()  # another one was faster
         fault("child_started")
-        self.apply(own, call.child, start.transition.dispatched)
-        todo = self._left(own, call.child, start.transition, Settled())
-        if start.transition.end is not None:
-            return [*todo, (self._call, (call,))]
+        todo: list[Todo] = []
+        if start.transition is not None:
+            self.apply(own, call.child, start.transition.dispatched, start.priority)
+            todo = self._left(own, call.child, start.transition, Settled())
+            if start.transition.end is not None:
+                return [*todo, (self._call, (call,))]
         # The parent may have been cancelled while the child was not there yet.
         return todo if self._is_waited_for(call) else [*todo, (self._cancel_child, (call,))]
 
@@ -316,6 +336,9 @@ class Advancer:
             return False
         state = found[1]
         return state.status is StepStatus.CALLING and state.attempt == call.attempt
+
+    def _is_wanted(self, family: Family) -> bool:
+        return family.parent is None or self._is_waited_for(family.parent)
 
     def _cancel_child(self, call: Call) -> Sequence[Todo]:
         """The step that called it does not wait any more."""
@@ -352,9 +375,12 @@ class Advancer:
         self._do([(self._call, (Call(execution, path, 0),))])
 
     def look_at_whole(self, execution: str) -> None:
-        """An execution is due as a whole: out of time, or a child that nobody waits for."""
+        """An execution is due as a whole: out of time, to begin, or a child nobody waits for."""
         family = self.journal.read_family(execution)
         now = self.journal.clock()
+        if family is not None and _may_begin(family, now) and self._is_wanted(family):
+            self._do([(self._begin, (Call(execution, "", 0),))])
+            return
         if family is not None and family.parent is not None:
             if not self._is_waited_for(family.parent):
                 self._do(list(self._cancel_child(family.parent)))
@@ -362,13 +388,33 @@ class Advancer:
             if not family.deadline or now < family.deadline:
                 self.journal.look_later(execution, family.deadline, family.parent)
                 return
-        error = {
-            "name": "ExecutionTimeout",
-            "message": "the execution took longer than its `timeoutMs`, or its parent's",
-        }
-        if family is None or family.parent is None:
-            error["message"] = "the execution took longer than its `timeoutMs`"
+        if family is not None and family.status is ExecutionStatus.PAUSED:
+            return  # since it was taken from the watch; its resumption brings it back
+        message = "the execution took longer than its `timeoutMs` or deadline"
+        if family is not None and family.parent is not None:
+            message += ", or its parent's"
+        error = {"name": "ExecutionTimeout", "message": message}
         self.end(execution, ExecutionStatus.FAILED, error)
+
+    def _begin(self, call: Call) -> Sequence[Todo]:
+        """Let an execution begin whose time has come. Harmless if repeated."""
+        execution, now = call.execution, self.journal.clock()
+        pending = self.journal.read_pending(execution)
+        if pending is None:
+            return ()
+        if pending.at > now:
+            self.journal.look_later(execution, pending.deadline, pending.parent, pending.at)
+            return ()
+        plan = self.plans.get(pending.plan)
+        view = self.journal.read_view(execution, [INPUT_FIELD, ALL_VARIABLES])
+        transition = begin(plan, view, now, self.journal.grace)
+        deadline = deadline_of(plan, now, pending.deadline, pending.within)
+        if not self.journal.begin(pending, transition, 0 if transition.end else deadline):
+            return ()
+        fault("begun")
+        self.apply(plan, execution, transition.dispatched, view.priority)
+        parent = pending.parent if transition.end is not None else None
+        return self._left(plan, execution, transition, Settled(parent=parent))
 
     # --- events --------------------------------------------------------------------------
 
@@ -430,7 +476,8 @@ class Advancer:
             return self._deliver(event, execution, path, since, begun)
         if isinstance(reply, Refused):
             return None
-        self.apply(plan, execution, (*_to_dispatch(transition), *_following(plan, reply)))
+        paths = (*_to_dispatch(transition), *_following(plan, reply))
+        self.apply(plan, execution, paths, view.priority)
         return self._left(plan, execution, transition, reply)
 
     def _take_kept(self, call: Call) -> Sequence[Todo]:
@@ -506,7 +553,8 @@ class Advancer:
             return self._take_report(call)
         if isinstance(reply, Refused):
             return ()
-        self.apply(plan, call.execution, (*_to_dispatch(transition), *_following(plan, reply)))
+        paths = (*_to_dispatch(transition), *_following(plan, reply))
+        self.apply(plan, call.execution, paths, self.journal.priority_of(call.execution))
         return self._left(plan, call.execution, transition, reply)
 
     def take_report(self, execution: str, path: str) -> None:
@@ -537,18 +585,18 @@ class Advancer:
 
     # --- messages, timers, losses --------------------------------------------------------
 
-    def apply(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
-        if not paths:
-            return
+    def apply(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
+        if paths:
+            given = {"priority": priority} if priority else {}
+            what = f"{', '.join(paths)} of execution {execution}"
+            self.publish(lambda: self.dispatch(plan, execution, paths, **given), what)
+
+    def publish(self, send: Callable[[], None], what: str = "the messages of many starts") -> None:
+        """Send messages; where the broker is away, the watch does it."""
         try:
-            self.dispatch(plan, execution, paths)
+            send()
         except Unreachable as exc:
-            logger.warning(
-                "%s of execution %s not published, the watch will: %s",
-                ", ".join(paths),
-                execution,
-                exc,
-            )
+            logger.warning("%s not published, the watch will: %s", what, exc)
 
     def join(self, execution: str, path: str) -> None:
         """Go on behind a step whose branches are decided, or into an item. Harmless if repeated."""
@@ -613,7 +661,7 @@ class Advancer:
         if state.status is StepStatus.DISPATCHED and limit:
             limit = state.due  # a message that was lost does not make the wait longer
         if self.journal.redispatch(execution, path, state, limit=limit):
-            self.apply(plan, execution, (path,))
+            self.apply(plan, execution, (path,), self.journal.priority_of(execution))
 
     def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
         plan = self._plan_of(execution)
@@ -630,6 +678,10 @@ class Advancer:
 def _is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
     """Whether the execution goes by another plan now than that which was decided by."""
     return isinstance(reply, Refused) and reply.word == "REPLANNED"
+
+
+def _may_begin(family: Family, now: int) -> bool:
+    return not family.status.begun and not 0 < family.deadline <= now
 
 
 def _to_dispatch(transition: Transition) -> tuple[str, ...]:

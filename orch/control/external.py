@@ -151,7 +151,9 @@ class ExternalTasks:
         if isinstance(reply, Refused):
             return None
         fault("reported")
-        self.advancer.follow(plan, task.execution, transition, reply)
+        self.advancer.follow(
+            plan, task.execution, transition, reply, self.journal.priority_of(task.execution)
+        )
         return True
 
     def _check_fits(self, plan: Plan, task: TaskId, state: StepState, report: Report) -> None:

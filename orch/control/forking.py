@@ -15,6 +15,7 @@ from orch.journal.journal import HistoryEntry, Record, Start
 from orch.workflows.commit import Event
 from orch.workflows.forking import begin_fork, keep
 from orch.workflows.plan import Plan
+from orch.workflows.starts import StartOptions
 from orch.workflows.state import encode
 from orch.workflows.view import View
 
@@ -58,6 +59,7 @@ class Forking:
         who = by or current_user()
         told = Event("rerun_of", detail=_said({"execution": origin, "by": who}, reason))
         begun = start.transition
+        assert begun is not None  # nothing puts it off
         source = encode({"execution": origin, "by": who, "at": at})
         begun = replace(
             begun, events=(told, *begun.events), fields=(*begun.fields, ("origin", source))
@@ -123,7 +125,21 @@ class Forking:
         given = record.input if input is None else input
         text = checked_input(self.runtime.settings, record.workflow, plan.definition, given)
         new = execution_id(record.workflow, key)
-        return make_start(self.journal, plan, record.workflow, new, text, idempotency_key=key)
+        told = {  # what the definition tells is told anew, from this input
+            name: value
+            for name, value in record.attributes.items()
+            if name not in plan.definition.attributes
+        }
+        options = StartOptions(attributes=told, priority=record.priority)
+        return make_start(
+            self.journal,
+            plan,
+            record.workflow,
+            new,
+            text,
+            idempotency_key=key,
+            options=options,
+        )
 
     def _read(self, execution: str) -> tuple[Record, dict[str, str], list[HistoryEntry]]:
         """All of an execution, as it was at one moment."""

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
+from orch.control.bulk import Asked, Bulk
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.comparing import diff
 from orch.control.comparison import Comparison, Effort, compared, figures
@@ -24,7 +25,14 @@ from orch.control.migration import Migration
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage, Search
-from orch.control.starting import check_json, checked_input, execution_id, make_start
+from orch.control.starting import (
+    START_PATIENCE,
+    Started,
+    check_json,
+    checked_input,
+    execution_id,
+    make_start,
+)
 from orch.control.status import (
     ExecutionContext,
     execution_context,
@@ -33,31 +41,18 @@ from orch.control.status import (
 from orch.control.steering import Steering
 from orch.control.transfer import Transfer
 from orch.control.versions import find_version
-from orch.errors import SettingsError
+from orch.errors import OrchError, SettingsError
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
 from orch.workflows.comparing import Difference
 from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
+from orch.workflows.starts import StartGiven, start_options
 
 __all__ = ["Started", "Workflow", "WorkflowInfo", "WorkflowManager", "execution_id"]
 
 MOST_COMPARED = 5000
 """Executions of each version that a comparison reads."""
-
-START_PATIENCE = 5.0
-"""Seconds for which a start is repeated while Redis is away."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """An execution that was started, or was there already. ``warnings`` are sentences."""
-
-    id: str
-    workflow: str
-    version: str
-    existed: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -89,8 +84,11 @@ class WorkflowManager(Catalog):
         *,
         idempotency_key: str | None = None,
         version: str | None = None,
+        **given: Unpack[StartGiven],
     ) -> Started:
         """Start an execution of ``key``, of its latest version or the one that is named.
+
+        ``given``: as `StartGiven` says.
 
         ``version``: a hash, the beginning of one, or a label; see `Catalog.plan`.
         The same ``idempotency_key`` gives the same execution for as long as it is kept.
@@ -100,7 +98,13 @@ class WorkflowManager(Catalog):
         plan = self.plan(key, version, execution)
         text = checked_input(self.settings, key, plan.definition, input)
         start = make_start(
-            self.journal, plan, key, execution, text, idempotency_key=idempotency_key
+            self.journal,
+            plan,
+            key,
+            execution,
+            text,
+            idempotency_key=idempotency_key,
+            options=start_options(self.journal.clock(), given),
         )
         started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
         return self._started(plan, start, started)
@@ -118,10 +122,15 @@ class WorkflowManager(Catalog):
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")
-        self.runtime.advancer.follow(plan, execution, start.transition)
-        return Started(execution, start.workflow, plan.version, warnings=self._warnings(plan))
+        if start.transition is not None:
+            self.runtime.advancer.follow(plan, execution, start.transition, priority=start.priority)
+        return Started(execution, start.workflow, plan.version, warnings=self.warnings(plan))
 
-    def _warnings(self, plan: Plan) -> tuple[str, ...]:
+    def start_many(self, given: Iterable[Asked]) -> Iterator[Started | OrchError]:
+        """Start many; what became of each, in order, as it is known. See `Bulk.start`."""
+        return Bulk(self).start(given)
+
+    def warnings(self, plan: Plan) -> tuple[str, ...]:
         """A sentence per capability that nobody serves; asked of Redis once in two seconds."""
         if time.monotonic() - self._served.at > 2.0:
             self._served = _Served(time.monotonic())

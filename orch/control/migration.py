@@ -174,7 +174,9 @@ class Migration:
             if reply == "MIGRATED":
                 fault("migrated")
                 if record.status is ExecutionStatus.RUNNING:
-                    self.runtime.advancer.apply(new, execution, found.sends)
+                    self.runtime.advancer.apply(
+                        new, execution, found.sends, self.journal.priority_of(execution)
+                    )
                 return Migrated(*names, done=True, moved=moved)
         raise NotAllowed(
             f"execution {execution} moves on faster than it can be moved",

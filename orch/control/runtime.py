@@ -40,8 +40,10 @@ class Runtime:
         )
         self._producer = producer
 
-    def dispatch(self, plan: Plan, execution: str, paths: Sequence[str]) -> None:
-        canvases = compile_canvas(plan, execution, paths, links=self.settings.chain_links)
+    def dispatch(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
+        canvases = compile_canvas(
+            plan, execution, paths, links=self.settings.chain_links, priority=priority
+        )
         dispatch(self.app, canvases, self._producer() if self._producer else None)
 
     def close(self) -> None:

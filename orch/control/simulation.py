@@ -232,6 +232,7 @@ class _Simulator:
         execution = "simulated"
         start = make_start(self.journal, plan, key, execution, encode(input))
         self.journal.start(start)
+        assert start.transition is not None
         self.advancer.follow(plan, execution, start.transition)
         for _ in range(MOST_EVENTS):
             if not self._step(execution):

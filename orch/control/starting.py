@@ -5,18 +5,44 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
-from orch.errors import InputError
+from orch.errors import InputError, StepError
 from orch.journal.journal import Journal, Start
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.plan import Plan
+from orch.workflows.plan import ROOT, Plan
+from orch.workflows.starts import Scalar, StartOptions, checked_attributes
 from orch.workflows.state import encode
 from orch.workflows.transition import begin
 from orch.workflows.validation import check_input
-from orch.workflows.view import View
+from orch.workflows.view import View, context_of
+
+NOW = StartOptions()
+
+
+START_PATIENCE = 5.0
+"""Seconds for which a start is repeated while Redis is away."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """An execution that was started, or was there already. ``warnings`` are sentences."""
+
+    id: str
+    workflow: str
+    version: str
+    existed: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def execution_id(key: str, idempotency_key: str | None) -> str:
+    """16 hex digits: random, or a hash of the workflow's name and the caller's key."""
+    if idempotency_key is None:
+        return secrets.token_hex(8)
+    return hashlib.sha256(f"{key}\0{idempotency_key}".encode()).hexdigest()[:16]
 
 
 def make_start(
@@ -30,17 +56,21 @@ def make_start(
     parent: Call | None = None,
     depth: int = 0,
     deadline: int = 0,
+    options: StartOptions = NOW,
 ) -> Start:
     """The start of an execution of ``key``. ``input``: JSON text.
 
-    ``deadline``: ms, where one is set from outside; the earlier of it and `timeoutMs` counts.
+    ``deadline``: ms, where one is set from outside; the earliest of it, of the options' and of
+    `timeoutMs` counts. Raises InputError where an attribute cannot be one.
     """
     now = journal.clock()
     view = View(execution, key, input=json.loads(input))
-    transition = begin(plan, view, now, journal.grace)
-    timeout = plan.definition.timeout_ms
-    if timeout:
-        deadline = min(deadline, now + timeout) if deadline else now + timeout
+    attributes = attributes_of(plan, view, options)
+    later = options.at > now
+    transition = None if later else begin(plan, view, now, journal.grace)
+    deadline = earliest(deadline, options.deadline)
+    if transition is not None:
+        deadline = 0 if transition.end else deadline_of(plan, now, deadline, options.within)
     return Start(
         id=execution,
         workflow=key,
@@ -48,11 +78,39 @@ def make_start(
         plan=plan.key,
         input=input,
         transition=transition,
-        deadline=0 if transition.end else deadline,
+        deadline=deadline,
         idempotency_key=idempotency_key,
         parent=parent,
         depth=depth,
+        at=options.at if later else 0,
+        until=options.deadline,
+        within=options.within,
+        attributes=attributes,
+        priority=plan.definition.priority if options.priority is None else options.priority,
     )
+
+
+def deadline_of(plan: Plan, begun: int, deadline: int, within: int) -> int:
+    """When an execution must have ended: at its instant, or its limits after its beginning."""
+    limit = earliest(plan.definition.timeout_ms or 0, within)
+    return earliest(deadline, begun + limit if limit else 0)
+
+
+def earliest(*instants: int) -> int:
+    """The smallest of those that are not 0; 0 where all are."""
+    return min((each for each in instants if each), default=0)
+
+
+def attributes_of(plan: Plan, view: View, options: StartOptions) -> dict[str, Scalar]:
+    """The attributes of the definition, and those of the call, which go before."""
+    if plan.attributes is None:
+        return dict(options.attributes)
+    try:
+        own = plan.attributes.evaluate(context_of(view, plan.scopes[ROOT].entry.id))
+    except StepError as error:
+        raise InputError(f"an attribute of the workflow cannot be told: {error.message}") from error
+    found = {name: value for name, value in own.items() if value is not None}
+    return checked_attributes({**found, **options.attributes})
 
 
 def checked_input(settings: Settings, key: str, definition: WorkflowDefinition, input: Any) -> str:
@@ -76,10 +134,3 @@ def check_json(settings: Settings, what: str, value: Any) -> str:
             hint="store it elsewhere and pass its place, or raise ORCH_OUTPUT_LIMIT",
         )
     return text
-
-
-def execution_id(key: str, idempotency_key: str | None) -> str:
-    """16 hex digits: random, or a hash of the workflow's name and the caller's key."""
-    if idempotency_key is None:
-        return secrets.token_hex(8)
-    return hashlib.sha256(f"{key}\0{idempotency_key}".encode()).hexdigest()[:16]

@@ -84,7 +84,7 @@ class Origin(BaseModel):
 
 
 class ExecutionMetrics(BaseModel):
-    duration: int = Field(0, description="ms from start to end, or to now")
+    duration: int = Field(0, description="ms from its beginning to its end, or to now")
     step_count: int = 0
     completed_steps: int = 0
     task_count: int = 0
@@ -102,7 +102,11 @@ class ExecutionContext(BaseModel):
     status: str
     created: str
     ended: str | None = None
+    begins: str | None = Field(None, description="when it begins, or was to begin")
+    waits: str | None = Field(None, description="why it has not begun")
     paused: Pause | None = None
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    priority: int = Field(0, description="0 to 9, the most urgent")
     parent: str | None = Field(None, description="the execution that called it")
     origin: Origin | None = Field(None, description="what it was run again, or forked, from")
     input: Any = None
@@ -235,7 +239,7 @@ def execution_info(found: Found, now: int) -> ExecutionInfo:
         status=found.status.value,
         created=instant(found.created),
         ended=instant(found.ended) if found.ended else None,
-        duration_ms=(found.ended or now) - found.created,
+        duration_ms=found.duration(now),
         error=found.error,
         attributes=dict(found.attributes),
         parent=found.parent,
@@ -274,7 +278,11 @@ def execution_context(
         status=record.status.value,
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
+        begins=instant(record.at) if record.at else None,
+        waits=_not_begun(record, waits),
         paused=waits.paused,
+        attributes=dict(record.attributes),
+        priority=record.priority,
         parent=record.parent,
         origin=Origin.of(record.origin),
         input=record.input,
@@ -290,6 +298,13 @@ def _canary(journal: Journal, record: Record) -> float | None:
     """The percentage that gets the version of this one, if that is the canary."""
     _, canary = journal.choices(record.workflow)
     return canary.percent if canary is not None and canary.version == record.version else None
+
+
+def _not_begun(record: Record, waits: Waits) -> str | None:
+    """Why an execution has not begun, in one line; None where it has."""
+    if record.status is not ExecutionStatus.SCHEDULED:
+        return None
+    return f"begins at {instant(record.at)}, in {seconds(record.at - waits.now)}"
 
 
 def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:
@@ -460,7 +475,7 @@ def _metrics(
     record: Record, steps: list[StepExecution], history: list[HistoryEntry], now: int
 ) -> ExecutionMetrics:
     return ExecutionMetrics(
-        duration=(record.ended or now) - record.created,
+        duration=record.duration(now),
         step_count=len(steps),
         completed_steps=sum(s.status == StepStatus.COMPLETED for s in steps),
         task_count=sum(s.type == StepType.TASK for s in steps),

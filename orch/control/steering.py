@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orch.control.runtime import Runtime
-from orch.control.starting import check_json
+from orch.control.starting import check_json, deadline_of
 from orch.control.user import current_user as current_user
 from orch.control.user import said as _said
 from orch.errors import InputError, NotAllowed, NotFound
@@ -57,7 +57,7 @@ class Steering:
     def pause(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
         """Let nothing of it start any more; what runs may end. False: it was paused before."""
         steered = self.journal.pause(execution, _said(by, reason))
-        return self._answer(execution, steered, ExecutionStatus.PAUSED, "be paused")
+        return self._answer(execution, steered, "be paused")
 
     def resume(
         self,
@@ -79,7 +79,7 @@ class Steering:
                 f"execution {execution} is running: only one that is paused takes input",
                 hint=f"`orch pause {execution}` first",
             )
-        done = self._answer(execution, steered, ExecutionStatus.RUNNING, "be resumed")
+        done = self._answer(execution, steered, "be resumed")
         if done:
             self._publish(execution, steered.paths)
         return done
@@ -114,7 +114,6 @@ class Steering:
                 raise
             return self._not_failed(execution, status)
         said = _said(by, reason)
-        timeout = plan.definition.timeout_ms
         sent = [p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED]
         now = self.journal.clock()
         steered = self.journal.retry(
@@ -125,7 +124,7 @@ class Steering:
                 Event("retried", detail=said),
                 *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
             ],
-            now + timeout if timeout else 0,
+            self._deadline(plan, execution),
             str((record.error or {}).get("name") or ""),
             {path: plan.node(path).schedule_limit(now) for path in sent},
             {
@@ -171,7 +170,9 @@ class Steering:
                 owner=state.owner if state.status is StepStatus.RUNNING else "",
             )
             if isinstance(reply, Settled):
-                self.runtime.advancer.follow(plan, execution, transition, reply)
+                self.runtime.advancer.follow(
+                    plan, execution, transition, reply, self.journal.priority_of(execution)
+                )
                 if state.status is StepStatus.CALLING:
                     self.runtime.advancer.cancel_child(execution, path, state.attempt)
                 return True
@@ -184,10 +185,10 @@ class Steering:
 
     # --- what is behind them -----------------------------------------------------------------
 
-    def _answer(self, execution: str, steered: Steered, wanted: ExecutionStatus, verb: str) -> bool:
+    def _answer(self, execution: str, steered: Steered, verb: str) -> bool:
         if steered.status is None:
             self.journal.record(execution)  # raises, with the sentence
-        if not steered.done and steered.status is not wanted:
+        if not steered.done and (steered.status is None or steered.status.ended):
             raise _ended(execution, steered.status, verb)
         return steered.done
 
@@ -199,11 +200,19 @@ class Steering:
             raise _ended(execution, status, "be retried: only one that failed can")
         return False
 
+    def _deadline(self, plan: Plan, execution: str) -> int:
+        """Its limits count from now on; an instant that was given stays, unless it is over."""
+        now = self.journal.clock()
+        until, within = self.journal.read_limits(execution)
+        return deadline_of(plan, now, until if until > now else 0, within)
+
     def _publish(self, execution: str, paths: tuple[str, ...]) -> None:
         """Send their messages at once; where that fails, the watch does it."""
         key = self.journal.plan_of(execution)
         if key is not None and paths:
-            self.runtime.advancer.apply(self.runtime.plans.get(key), execution, paths)
+            self.runtime.advancer.apply(
+                self.runtime.plans.get(key), execution, paths, self.journal.priority_of(execution)
+            )
 
     def _variables(self, given: Mapping[str, Any]) -> dict[str, str]:
         if not all(isinstance(name, str) for name in given):
@@ -228,7 +237,7 @@ class Steering:
             )
             raise NotFound(
                 f"execution {execution} is at no step {path!r}; it is at: "
-                f"{', '.join(live) or 'none, it has ended'}",
+                f"{', '.join(live) or 'none, it has not begun or has ended'}",
                 hint=f"`orch status {execution}` shows all of its steps",
             )
         state = found[1]

@@ -161,7 +161,7 @@ class Connection:
         return self.read(self._scripts[script], self.redis, **given)
 
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Run a script that only reads once for each of ``given``, in one round trip."""
+        """Run a script, which may be repeated, for each of ``given``, in one round trip."""
         made = self._scripts[script]
 
         def run() -> list[Any]:

@@ -32,6 +32,8 @@ FIELDS = (
     "attributes",
     "parent",
     "origin",
+    "at",
+    "begun",
 )
 
 
@@ -66,6 +68,14 @@ class Found:
     attributes: Mapping[str, Any]
     parent: str | None
     origin: Mapping[str, Any] | None = None  # as of `Record`
+    at: int = 0  # when it was to begin
+    begun: int = 0  # when it began, if that was not when it was created
+
+    def duration(self, now: int) -> int:
+        """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
+        if self.at and not self.begun:
+            return 0
+        return (self.ended or now) - (self.begun or self.created)
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,8 @@ def _top(query: Query) -> str:
 
 
 def _found(execution: str, texts: Sequence[str | None]) -> Found:
-    status, workflow, version, created, ended, error, attributes, parent, origin = texts
+    status, workflow, version, created, ended, error, attributes, parent, origin, *more = texts
+    at, begun = more
     return Found(
         id=execution,
         workflow=workflow or "",
@@ -232,6 +243,8 @@ def _found(execution: str, texts: Sequence[str | None]) -> Found:
         attributes=json.loads(attributes) if attributes else {},
         parent=Call.loads(parent).execution if parent else None,
         origin=json.loads(origin) if origin else None,
+        at=int(at or 0),
+        begun=int(begun or 0),
     )
 
 

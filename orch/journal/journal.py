@@ -16,6 +16,7 @@ from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.migration import Migration
 from orch.journal.records import (
     HistoryEntry,
+    Pending,
     Record,
     Records,
     make_view,
@@ -28,15 +29,16 @@ from orch.journal.stream import Stream
 from orch.journal.versions import Versions
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
-from orch.workflows.commit import BranchEnd, End, Open, Transition
+from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
-from orch.workflows.view import INPUT_FIELD, PAGE, WORKFLOW_FIELD, View
+from orch.workflows.view import INPUT_FIELD, PAGE, PRIORITY_FIELD, WORKFLOW_FIELD, View
 
 __all__ = [
     "Claimed",
     "Ended",
     "HistoryEntry",
     "Journal",
+    "Pending",
     "Record",
     "Refused",
     "Settled",
@@ -91,19 +93,23 @@ class Settled:
 
 @dataclass(frozen=True)
 class Start:
-    """All that a new execution is made of."""
+    """All that a new execution is made of. Without ``transition`` it begins later, ``at`` ms."""
 
     id: str
     workflow: str
     version: str
     plan: str
     input: str  # JSON
-    transition: Transition
+    transition: Transition | None
     deadline: int = 0  # ms since the epoch, 0: none
     idempotency_key: str | None = None
     parent: Call | None = None
     depth: int = 0  # how many executions are above it
+    at: int = 0  # when it begins, ms since the epoch, 0: now
+    until: int = 0  # the instant that was asked for as its deadline; part of `deadline`
+    within: int = 0  # how long it may take from its beginning, ms, 0: no limit of its own
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
 
 
 class Journal(
@@ -131,6 +137,18 @@ class Journal(
     def start(self, start: Start) -> bool:
         """Create an execution with its first tokens. False: it exists already."""
         self.note_kind(start.workflow, start.version)
+        reply = self.run("start", **self._all_of(start))
+        return self._word("start", reply, "STARTED", "EXISTS") == "STARTED"
+
+    def start_many(self, starts: Sequence[Start]) -> list[bool]:
+        """As `start` for each, in one round trip; each is a script of its own."""
+        for workflow, version in {(start.workflow, start.version) for start in starts}:
+            self.note_kind(workflow, version)
+        replies = self.run_many("start", [self._all_of(start) for start in starts])
+        return [self._word("start", reply, "STARTED", "EXISTS") == "STARTED" for reply in replies]
+
+    def _all_of(self, start: Start) -> dict[str, Any]:
+        """Arguments of the script that starts an execution."""
         now = self.clock()
         fields: dict[str, str] = {
             "status": ExecutionStatus.RUNNING.value,
@@ -140,55 +158,84 @@ class Journal(
             "created": str(now),
             INPUT_FIELD: start.input,
         }
-        transition = start.transition
-        fields.update(transition.fields)
         if start.idempotency_key is not None:
             fields["key"] = start.idempotency_key
-        if start.attributes:
-            fields["attributes"] = encode(start.attributes)
         if start.deadline:
             fields["deadline"] = str(start.deadline)
         if start.parent is not None:
             fields["parent"] = start.parent.dumps()
             fields["depth"] = str(start.depth)
-        if transition.end is not None:
-            fields["status"] = transition.end.status.value
-            fields["ended"] = str(now)
-            if transition.end.output is not None:
-                fields["output"] = transition.end.output
-            if transition.end.error is not None:
-                fields["error"] = transition.end.error
-        started = json.dumps([now, "started", "", 0], separators=(",", ":"))
+        if start.until:
+            fields["until"] = str(start.until)
+        if start.within:
+            fields["within"] = str(start.within)
+        if start.priority:
+            fields[PRIORITY_FIELD] = str(start.priority)
+        if start.attributes:
+            fields["attributes"] = encode(start.attributes)
+        if start.transition is None:
+            fields |= {"status": ExecutionStatus.SCHEDULED.value, "at": str(start.at)}
+        fields |= _end_fields(start.transition, now)
+        return {
+            **self._first(
+                start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
+            ),
+            "members": [part for member in members_of(start.id, fields) for part in (0, member)],
+            "look": self._look(start.deadline, start.parent, now, start.at),
+        }
+
+    def _first(
+        self,
+        execution: str,
+        transition: Transition | None,
+        fields: Mapping[str, str],
+        event: Event,
+        now: int,
+    ) -> dict[str, Any]:
+        """Arguments of the scripts that write the first tokens of an execution, if it has any."""
+        written = transition or Transition("", None)
+        return {
+            **self._five(execution),
+            "index": self._index_of(execution),
+            "listening": self.keys.listening(self.keys.partition(execution)),
+            "listens": _listens(execution, written.opens),
+            "id": execution,
+            "fields": _flat((*written.fields, *fields.items())),
+            "opens": _opens(written.opens),
+            "texts": _flat((*written.texts, *_subscriptions(written.opens))),
+            "events": [each.dumps(now) for each in (event, *written.events)],
+            "pages": _flat(written.pages),
+            "ended": int(written.end is not None),
+            "keep": self.expires,
+        }
+
+    def begin(self, pending: Pending, transition: Transition, deadline: int) -> bool:
+        """Let an execution begin that was only scheduled. False: it is not so any more."""
+        now = self.clock()
+        fields = {"status": ExecutionStatus.RUNNING.value}
+        if deadline:
+            fields["deadline"] = str(deadline)
+        fields |= _end_fields(transition, now)
         reply = self.run(
-            "start",
-            **self._five(start.id),
-            index=self._index_of(start.id),
-            members=[part for member in members_of(start.id, fields) for part in (0, member)],
-            listening=self.keys.listening(self.keys.partition(start.id)),
-            listens=_listens(start.id, transition.opens),
-            id=start.id,
-            fields=_flat(fields.items()),
-            opens=_opens(transition.opens),
-            texts=_flat((*transition.texts, *_subscriptions(transition.opens))),
-            events=[started, *(event.dumps(now) for event in transition.events)],
-            pages=_flat(transition.pages),
-            ended=int(transition.end is not None),
-            keep=self.expires,
-            look=self._look(start.deadline, start.parent, now),
+            "begin",
+            **self._first(pending.id, transition, fields, Event("begun"), now),
+            now=now,
+            expect=pending.status.value,
+            status=fields["status"],
+            name=_error_head(error_name(fields.get("error"))),
+            look=self._look(deadline, pending.parent, now),
         )
-        return bool(self._word("start", reply, "STARTED", "EXISTS") == "STARTED")
+        return self._word("begin", reply, "BEGUN", "DONE", "MISSING") == "BEGUN"
 
-    def _look(self, deadline: int, parent: Call | None, now: int) -> int:
-        """When to look at an execution as a whole; 0: never."""
-        if parent is None:
-            return deadline
-        recheck = now + int(self.settings.recheck_interval * 1000)
-        return min(deadline, recheck) if deadline else recheck
+    def _look(self, deadline: int, parent: Call | None, now: int, at: int = 0) -> int:
+        """When to look at an execution as a whole; 0: never. ``at``: when it is to begin."""
+        recheck = now + int(self.settings.recheck_interval * 1000) if parent is not None else 0
+        return min((each for each in (deadline, recheck, at) if each), default=0)
 
-    def look_later(self, execution: str, deadline: int, parent: Call) -> None:
-        """Look at a child as a whole later on, unless it has ended in the meantime."""
+    def look_later(self, execution: str, deadline: int, parent: Call | None, at: int = 0) -> None:
+        """Look at an execution as a whole later on, unless it has ended in the meantime."""
         watch = self.keys.watch(self.keys.partition(execution))
-        due = self._look(deadline, parent, self.clock())
+        due = self._look(deadline, parent, self.clock(), at)
         self.read(self.redis.zadd, watch, {f"{execution} ": due}, xx=True)
 
     def claim(
@@ -411,6 +458,23 @@ class Journal(
 def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
     pairs = (text.rsplit(" ", 1) for text in texts)
     return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
+
+
+def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:
+    """Fields of the record of an execution that ends with its first transition."""
+    end = transition.end if transition is not None else None
+    if end is None:
+        return {}
+    found = {"status": end.status.value, "ended": str(now)}
+    if end.output is not None:
+        found["output"] = end.output
+    if end.error is not None:
+        found["error"] = end.error
+    return found
+
+
+def _until(at: int) -> dict[str, Any]:
+    return {"until": at} if at else {}
 
 
 def _flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:

@@ -86,6 +86,10 @@ class Keys:
         """HASH, permanent: the partition count that this Redis was first used with; its layout."""
         return f"{self.namespace}:meta"
 
+    def priorities(self) -> str:
+        """SET, permanent, in the broker's Redis: levels of priority that were ever used."""
+        return f"{self.namespace}:priorities"
+
     def workflows(self) -> str:
         """HASH, permanent: name of a workflow -> its latest version."""
         return f"{self.namespace}:workflows"
@@ -136,7 +140,14 @@ class Keys:
 
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
-        exact = {self.meta(), self.workflows(), self.canaries(), self.kinds(), self.workers()}
+        exact = {
+            self.meta(),
+            self.workflows(),
+            self.canaries(),
+            self.kinds(),
+            self.workers(),
+            self.priorities(),
+        }
         kinds = ("definition", "plan", "versions")
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
             return True

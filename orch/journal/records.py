@@ -18,6 +18,7 @@ from orch.workflows.view import (
     CAUSE_FIELD,
     INPUT_FIELD,
     ITEM_MARK,
+    PRIORITY_FIELD,
     WORKFLOW_FIELD,
     View,
     page_of,
@@ -69,6 +70,29 @@ class Record:
     parent: str | None = None  # the execution that called it
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
     origin: Mapping[str, Any] | None = None  # of a rerun or a fork: execution, path, by, at (ms)
+    at: int = 0  # when it was to begin
+    begun: int = 0  # when it began, if that was not when it was created
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+
+    def duration(self, now: int) -> int:
+        """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
+        if self.at and not self.begun:
+            return 0
+        return (self.ended or now) - (self.begun or self.created)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What must be known of an execution that has not begun. Instants in ms, 0: none."""
+
+    id: str
+    status: ExecutionStatus
+    plan: str
+    at: int
+    deadline: int
+    within: int
+    parent: Call | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +141,25 @@ class Records(Connection):
             output=found[5],
             error=found[6],
         )
+
+    def read_pending(self, execution: str) -> Pending | None:
+        """None for one that has begun, is held by a pause, has ended, or is not there."""
+        names = ["status", "plan", "at", "deadline", "within", "parent"]
+        found = self.read(self.redis.hmget, self.keys.record(execution), names)
+        if found[0] is None or ExecutionStatus(found[0]).begun:
+            return None
+        at, deadline, within = (int(text or 0) for text in found[2:5])
+        parent = Call.loads(found[5]) if found[5] else None
+        return Pending(execution, ExecutionStatus(found[0]), found[1], at, deadline, within, parent)
+
+    def priority_of(self, execution: str) -> int:
+        """How urgent the messages of an execution are."""
+        return int(self.read(self.redis.hget, self.keys.record(execution), PRIORITY_FIELD) or 0)
+
+    def read_limits(self, execution: str) -> tuple[int, int]:
+        """The deadline (ms) and the time (ms) that were given with its start; 0: none."""
+        found = self.read(self.redis.hmget, self.keys.record(execution), ["until", "within"])
+        return int(found[0] or 0), int(found[1] or 0)
 
     def read_view(self, execution: str, reads: Sequence[str]) -> View:
         """What a claim would give, without claiming."""
@@ -266,7 +309,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             beats[name[2:]] = Beat.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
-        elif name == WORKFLOW_FIELD:
+        elif name in (WORKFLOW_FIELD, PRIORITY_FIELD):
             found[name] = text
     return View(
         execution,
@@ -277,6 +320,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         errors=errors,
         states=states,
         cause=found.get(CAUSE_FIELD),
+        priority=int(found.get(PRIORITY_FIELD, 0)),
         items=items,
         beats=beats,
     )
@@ -299,4 +343,8 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
         origin=json.loads(found["origin"]) if "origin" in found else None,
+        at=int(found.get("at", 0)),
+        begun=int(found.get("begun", 0)),
+        attributes=json.loads(found.get("attributes", "{}")),
+        priority=view.priority,
     )

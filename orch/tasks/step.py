@@ -102,7 +102,8 @@ def _claim(
         node = plan.node(path)
         if key != plan_key and node.task_name != runtime.plans.get(plan_key).node(path).task_name:
             # Another capability does it now, which this message cannot call.
-            runtime.advancer.apply(plan, execution, (path,))
+            priority = runtime.journal.priority_of(execution)
+            runtime.advancer.apply(plan, execution, (path,), priority)
             return Refused("MOVED")
         reply = journal.claim(
             execution,

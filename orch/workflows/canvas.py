@@ -28,9 +28,14 @@ DEFAULT_LINKS = 50
 
 
 def compile_canvas(
-    plan: Plan, execution: str, paths: Iterable[str], *, links: int = DEFAULT_LINKS
+    plan: Plan,
+    execution: str,
+    paths: Iterable[str],
+    *,
+    links: int = DEFAULT_LINKS,
+    priority: int = 0,
 ) -> list[Signature]:
-    """One canvas for each group of ``paths`` that belongs together.
+    """One canvas for each group of ``paths`` that belongs together, of steps so urgent (0-9).
 
     Two or more paths in branches of the same parallel step become one chord; every other
     path becomes a chain, or a bare signature where nothing is known to follow.
@@ -38,18 +43,21 @@ def compile_canvas(
     members: dict[str | None, list[Signature]] = {}
     for path in paths:
         join = join_of(split(path)[0])
-        run = _chained(run_of(plan, execution, path, links))
+        run = _chained(run_of(plan, execution, path, links, priority))
         members.setdefault(join and join[0], []).append(run)
     canvases: list[Signature] = []
     for step, runs in members.items():
         if step is None or len(runs) == 1 or plan.node(step).mapped is not None:
             canvases += runs
         else:
-            canvases.append(chord(group(runs), join_signature(plan, execution, step)))
+            join = join_signature(plan, execution, step, priority)
+            canvases.append(chord(group(runs), join))
     return canvases
 
 
-def run_of(plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS) -> list[Signature]:
+def run_of(
+    plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS, priority: int = 0
+) -> list[Signature]:
     """The signatures from ``path`` on, as far as the plan alone says what follows.
 
     A step with a condition is part of the run: if it is skipped, the worker drops its link.
@@ -58,24 +66,34 @@ def run_of(plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS) ->
     at: str | None = path
     while at is not None and len(run) < links:
         node = plan.node(at)
-        run.append(step_signature(plan, node, execution, at))
+        run.append(step_signature(plan, node, execution, at, priority))
         at = _certain_successor(plan, node, at)
     return run
 
 
-def step_signature(plan: Plan, node: Node, execution: str, path: str) -> Signature:
+def step_signature(
+    plan: Plan, node: Node, execution: str, path: str, priority: int = 0
+) -> Signature:
     shown = f"{plan.definition.name}/{path}"
     limit = {} if node.step.timeout is None else {"time_limit": kill_after(node.step.timeout)}
-    return _signature(node.task_name, (execution, path, plan.key), node.queue, shown, **limit)
+    if node.step.priority is not None:
+        priority = node.step.priority
+    return _signature(
+        node.task_name, (execution, path, plan.key), node.queue, shown, priority, **limit
+    )
 
 
-def join_signature(plan: Plan, execution: str, path: str) -> Signature:
+def join_signature(plan: Plan, execution: str, path: str, priority: int = 0) -> Signature:
     """The body of a chord. Whoever serves the first branch can run it: it needs no agent."""
     queue = next(
         n.queue for n in plan.nodes() if n.key.startswith(f"{plan.node(path).key}/") and n.is_work
     )
     return _signature(
-        JOIN_TASK, (execution, path, plan.key), queue, f"{plan.definition.name}/{path} join"
+        JOIN_TASK,
+        (execution, path, plan.key),
+        queue,
+        f"{plan.definition.name}/{path} join",
+        priority,
     )
 
 
@@ -97,7 +115,11 @@ def kill_after(timeout: int) -> float:
     return round(timeout / 1000 + 1.0, 3)
 
 
-def _signature(task: str, args: tuple[Any, ...], queue: str, shown: str, **more: Any) -> Signature:
+def _signature(
+    task: str, args: tuple[Any, ...], queue: str, shown: str, priority: int, **more: Any
+) -> Signature:
+    if priority:
+        more["priority"] = priority
     options = {"queue": queue, "argsrepr": shown, **more}
     return Signature(task, args=args, immutable=True, options=options)
 

@@ -21,6 +21,10 @@ CapabilityName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=200)
 ]
 Milliseconds = Annotated[int, Field(ge=1)]
+Priority = Annotated[int, Field(ge=0, le=9)]
+AttributeName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)
+]
 
 ERROR_HANDLERS = "errorHandlers"
 """First part of the path of a step that an error handler runs; no step may be called so."""
@@ -213,6 +217,9 @@ class WorkflowStep(Model):
     """Instead of a capability: the name of an existing Celery task."""
     queue: str | None = None
     """The queue, where it is not named like the capability or task."""
+    priority: Priority | None = None
+    """How urgent its message is, 0 to 9; the highest goes first. Without it, that of the
+    execution."""
     external: bool = False
     """Whether somebody outside of the workers does it, and reports what it came to."""
     input: JsonValue = None
@@ -305,6 +312,13 @@ class WorkflowDefinition(Model):
     error_handlers: list[ErrorHandler] = Field(default_factory=list)
     timeout_ms: Milliseconds | None = None
     """How long an execution may take, ms."""
+    priority: Priority = 0
+    """How urgent its executions are, 0 to 9; the highest goes first."""
+    attributes: Annotated[dict[AttributeName, str | int | float | bool], Field(max_length=32)] = (
+        Field(default_factory=dict)
+    )
+    """What executions are found by: name to value, in which texts may be expressions of the
+    input. An attribute that is null is left out."""
     tags: list[str] = Field(default_factory=list)
 
     def canonical(self) -> str:

@@ -363,6 +363,7 @@ class Plan:
         for index, handler in enumerate(definition.error_handlers):
             self._add_handler(index, handler, handlers or {})
         self.result = compile_value(definition.result) if definition.result is not None else None
+        self.attributes = compile_value(definition.attributes) if definition.attributes else None
         self._reads: dict[str, Reads] = {}
         self._uses_previous: dict[str, bool] = {}
 

@@ -46,6 +46,7 @@ LIVE = frozenset(
 
 
 class ExecutionStatus(StrEnum):
+    SCHEDULED = "scheduled"  # it begins at an instant that is still to come
     RUNNING = "running"
     PAUSED = "paused"
     COMPLETED = "completed"
@@ -54,7 +55,16 @@ class ExecutionStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self not in (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
+        return self in (
+            ExecutionStatus.COMPLETED,
+            ExecutionStatus.FAILED,
+            ExecutionStatus.CANCELLED,
+        )
+
+    @property
+    def begun(self) -> bool:
+        """Whether its first step was entered; of a paused one its record must be asked."""
+        return self is not ExecutionStatus.SCHEDULED
 
 
 @dataclass(frozen=True)

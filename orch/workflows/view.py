@@ -29,12 +29,16 @@ class View:
     errors: Mapping[str, Any] = field(default_factory=dict)  # scope path -> `$.error`
     states: Mapping[str, Any] = field(default_factory=dict)  # path of a poll -> its last check
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
+    priority: int = 0  # of the messages of its steps
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
 
 
 WORKFLOW_FIELD = "workflow"
+
+
+PRIORITY_FIELD = "priority"
 
 
 CAUSE_FIELD = "cause"
@@ -132,7 +136,7 @@ def _items(plan: Plan, reads: Reads, scope_path: str) -> list[str]:
 
 
 def _fields(reads: Reads, scope_path: str) -> list[str]:
-    fields: set[str] = {WORKFLOW_FIELD}
+    fields: set[str] = {WORKFLOW_FIELD, PRIORITY_FIELD}
     for read in reads:
         if read[0] == "input":
             fields.add(INPUT_FIELD)

@@ -27,7 +27,7 @@ if not have then
     redis.call('ZREM', watch, id .. ' ')
     return {'MISSING'}
 end
-if have ~= 'running' and have ~= 'paused' then
+if have == 'completed' or have == 'failed' or have == 'cancelled' then
     redis.call('ZREM', watch, id .. ' ')
     return {'DONE', have}
 end

@@ -1,6 +1,7 @@
 -- pause.lua: nothing of an execution starts any more; what runs may end.
 --
--- KEYS  record   HASH  its `status` must be running
+-- KEYS  record   HASH  its `status` must be running, or one from before its beginning, which is
+--                      kept in `held`
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms; the tokens keep their places
@@ -16,6 +17,15 @@
 local status = redis.call('HGET', record, 'status')
 if not status then
     return {'MISSING'}
+end
+local pending = {scheduled = 1}
+if pending[status] then
+    redis.call('HSET', record, 'status', 'paused', 'paused', string.format('%.0f', now))
+    redis.call('HSET', record, 'held', status)
+    redis.call('ZREM', watch, id .. ' ')
+    tell({event})
+    move_index(status, 'paused', '')
+    return {'PAUSED'}
 end
 if status ~= 'running' then
     return {'DONE', status}

@@ -24,10 +24,19 @@ end
 if have[1] ~= 'paused' then
     return {'DONE', have[1]}
 end
-redis.call('HSET', record, 'status', 'running')
+local held = redis.call('HMGET', record, 'held', 'at')
+redis.call('HSET', record, 'status', held[1] or 'running')
 -- One command for many values, in pieces: `unpack` ends at some thousands.
 for i = 1, #fields, 1000 do
     redis.call('HSET', record, unpack(fields, i, math.min(i + 999, #fields)))
+end
+if held[1] then
+    -- It had not begun: its instant, and an instant that is its deadline, stay what they are.
+    redis.call('HDEL', record, 'held', 'paused')
+    redis.call('ZADD', watch, math.max(now, tonumber(held[2] or 0)), id .. ' ')
+    tell({event})
+    move_index('paused', held[1], '')
+    return {'RESUMED'}
 end
 local paused = tonumber(have[2] or now)
 local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}

@@ -9,6 +9,7 @@ from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
+from orch.workflows.validation.review.starts import check_starts
 from orch.workflows.validation.review.steps import (
     check_handlers,
     check_ids,
@@ -35,6 +36,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_reachability,
     check_cycles,
     check_schemas,
+    check_starts,
     check_output_mappings,
     trace_variables,
     check_expressions,

@@ -31,7 +31,7 @@ def _check_use(review: Review, use: Use, step: Step | None) -> None:
                 case ("variables", name, *_) if _may_be_judged(review, step, name):
                     _check_variable(review, use, step, name, text)
                 case ("input", name, *_):
-                    _check_input_name(review, use, name)
+                    check_input_name(review, use, name)
                 case ("output", *_) if step in review.live and not use.after:
                     assert step is not None
                     _check_output_before(review, use, step)
@@ -74,7 +74,7 @@ def _check_root(review: Review, use: Use, root: str) -> None:
     review.error(use.path, f"`$.{root}` is unknown; here one may read {', '.join(legal)}", hint)
 
 
-def _check_input_name(review: Review, use: Use, name: str) -> None:
+def check_input_name(review: Review, use: Use, name: str) -> None:
     if review.closed_input is not None and name not in review.closed_input:
         message = f"`$.input.{name}` is read, but the input's schema has no {name!r}"
         review.warning(use.path, message, review.suggest(name, review.closed_input))
