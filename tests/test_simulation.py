@@ -262,3 +262,25 @@ def test_a_run_that_never_ends_is_given_up() -> None:
             simulate(definition, key="w")
         finally:
             simulation.MOST_EVENTS = most
+
+
+def test_a_skipped_last_step_gives_the_output_before_it_even_behind_a_failure() -> None:
+    definition = made(
+        task("a", next="b"),
+        task("b", onError="c"),
+        task("c", condition="$.input.never"),
+    )
+    mocks = {"outputs": {"a": 1}, "fail": {"b": "always"}}
+    assert simulate(definition, key="w", input={}, mocks=mocks).output == 1
+
+
+def test_a_map_over_the_output_finds_it_even_behind_a_failure() -> None:
+    each = {"items": "$.output", "capability": "anything"}
+    definition = made(
+        task("a", next="b"),
+        task("b", onError="c"),
+        {"id": "c", "type": "map", "map": each},
+    )
+    mocks = {"outputs": {"a": [1, 2]}, "fail": {"b": "always"}}
+    found = simulate(definition, key="w", input={}, mocks=mocks)
+    assert (found.status, found.output["counts"]["total"]) == ("completed", 2)

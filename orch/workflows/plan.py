@@ -450,9 +450,11 @@ class Plan:
     def _reads_before_run(self, node: Node) -> Reads:
         found = node.input.reads
         if node.condition is not None:
-            found |= node.condition.reads
+            found |= node.condition.reads | _if_skipped(node)
         if node.choice is not None:
             found |= node.choice.expression.reads
+        if node.mapped is not None:
+            found |= node.mapped.items.reads
         if node.wait is not None:
             found |= node.wait.reads
         if node.event is not None:
@@ -481,6 +483,7 @@ class Plan:
             if expression is not None:
                 yield from expression.reads
                 yield from self._after(node)
+        yield from _if_skipped(node)
         if node.wait is not None:
             yield from node.wait.reads
         if node.event is not None:
@@ -760,6 +763,12 @@ def _static(path: str) -> str:
 
 def in_handler(path: str) -> bool:
     return path.startswith(ERROR_HANDLERS + "/")
+
+
+def _if_skipped(node: Node) -> Reads:
+    """A skipped step hands on the output before it: to the end of its scope, or to its `next`."""
+    handed_on = node.condition is not None and not isinstance(node.next, str)
+    return frozenset({("output",)}) if handed_on else frozenset()
 
 
 def handler_scope(index: int) -> str:
