@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         ge=0,
         description="seconds before the first of them; `retry_strategy` says how it grows",
     )
+    lane_slice: float = Field(
+        0.2,
+        ge=0,
+        description="seconds for which a message of a map with `batch: auto` takes items",
+    )
     max_lost_attempts: int = Field(
         3, ge=1, description="workers that may die under one step before it counts as poison"
     )

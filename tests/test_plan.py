@@ -111,7 +111,6 @@ def test_what_must_be_served_is_told_with_its_queue() -> None:
 
 
 def test_what_does_not_run_yet_is_refused_by_name() -> None:
-    narrow = parallel("p", [task("a")])
-    narrow["parallel"]["maxConcurrency"] = 1
-    with pytest.raises(NotSupportedYet, match=r"parallel\.maxConcurrency"):
-        plan_of(narrow)
+    step = {**wait("w"), "retry": {"maxAttempts": 2}}
+    with pytest.raises(NotSupportedYet, match=r"'w' uses retry of a wait"):
+        plan_of(step)

@@ -30,6 +30,7 @@ from orch.workflows.events import (
     taken_field,
 )
 from orch.workflows.external import Report, report_field, waits_for
+from orch.workflows.handoff import Handoff
 from orch.workflows.outcome import (
     Branched,
     Completed,
@@ -62,6 +63,9 @@ logger = logging.getLogger(__name__)
 
 Dispatch = Callable[..., None]
 """(plan, execution, paths, priority=0): see to it that these tokens get a message."""
+
+HandOn = Callable[[Plan, Transition], Handoff | None]
+"""(plan by which it was decided, transition): what the caller goes on with itself."""
 
 FindPlan = Callable[[str, str | None, str], Plan]
 """(key of a workflow, version or None, execution that it is for): its plan.
@@ -103,6 +107,7 @@ class Advancer:
         late: str = "",
         patience: float = 0.0,
         skip_dispatch: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
+        hand_on: HandOn | None = None,
     ) -> Settled | Refused:
         """Commit what an attempt came to, and go on with what it opened.
 
@@ -110,8 +115,12 @@ class Advancer:
         ``patience``: seconds for which the commit is repeated while Redis is away.
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
+        ``hand_on``: says what the caller goes on with itself, if the transition lets it; then
+        the reply holds it, as ``handed``.
         """
-        plan, reply, transition = self._commit(plan, view, path, state, outcome, late, patience)
+        plan, reply, transition = self._commit(
+            plan, view, path, state, outcome, late, patience, hand_on
+        )
         if isinstance(reply, Refused):
             return reply
         fault("settled")
@@ -150,12 +159,14 @@ class Advancer:
         outcome: Outcome,
         late: str = "",
         patience: float = 0.0,
+        hand_on: HandOn | None = None,
     ) -> tuple[Plan, Settled | Refused, Transition]:
         """Decide and commit; again, where the execution was put on another plan meanwhile."""
         journal, execution = self.journal, view.execution
         reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            handoff = hand_on(plan, transition) if hand_on is not None else None
             reply = journal.patiently(
                 partial(
                     journal.settle,
@@ -165,6 +176,7 @@ class Advancer:
                     attempt=state.attempt,
                     owner=state.owner if state.status is StepStatus.RUNNING else "",
                     late=late,
+                    handoff=handoff,
                 ),
                 patience,
             )
@@ -691,9 +703,11 @@ def _to_dispatch(transition: Transition) -> tuple[str, ...]:
 
 
 def _following(plan: Plan, reply: Settled) -> tuple[str, ...]:
-    """Where the item begins whose turn has come, if that takes a message and no more."""
+    """Where the item or branch begins whose turn has come, if that takes a message, no more."""
     found = reply.following
-    return (found,) if found is not None and plan.node(found).plain else ()
+    if found is None or reply.handed is not None:
+        return ()
+    return (found,) if plan.node(found).plain else ()
 
 
 def _named(act: str, given: tuple[Any, ...]) -> tuple[str, str, str]:

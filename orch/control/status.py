@@ -192,7 +192,8 @@ class Waits:
                 running = _items(state)["running"]
                 return f"{state.left} of {state.total} items, {running} of them at work"
             case StepStatus.JOINING:
-                return f"{state.left} of {state.total} branches"
+                bounded = f", {_at_work(state)} at work" if state.opened else ""
+                return f"{state.left} of {state.total} branches{bounded}"
             case StepStatus.LISTENING:
                 return f"event {listens} for {seconds(self.now - state.since)}"
             case StepStatus.EMITTING:
@@ -341,9 +342,14 @@ def _is_of_item(plan: Plan, path: str) -> bool:
         return False
 
 
-def _items(state: StepState) -> dict[str, int]:
+def _at_work(state: StepState) -> int:
+    """Items, or branches, whose turn has come and that have not ended."""
     ended = state.total - state.left
-    running = state.opened - ended if state.status is StepStatus.JOINING else 0
+    return state.opened - ended if state.status is StepStatus.JOINING else 0
+
+
+def _items(state: StepState) -> dict[str, int]:
+    running = _at_work(state)
     return {
         "total": state.total,
         "succeeded": state.succeeded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orch.journal.beats import Beats
@@ -30,8 +30,12 @@ from orch.journal.versions import Versions
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
+from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, PAGE, PRIORITY_FIELD, WORKFLOW_FIELD, View
+
+HANDED_SOUGHT = 1000
+"""Items of a map, the latest, among which one is sought that was handed on unheard."""
 
 __all__ = [
     "Claimed",
@@ -80,12 +84,14 @@ class Settled:
     """An outcome is committed.
 
     ``joined``: the parallel step whose branches it closed. ``following``: where the next item
-    of a map begins, whose turn has come. ``parent``: who called the execution that ended with
-    it. ``calls``: tokens that were cancelled, and whose children must be.
+    of a map, or branch, begins, whose turn has come; ``handed``: it is ours already.
+    ``parent``: who called the execution that ended with it. ``calls``: tokens that were
+    cancelled, and whose children must be.
     """
 
     joined: str | None = None
     following: str | None = None
+    handed: Claimed | None = None
     repeated: bool = False
     parent: Call | None = None
     calls: tuple[Call, ...] = ()
@@ -275,10 +281,7 @@ class Journal(
         word = self._word("claim", reply, *words)
         if word != "CLAIMED":
             return Refused(word, tuple(reply[1:]))
-        return Claimed(
-            StepState.loads(reply[1]),
-            make_view(execution, zip([*fields, *items], reply[2:], strict=True)),
-        )
+        return _claimed(execution, reads, reply[1:])
 
     def settle(
         self,
@@ -289,10 +292,13 @@ class Journal(
         attempt: int,
         owner: str = "",
         late: str = "",
+        handoff: Handoff | None = None,
     ) -> Settled | Refused:
         """Commit a transition, if its token is still at ``expect``, ``attempt`` and ``owner``.
 
         ``late``: the worker that is named in the history if it comes too late; '' for nobody.
+        ``handoff``: what the worker goes on with itself, where the end of an item lets another
+        one begin.
         """
         assert transition.state is not None
         now = self.clock()
@@ -329,6 +335,7 @@ class Journal(
             clears=[*transition.clears, PAGE] if transition.clears else [],
             quiet=int(quiet),
             late=late,
+            handoff=self._handoff(handoff, now),
             grace=self.grace,
             keep=self.expires,
         )
@@ -346,12 +353,62 @@ class Journal(
         if word == "SETTLED":
             parent = Call.loads(reply[1]) if reply[1] else None
             following = reply[3] if len(reply) > 3 else None
-            return Settled(following=following, parent=parent, calls=_calls(execution, reply[2]))
+            handed = None
+            if handoff is not None and following is not None and len(reply) > 4:
+                handed = _claimed(execution, handoff.reads_at(following), reply[4:])
+            calls = _calls(execution, reply[2])
+            return Settled(following=following, handed=handed, parent=parent, calls=calls)
         if word == "JOINED":
             return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
         if word == "REPEATED":
-            return Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
+            found = Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
+            return self._handed_before(execution, transition.branch, handoff, found)
         return Refused(word, tuple(reply[1:]))
+
+    def _handoff(self, handoff: Handoff | None, now: int) -> list[Any]:
+        if handoff is None:
+            return []
+        fields, items = split_reads(handoff.reads)
+        return [
+            handoff.owner,
+            handoff.plan,
+            now + handoff.lease,
+            int(handoff.quiet and self.terse),
+            fields,
+            pages_with(items),
+            PAGE if handoff.item else 0,
+        ]
+
+    def _handed_before(
+        self,
+        execution: str,
+        ended: BranchEnd | None,
+        handoff: Handoff | None,
+        settled: Settled,
+    ) -> Settled:
+        """The reply that got lost had handed on the next item: look for the one that is ours."""
+        found = self.read_state(execution, ended.join) if handoff and ended else None
+        if handoff is None or ended is None or found is None:
+            return settled
+        last = found[1].opened
+        entry = ended.waiting[0][0]
+        paths = [f"{ended.join}[{n}]/{entry}" for n in range(last - 1, -1, -1)][:HANDED_SOUGHT]
+        for path, text in zip(paths, self.read_states(execution, paths), strict=True):
+            if text is None or StepState.loads(text).owner != handoff.owner:
+                continue
+            reply = self.claim(
+                execution,
+                path,
+                owner=handoff.owner,
+                plan=handoff.plan,
+                queue="",
+                reads=handoff.reads_at(path),
+                lease=handoff.lease,
+                quiet=handoff.quiet,
+            )
+            if isinstance(reply, Claimed):
+                return replace(settled, following=path, handed=reply)
+        return settled
 
     def redispatch(
         self,
@@ -455,6 +512,13 @@ class Journal(
         return Ended(parent, _calls(execution, reply[2]))
 
 
+def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Claimed:
+    """``reply``: the state, and the values of what was asked for: fields first, then items."""
+    fields, items = split_reads(reads)
+    view = make_view(execution, zip([*fields, *items], reply[1:], strict=True))
+    return Claimed(StepState.loads(reply[0]), view)
+
+
 def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
     pairs = (text.rsplit(" ", 1) for text in texts)
     return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
@@ -489,8 +553,9 @@ def _branch(branch: BranchEnd | None) -> list[Any]:
     if branch is None:
         return []
     told: list[Any] = [branch.join, branch.scope, int(branch.ok), branch.text]
-    if branch.entry_state is not None:
-        told += [branch.entry, branch.entry_state.dumps()]
+    if branch.waiting:
+        told.append("[" if branch.of_item else "/")
+        told.append([[e, state.dumps(), state.due] for e, state in branch.waiting])
     return told
 
 

@@ -12,7 +12,7 @@ from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.plan import iteration_path
-from orch.workflows.state import ExecutionStatus, StepState
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import (
     ALL_VARIABLES,
     CAUSE_FIELD,
@@ -120,6 +120,21 @@ class Records(Connection):
         """JSON of the output of a step; None when it has none."""
         found = self.read(self.redis.hget, self.keys.steps(execution), f"={path}")
         return None if found is None else str(found)
+
+    def read_states(self, execution: str, paths: Sequence[str]) -> list[str | None]:
+        """The states of tokens, as texts; None where there is none."""
+        if not paths:
+            return []
+        return list(self.read(self.redis.hmget, self.keys.steps(execution), list(paths)))
+
+    def running(self, execution: str) -> list[tuple[str, StepState]]:
+        """The tokens that some worker holds, and their states. Reads all steps."""
+        found = (
+            (path, StepState.loads(text))
+            for path, text in self.steps(execution).items()
+            if path[0] not in "=!?"
+        )
+        return [(path, state) for path, state in found if state.status is StepStatus.RUNNING]
 
     def plan_of(self, execution: str) -> str | None:
         """The key of the plan of an execution; None when it is not there."""

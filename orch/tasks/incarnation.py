@@ -8,6 +8,9 @@ import socket
 
 VARIABLE = "ORCH_INCARNATION"
 
+MARK = 8
+"""Letters of a message's id by which a worker knows it again."""
+
 
 def current_incarnation() -> str:
     """The id of this worker, made at the first call in its main process.
@@ -21,9 +24,18 @@ def current_incarnation() -> str:
     return _current
 
 
-def owner_of(incarnation: str) -> str:
-    """Who holds an attempt: the worker, the process, and a word for this one call."""
-    return f"{incarnation}/{os.getpid()}/{secrets.token_hex(2)}"
+def owner_of(incarnation: str, message: str = "") -> str:
+    """Who holds an attempt: the worker, the process, and a word for this one call.
+
+    ``message``: the id of the message whose worker went on to it, if the message is not for it.
+    """
+    from_message = f"-{message[:MARK]}" if message else ""
+    return f"{incarnation}/{os.getpid()}/{secrets.token_hex(2)}{from_message}"
+
+
+def message_of(owner: str) -> str:
+    """The first letters of the message from which an owner went on; '' if it did not."""
+    return owner.rpartition("/")[2].partition("-")[2]
 
 
 def parse_owner(owner: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orch.control.runtime import Runtime
 from orch.errors import NotFound
@@ -19,7 +19,7 @@ from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
 from orch.workflows.plan import Node
-from orch.workflows.state import StepStatus
+from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,16 @@ GRACE = 1000
 
 @dataclass(frozen=True)
 class Held:
-    """An attempt that a child of this worker was seen to hold."""
+    """An attempt that a child of this worker was seen to hold.
+
+    ``path``: of a map, it may be an item behind the one that the message is for. ``gone``: since
+    when nothing was found there, ms: the item is done, and the child has no other one.
+    """
 
     pid: int
     attempt: int
+    path: str
+    gone: int = 0
 
 
 class Overdue:
@@ -61,21 +67,36 @@ class Overdue:
         return node if limited else None
 
     def _is_overdue(self, request: step_request.StepRequest, node: Node) -> bool:
-        found = self.runtime.journal.read_state(request.args[0], request.args[1])
-        if found is None:
-            return False
-        state, pid = found[1], request.worker_pid
-        running = state.status is StepStatus.RUNNING and state.owner
-        if running and parse_owner(state.owner) == (current_incarnation(), pid):
-            self._held[request.id] = Held(pid, state.attempt)
-            return False
+        execution, pid = request.args[0], request.worker_pid
         held = self._held.get(request.id)
+        path = request.args[1] if held is None else held.path
+        found = self.runtime.journal.read_state(execution, path)
+        now = self._holds(execution, path, found, pid)
+        if now is not None:
+            self._held[request.id] = now
+            return False
         if held is None or held.pid != pid:
             return False  # it may not have claimed it yet
-        grace = GRACE
+        if found is None:
+            gone = held.gone or self.runtime.journal.clock()
+            self._held[request.id] = replace(held, gone=gone)
+            return self.runtime.journal.clock() - gone >= GRACE
+        state, grace = found[1], GRACE
         if state.status is StepStatus.CANCELLED:
             grace = max(grace, node.step.heartbeat_timeout or timeout_of(self.runtime, node) or 0)
         return self.runtime.journal.clock() - state.since >= grace
+
+    def _holds(
+        self, execution: str, path: str, found: tuple[str, StepState] | None, pid: int
+    ) -> Held | None:
+        """What a child of ours is at, if it is at anything: at ``path``, or behind it in a lane."""
+        tokens = [] if found is None else [(path, found[1])]
+        if "[" in path and not any(_is_run_by(state, pid) for _, state in tokens):
+            tokens = self.runtime.journal.running(execution)
+        for at, state in tokens:
+            if _is_run_by(state, pid):
+                return Held(pid, state.attempt, at)
+        return None
 
     def _kill(self, id: str, request: step_request.StepRequest) -> None:
         held = self._held.pop(id)
@@ -83,10 +104,16 @@ class Overdue:
             return  # it has ended by itself
         logger.warning(
             "%s of execution %s, attempt %d, was given up and goes on: its process %d is killed",
-            request.args[1],
+            held.path,
             request.args[0],
             held.attempt,
             held.pid,
         )
         with contextlib.suppress(ProcessLookupError):
             os.kill(held.pid, signal.SIGKILL)
+
+
+def _is_run_by(state: StepState, pid: int) -> bool:
+    """Whether our process of this number holds the attempt."""
+    running = state.status is StepStatus.RUNNING and state.owner
+    return bool(running) and parse_owner(state.owner) == (current_incarnation(), pid)

@@ -11,6 +11,8 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from orch.tasks.incarnation import MARK
+
 CHILD_LOST = (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
 """What billiard says when the process of a step is gone, or on its way out."""
 
@@ -56,12 +58,16 @@ def see_dead_children_at_once(pool: Any) -> None:
     inner._event_process_exit = look_again
 
 
-def held_tokens() -> Iterator[str]:
-    """``execution path`` of each step that this worker has taken and not finished."""
+def held_messages() -> Iterator[tuple[str, str]]:
+    """``execution path`` and the mark of each message that this worker has not finished.
+
+    The process that works on it may have gone on to another item of the same map: the owner of
+    that one's attempt bears the mark.
+    """
     for requests in (worker_state.active_requests, worker_state.reserved_requests):
         for request in _snapshot(requests):
             if isinstance(request, StepRequest) and request.args and len(request.args) >= 2:
-                yield f"{request.args[0]} {request.args[1]}"
+                yield f"{request.args[0]} {request.args[1]}", str(request.id)[:MARK]
 
 
 def in_children() -> Iterator[StepRequest]:

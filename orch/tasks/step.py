@@ -19,8 +19,9 @@ from orch.control.results import iterate
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
-from orch.journal.journal import Claimed, Refused
+from orch.journal.journal import Claimed, Refused, Settled
 from orch.tasks.incarnation import current_incarnation, owner_of
+from orch.tasks.lane import Lane
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan
@@ -32,25 +33,86 @@ logger = logging.getLogger(__name__)
 Caller = Callable[[Node, Mapping[str, Any], Context], Any]
 """(step, what its expressions see, context) -> its output as JSON."""
 
+FindCaller = Callable[[Node], Caller | None]
+"""What does a step, if this worker serves it: has the code, and consumes its queue."""
+
 MESSAGE_LIMIT = 2000
 DATA_LIMIT = 16_384
 
 
+def serves_nothing_else(node: Node) -> Caller | None:
+    del node
+    return None
+
+
 def run_step(
-    runtime: Runtime, request: Any, call: Caller, execution: str, path: str, plan_key: str
+    runtime: Runtime,
+    request: Any,
+    call: Caller,
+    execution: str,
+    path: str,
+    plan_key: str,
+    find: FindCaller = serves_nothing_else,
 ) -> str:
     """Run the attempt that is due at ``path``; the answer is a word for Flower.
 
-    Whatever comes of it is committed to the journal: nothing is raised to Celery.
+    Whatever comes of it is committed to the journal: nothing is raised to Celery. Of a map, the
+    items that follow are done from the same message, as far as its lane goes.
     """
+    begun = time.monotonic()
     claimed = _claim(runtime, execution, path, plan_key)
     if isinstance(claimed, Refused):
         request.chain = None
         logger.debug("%s of execution %s: %s", path, execution, claimed.word)
         return claimed.word.lower()
     plan, claim = claimed
+    about = plan.node(path)
+
+    def caller_of(node: Node) -> Caller | None:
+        same = (node.capability, node.queue) == (about.capability, about.queue)
+        return call if same else find(node)
+
+    lane = Lane(
+        runtime.settings,
+        plan,
+        about,
+        begun,
+        serves=lambda node: caller_of(node) is not None,
+        owner=lambda: owner_of(current_incarnation(), str(getattr(request, "id", ""))),
+        lease=partial(lease_of, runtime),
+    )
+    while True:
+        node = plan.node(path)
+        caller = caller_of(node)
+        assert caller is not None
+        outcome, reply = _attempt(runtime, request, caller, plan, path, claim, lane)
+        if isinstance(reply, Refused):
+            return reply.word.lower()
+        if reply.handed is None or reply.following is None:
+            break
+        plan, path, claim = lane.plan, reply.following, reply.handed
+        lane.count += 1
+    if request.chain:
+        _continue(runtime, request, execution)
+    if isinstance(outcome, Failed):
+        said = f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
+    else:
+        said = "completed"
+    return said if lane.count == 1 else f"{said} (the last of {lane.count} items)"
+
+
+def _attempt(
+    runtime: Runtime,
+    request: Any,
+    call: Caller,
+    plan: Plan,
+    path: str,
+    claim: Claimed,
+    lane: Lane,
+) -> tuple[Outcome, Settled | Refused]:
+    """Call, and settle what came of it, and with it claim what the lane goes on with."""
     fault("claimed")
-    node = plan.node(path)
+    node, execution = plan.node(path), claim.view.execution
     pulse = make_pulse(runtime, node, path, claim)
     outcome = _call(runtime, node, path, claim, call, pulse)
     pulse.end()
@@ -65,6 +127,7 @@ def run_step(
         late=claim.state.owner,
         patience=runtime.settings.redis_patience,
         skip_dispatch=lambda paths: left_over(request, execution, paths),
+        hand_on=lane.hand_on,
     )
     if isinstance(reply, Refused):
         request.chain = None
@@ -75,12 +138,7 @@ def run_step(
             claim.state.attempt,
             reply.word,
         )
-        return reply.word.lower()
-    if request.chain:
-        _continue(runtime, request, execution)
-    if isinstance(outcome, Failed):
-        return f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
-    return "completed"
+    return outcome, reply
 
 
 def _continue(runtime: Runtime, request: Any, execution: str) -> None:

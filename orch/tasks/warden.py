@@ -29,7 +29,7 @@ from orch.embedded import Lease
 from orch.errors import NotFound, OrchError, Unreachable
 from orch.settings import Settings
 from orch.tasks import request as step_request
-from orch.tasks.incarnation import current_incarnation, parse_owner
+from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
 from orch.workflows.state import StepState, StepStatus
@@ -193,7 +193,7 @@ class Warden:
         """Say that this worker lives and what it holds, if the last time is long enough ago."""
         if time.monotonic() - self._alive_said < self.settings.liveness_interval:
             return
-        held = sorted(set(step_request.held_tokens()))
+        held = set(step_request.held_messages())
         content = {
             "id": self.incarnation,
             "host": socket.gethostname(),
@@ -201,7 +201,8 @@ class Warden:
             "queues": self.served(),
             **self.about,
             "at": self.journal.clock(),
-            "holds": held,
+            "holds": sorted({token for token, _ in held}),
+            "messages": sorted({mark for _, mark in held}),
         }
         ttl = int(self.settings.liveness_ttl * 1000)
         self.journal.renew_worker(self.incarnation, json.dumps(content), ttl)
@@ -218,10 +219,18 @@ class Warden:
 
     def _settle_lost_child(self, execution: str, path: str, pid: int | None, reason: str) -> None:
         found = self.journal.read_state(execution, path)
-        if found is None or found[1].status is not StepStatus.RUNNING:
-            return
-        if parse_owner(found[1].owner) == (self.incarnation, pid):
-            self.advancer.lose(execution, path, found[1], reason)
+        tokens = [] if found is None else [(path, found[1])]
+        if not any(self._was_held(state, pid) for _, state in tokens):
+            # Its message was for another item of the same map, behind which it went on.
+            tokens = self.journal.running(execution)
+        for held_at, state in tokens:
+            if self._was_held(state, pid):
+                self.advancer.lose(execution, held_at, state, reason)
+
+    def _was_held(self, state: StepState, pid: int | None) -> bool:
+        """Whether our process of this number runs it."""
+        running = state.status is StepStatus.RUNNING
+        return running and parse_owner(state.owner) == (self.incarnation, pid)
 
     # --- the watch -------------------------------------------------------------------------
 
@@ -408,7 +417,8 @@ class Warden:
             return
         said, ttl = worker
         knows = said["at"] > state.started + HELD_MARGIN
-        if knows and f"{execution} {path}" not in said["holds"]:
+        holds = f"{execution} {path}" in said["holds"]
+        if knows and not holds and message_of(state.owner) not in said.get("messages", ()):
             self.advancer.lose(execution, path, state, f"worker {owner} does not hold it")
             return
         due = now + max(ttl, 50)

@@ -29,7 +29,7 @@ from orch.tasks.archiver import Archiver, ArchiverStep
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
-from orch.tasks.step import Caller, call_capability, run_step
+from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.plan import TASK_PREFIX, Node
 
@@ -61,8 +61,13 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     current_incarnation()
     callers = {name: call_capability(found) for name, found in registry().items()}
     callers |= {task.name: call_celery_task(task) for task in celery_tasks(modules)}
+
+    def find(node: Node) -> Caller | None:
+        served = node.queue in app.amqp.queues.consume_from
+        return callers.get(node.capability) if served else None
+
     for name, caller in callers.items():
-        register_step_task(app, runtime, name, caller)
+        register_step_task(app, runtime, name, caller, find)
     register_flow_tasks(app, runtime)
     queues = [Queue(name, routing_key=name) for name in sorted(callers)]  # type: ignore[no-untyped-call]
     app.conf.task_queues = queues
@@ -130,10 +135,12 @@ def call_celery_task(task: celery.Task) -> Caller:
     return call
 
 
-def register_step_task(app: Celery, runtime: Runtime, name: str, caller: Caller) -> None:
+def register_step_task(
+    app: Celery, runtime: Runtime, name: str, caller: Caller, find: FindCaller
+) -> None:
     @app.task(name=TASK_PREFIX + name, base=StepTask, bind=True, ignore_result=True)
     def step(self: celery.Task, execution: str, path: str, plan: str) -> str:
-        return run_step(runtime, self.request, caller, execution, path, plan)
+        return run_step(runtime, self.request, caller, execution, path, plan, find)
 
 
 def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkController) -> Warden:

@@ -4,8 +4,9 @@
 a run of task steps     ``chain``, cut after ``links`` signatures
 branches of a parallel  ``chord(group(chains), join)``; the body is a hint only, since the
                         journal counts the branches
-items of a map          a chain for each lane's next item; the item that ends a lane is not
-                        known when the first is sent, so a chord would count the wrong ones
+items of a map          a chain for each; the item that ends a lane is not known when the
+                        first is sent, so a chord would count the wrong ones; the same where a
+                        parallel bounds how many of its branches run at once
 anything else           nothing: it is decided in a settle, or sleeps in the watch
 ======================  ===============================================================
 
@@ -47,7 +48,7 @@ def compile_canvas(
         members.setdefault(join and join[0], []).append(run)
     canvases: list[Signature] = []
     for step, runs in members.items():
-        if step is None or len(runs) == 1 or plan.node(step).mapped is not None:
+        if step is None or len(runs) == 1 or _in_lanes(plan.node(step)):
             canvases += runs
         else:
             join = join_signature(plan, execution, step, priority)
@@ -95,6 +96,10 @@ def join_signature(plan: Plan, execution: str, path: str, priority: int = 0) -> 
         f"{plan.definition.name}/{path} join",
         priority,
     )
+
+
+def _in_lanes(node: Node) -> bool:
+    return node.mapped is not None or (node.policy is not None and node.policy.lanes > 0)
 
 
 def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:

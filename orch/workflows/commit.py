@@ -26,15 +26,16 @@ class Open:
 class BranchEnd:
     """``scope``, a branch, an iteration or an item of the step at ``join``, ended, well or not.
 
-    ``entry``, ``entry_state``: of an item, the step with which the next one begins, and its state.
+    ``waiting``: how those begin that wait for their turn, as (first step, its state): of the
+    items of a map one for all, of the branches of a parallel step each its own.
     """
 
     join: str
     scope: str
     ok: bool
     text: str  # JSON of the output, or of the failure
-    entry: str = ""
-    entry_state: StepState | None = None
+    waiting: tuple[tuple[str, StepState], ...] = ()
+    of_item: bool = False
 
 
 @dataclass(frozen=True)

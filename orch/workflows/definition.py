@@ -128,17 +128,20 @@ class ParallelExecution(Model):
     """`all` branches must succeed; the first that fails ends the step."""
     tolerate: Tolerance | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Branches at the same time; the others wait for their turn."""
 
 
 class MapExecution(Model):
     items: str | list[JsonValue]
     as_: Annotated[str, Field(alias="as")] = "item"
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    """Items at the same time, 16 if it is not given."""
     steps: list[WorkflowStep] | None = None
     capability: CapabilityName | None = None
     input: JsonValue = None
     collect: str | None = None
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Items that a worker does from one message at most; `auto`: as many as a time slice allows."""
     tolerate: Tolerance | None = None
     name: str | None = None
 

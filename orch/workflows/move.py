@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -170,7 +170,7 @@ class Move:
         return done
 
     def enter_item(self, node: Node, path: str) -> Transition:
-        """The token stands before the first step of an item, and enters it."""
+        """The token stands before the first step of an item or a branch, and enters it."""
         self.enter(node, path)
         found = self.transition(path, None)
         own = self.opens[path]
@@ -390,7 +390,7 @@ class Move:
 
     def _fork(self, node: Node, path: str) -> None:
         assert node.policy is not None
-        total = len(node.branches)
+        total, lanes = len(node.branches), node.policy.lanes
         state = replace(
             self._fresh(),
             status=StepStatus.JOINING,
@@ -399,12 +399,16 @@ class Move:
             left=total,
             need=node.policy.need,
             tolerated=node.policy.tolerated,
+            opened=lanes,
         )
         self.opens[path] = Open(path, state, self._look(node, self.now))
         self.note("forked", path, 1, {"branches": total})
-        for number, branch in reversed(list(enumerate(node.branches))):
-            entry = self.plan.scopes[branch].entry
-            self.enter(entry, join_path(join_path(path, str(number)), entry.id))
+        for number in reversed(range(lanes or total)):
+            self._enter_branch(node, path, number)
+
+    def _enter_branch(self, node: Node, path: str, number: int) -> None:
+        entry = self.plan.scopes[node.branches[number]].entry
+        self.enter(entry, join_path(join_path(path, str(number)), entry.id))
 
     def _map(self, node: Node, path: str, context: dict[str, Any]) -> None:
         """Open the first items; each that ends opens the next one, in the script that ends it."""
@@ -453,7 +457,7 @@ class Move:
         self.after(node, path, output)
 
     def _entry_state(self, entry: Node) -> StepState:
-        """Of the first step of an item, which a script may have to open: it asks no expression."""
+        """Of the first step of an item or a branch that waited: a script can ask no expression."""
         if entry.plain:
             return self._dispatched(entry)
         return replace(self._fresh(), status=StepStatus.ENTERING)
@@ -581,15 +585,22 @@ class Move:
             state = replace(state, status=StepStatus.JOINED)
             self.opens[join] = Open(join, state, self.now + self.grace)
             self._cancel_below(join)
-        else:
-            self.opens[join] = replace(opened, state=state)
+            return
+        if 0 < state.opened < state.total:
+            self._enter_branch(self.plan.node(join), join, state.opened)
+            state = replace(state, opened=state.opened + 1)
+        self.opens[join] = replace(opened, state=state)
 
     def _branch_end(self, join: str, scope_path: str, ok: bool, text: str) -> BranchEnd:
-        scope = self.plan.scope(scope_path)
-        if scope.item_of is None:
-            return BranchEnd(join, scope_path, ok, text)
-        entry = scope.entry
-        return BranchEnd(join, scope_path, ok, text, entry.id, self._entry_state(entry))
+        node = self.plan.node(join)
+        entries: Sequence[str] = ()
+        if node.mapped is not None:
+            entries = (node.key,)
+        elif node.policy is not None and node.policy.lanes:
+            entries = node.branches[node.policy.lanes :]
+        found = (self.plan.scopes[key].entry for key in entries)
+        waiting = tuple((entry.id, self._entry_state(entry)) for entry in found)
+        return BranchEnd(join, scope_path, ok, text, waiting, of_item=node.mapped is not None)
 
     def _cancel_below(self, join: str) -> None:
         self.pending = [step for step in self.pending if not is_below(step[1], join)]

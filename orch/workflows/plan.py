@@ -89,12 +89,13 @@ class JoinPolicy:
 
     ``need``: branches that must succeed, then the others are cancelled; 0: all must end.
     ``tolerated``: branches that may fail; -1: any number. ``plain``: the default, in which the
-    first failure is the failure of the step.
+    first failure is the failure of the step. ``lanes``: branches at the same time, if not all.
     """
 
     need: int
     tolerated: int
     plain: bool
+    lanes: int = 0
 
     @classmethod
     def of(cls, parallel: ParallelExecution) -> JoinPolicy:
@@ -110,7 +111,9 @@ class JoinPolicy:
                 need = count
         tolerate = parallel.tolerate
         tolerated = tolerated_of(tolerate, total, -1 if need else 0)
-        return cls(need, tolerated, plain=not need and tolerate is None)
+        most = parallel.max_concurrency or total
+        lanes = most if most < total else 0
+        return cls(need, tolerated, plain=not need and tolerate is None, lanes=lanes)
 
     @classmethod
     def of_items(cls, tolerate: Tolerance | None, total: int) -> JoinPolicy:
@@ -129,7 +132,11 @@ def tolerated_of(tolerate: Tolerance | None, total: int, otherwise: int) -> int:
 
 @dataclass(frozen=True)
 class MapPolicy:
-    """What is done for each item of a map. ``lanes``: items at the same time."""
+    """What is done for each item of a map.
+
+    ``lanes``: items at the same time. ``batch``: items from one message at the most, 0: as many
+    as a time slice allows.
+    """
 
     items: Compiled
     as_: str
@@ -137,6 +144,7 @@ class MapPolicy:
     collect: Expression | None
     name: Compiled | None
     tolerate: Tolerance | None
+    batch: int
 
     @classmethod
     def of(cls, mapped: MapExecution) -> MapPolicy:
@@ -147,6 +155,7 @@ class MapPolicy:
             parse_expression(mapped.collect) if mapped.collect else None,
             compile_value(mapped.name) if mapped.name else None,
             mapped.tolerate,
+            0 if mapped.batch == "auto" else mapped.batch,
         )
 
     def end_reads(self) -> Iterator[tuple[str, ...]]:
@@ -633,8 +642,6 @@ def _compile_wait(step: WorkflowStep) -> Compiled | None:
 
 def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     missing = []
-    if step.parallel is not None:
-        missing += ["parallel.maxConcurrency"] if step.parallel.max_concurrency else []
     polls = step.wait is not None and step.wait.poll is not None
     if step.type not in RETRIED and not polls and step.retry is not None:
         missing.append(f"retry of a {step.type}")

@@ -77,6 +77,9 @@ class _Reopener:
     def _reopen(self, path: str) -> None:
         state = self.scopes[split(path)[0]][path]
         node = self.plan.node(path)
+        if state.status is StepStatus.CANCELLED and not state.started and not node.plain:
+            self.found.tokens[path] = StepStatus.ENTERING  # its turn had come, and no more
+            return
         if node.type is StepType.PARALLEL:
             self._reopen_parallel(path, state)
             return
@@ -111,6 +114,11 @@ class _Reopener:
         # Failures that a step tolerates stay, as long as it is not they that ended it.
         lost = 0 <= state.tolerated < len(failed) or len(succeeded) + left < state.need
         again = failed if lost or state.status is StepStatus.FAILED else []
+        if state.opened:
+            # They begin at once, beside those that were cancelled: as many as there are lanes. The
+            # failure that ended the step left one free, and without it the others are tolerated.
+            room = self._lanes(path) - (state.opened - len(succeeded) - len(failed))
+            again = self._latest(again, room)
         kept = len(failed) - len(again)
         self.found.tokens[path] = StepStatus.JOINING
         self.found.drops += [f"!{path}", *(f"!{branch}" for branch in again)]
@@ -118,12 +126,24 @@ class _Reopener:
             if state.status is StepStatus.FAILED:
                 raise self._refused(f"the branches of step {path!r} ended well, it failed after")
             return  # it is joined again; the branches that are left have lost
-        for branch in branches:
+        for branch in branches[: state.opened or state.total]:
             if branch in again:
                 failure = json.loads(self.fields[f"!{branch}"])
                 self._reopen_head(branch, self._failed_in(branch, failure))
             elif branch not in succeeded and branch not in failed:
                 self._reopen_head(branch, self._cancelled_in(branch))
+
+    def _lanes(self, path: str) -> int:
+        policy = self.plan.node(path).policy
+        return policy.lanes if policy is not None else 0
+
+    def _latest(self, branches: list[str], count: int) -> list[str]:
+        """Those among branches that failed last."""
+
+        def failed_at(branch: str) -> int:
+            return max((state.since for state in self.scopes.get(branch, {}).values()), default=0)
+
+        return sorted(branches, key=failed_at, reverse=True)[: max(count, 0)]
 
     def _cancelled_in(self, branch: str) -> str | None:
         """Where a branch stood when it was cancelled: it is one thread, so at one step."""

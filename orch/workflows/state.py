@@ -87,7 +87,7 @@ class StepState:
     need: int = 0  # branches that must succeed; 0: all must end
     tolerated: int = 0  # branches that may fail; -1: any number
     failed: int = 0  # branches that did
-    opened: int = 0  # items of a map whose turn has come
+    opened: int = 0  # items of a map whose turn has come; branches, where not all run at once
 
     def dumps(self) -> str:
         values: list[Any] = [

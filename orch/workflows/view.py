@@ -63,6 +63,11 @@ def error_field(scope_path: str) -> str:
     return f"e:{scope_path}"
 
 
+def own_fields(scope_path: str, path: str) -> tuple[str, ...]:
+    """What the record holds of a scope, and of its step at ``path``, only once they have begun."""
+    return output_field(scope_path), error_field(scope_path), beat_field(path)
+
+
 def state_field(path: str) -> str:
     return f"p:{path}"
 

@@ -24,11 +24,13 @@ import orch.control.advance
 from orch.control.advance import Advancer
 from orch.control.plans import Plans
 from orch.errors import Unreachable
-from orch.journal.journal import Claimed, Journal, Start, open_redis
+from orch.journal.journal import Claimed, Journal, Settled, Start, open_redis
 from orch.journal.scripts import Script
 from orch.settings import Settings
 from orch.tasks.warden import Warden
+from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.handoff import Handoff, entry_after, make_handoff
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan, split, split_lap
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
@@ -65,6 +67,7 @@ Trouble = dict[str, int]
 class Case:
     definition: WorkflowDefinition
     trouble: Trouble
+    lanes: bool  # whether a worker goes on by itself with the next item
 
 
 @st.composite
@@ -73,7 +76,8 @@ def cases(draw: st.DrawFn) -> Case:
     steps = draw_scope(draw, "", 3, trouble)
     handlers = draw(st.sampled_from([[], [], [handler("tell")], [handler(steps[-1]["id"])]]))
     result = {"variables": "$.variables", "last": "$.output"}
-    return Case(workflow(*steps, errorHandlers=handlers, result=result), trouble)
+    flow = workflow(*steps, errorHandlers=handlers, result=result)
+    return Case(flow, trouble, draw(st.booleans()))
 
 
 def draw_scope(
@@ -113,7 +117,10 @@ def draw_step(
             draw_scope(draw, f"{key}/{branch}", depth - 1, trouble, of_item)
             for branch in range(draw(st.integers(1, 3)))
         ]
-        return parallel(own, *branches, next=following, **more)
+        step = parallel(own, *branches, next=following, **more)
+        if draw(st.booleans()):
+            step["parallel"]["maxConcurrency"] = draw(st.integers(1, 2))
+        return step
     if kind == "map":
         of: dict[str, Any] = {
             "items": draw(st.sampled_from(SHORT if of_item else ["$.input.list", *SHORT])),
@@ -169,6 +176,10 @@ FAULTS = st.builds(
 
 
 # --- the world in which it runs --------------------------------------------------------------
+
+
+def incarnation_of(claimed: Claimed) -> str:
+    return claimed.state.owner.split("/")[0]
 
 
 class Died(BaseException):
@@ -334,7 +345,7 @@ class World:
 
     def finish(self) -> None:
         path, claimed = self.pick(self.held)
-        self.workers.pop(claimed.state.owner.split("/")[0])
+        self.workers.pop(incarnation_of(claimed))
         self.settle(path, claimed)
 
     def thaw(self) -> None:
@@ -342,7 +353,38 @@ class World:
 
     def settle(self, path: str, claimed: Claimed) -> None:
         outcome = self.outcome(path, claimed.state)
-        self.advancer.settle(self.plan, claimed.view, path, claimed.state, outcome)
+
+        def hand_on(transition: Transition) -> Handoff | None:
+            if not self.case.lanes or entry_after(self.plan, transition.branch) is None:
+                return None
+            assert transition.branch is not None
+            self.born += 1
+            owner = f"{incarnation_of(claimed)}/1/{self.born}"
+            return make_handoff(self.plan, transition.branch, owner, 3000)
+
+        reply = self.advancer.settle(
+            self.plan, claimed.view, path, claimed.state, outcome, hand_on=hand_on
+        )
+        if isinstance(reply, Settled) and reply.handed is not None:
+            assert reply.following is not None
+            assert reply.handed.view == self.read_anew(reply.following, reply.handed)
+            self.workers[incarnation_of(claimed)] = reply.following
+            self.held.append((reply.following, reply.handed))
+
+    def read_anew(self, path: str, claimed: Claimed) -> View:
+        """What a claim by message would have given."""
+        again = self.journal.claim(
+            EXECUTION,
+            path,
+            owner=claimed.state.owner,
+            plan=self.plan.key,
+            queue="work",
+            reads=fields_for(self.plan, path),
+            lease=3000,
+            quiet=self.plan.is_quiet(path),
+        )
+        assert isinstance(again, Claimed), again
+        return again.view
 
     def outcome(self, path: str, state: StepState) -> Outcome:
         node = self.plan.node(path)
@@ -401,6 +443,11 @@ class World:
                               if mapped and p.startswith(f"{path}[")}  # fmt: skip
                 assert len(open_items) <= 3, "no more lanes than allowed"
                 assert not mapped or len(open_items) == state.opened - ended
+                policy = self.plan.node(path).policy
+                if policy is not None and policy.lanes:
+                    branches = {p.removeprefix(f"{path}/").partition("/")[0] for p in live
+                                if p.startswith(f"{path}/")}  # fmt: skip
+                    assert len(branches) == state.opened - ended <= policy.lanes
 
     def check_end(self) -> None:
         history = self.journal.history(EXECUTION)

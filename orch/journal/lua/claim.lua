@@ -19,7 +19,7 @@
 -- ARGV  pages    list  fields of `items` that it needs
 -- ARGV  quiet    int   1: a first attempt leaves no line in the history
 --
--- USES  tell
+-- USES  tell add_view
 --
 -- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
 --        flat list
@@ -77,20 +77,5 @@ end
 local reply = have
 reply[1] = 'CLAIMED'
 reply[2] = text
-for i, name in ipairs(reads) do
-    if name == 'v*' then
-        local all = {}
-        local found = redis.call('HGETALL', record)
-        for j = 1, #found, 2 do
-            if string.sub(found[j], 1, 2) == 'v:' then
-                all[#all + 1] = found[j]
-                all[#all + 1] = found[j + 1]
-            end
-        end
-        reply[i + 2] = all
-    end
-end
-for i, page in ipairs(pages) do
-    reply[#reads + 2 + i] = redis.call('HGET', items, page)
-end
+add_view(reply, reads, pages)
 return reply

@@ -10,16 +10,16 @@
 -- KEYS  listening ZSET `subscription execution path` of those that wait for a report
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
--- ARGV  tokens   list  {path, dispatched | calling | external | waiting | joining, limit,
---                      listens} of each step that lives again; limit: when a worker must have
---                      taken it, ms, or 0; listens: the subscription of an external one, or ''
+-- ARGV  tokens   list  {path, dispatched | calling | external | waiting | entering | joining,
+--                      limit, listens} of each step that lives again; limit: when a worker must
+--                      have taken it, ms, or 0; listens: the subscription of an external one, or ''
 -- ARGV  drops    list  fields of the steps' hash that go: failures that no longer hold
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 -- ARGV  events   list  texts of events
 -- ARGV  error    str   the head of the error that it failed with, or ''
 --
--- USES  tell index
+-- USES  tell index decide_join
 --
 -- Reply  {'RETRIED'} | {'DONE', status} | {'MISSING'}
 
@@ -47,13 +47,8 @@ local function recount(path, state)
             failed = failed + 1
         end
     end
-    local left = state[8] - succeeded - failed
-    local need, tolerated = state[11] or 0, state[12] or 0
-    state[9] = left
-    state[10], state[11], state[12], state[13] = state[10] or 0, need, tolerated, failed
-    -- As `StepState.decided`.
-    if left == 0 or (tolerated >= 0 and failed > tolerated)
-        or (need > 0 and (succeeded >= need or succeeded + left < need)) then
+    state[9], state[13] = state[8] - succeeded - failed, failed
+    if decide_join(state) then
         state[1] = 'joined'
     end
 end
@@ -79,6 +74,8 @@ for _, token in ipairs(tokens) do
                 state[8], state[9], state[10] = state[8] or 0, state[9] or 0, token[3]
                 due = math.min(due, token[3])
             end
+        elseif status == 'entering' then
+            state[10] = state[10] and 0
         elseif status == 'calling' or status == 'external' then
             state[7], state[10] = now, state[10] and 0
         else

@@ -23,8 +23,10 @@
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  drops    list  fields of the record that go
 -- ARGV  branch   list  {join, scope, ok as 1 | 0, text} or {}; the scope is a branch or an
---                      iteration of the step at `join`. Of an item of a map there follow the
---                      entry of the next one, and its state
+--                      iteration of the step at `join`. Where others wait for their turn there
+--                      follow `[`, of items, or `/`, of branches, and {entry, state, limit | 0}
+--                      of those that wait: of items one, of branches each; limit: when a worker
+--                      must have taken it, ms
 -- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}
 -- ARGV  events   list  texts of events
 -- ARGV  listens  list  members of `listening`
@@ -34,15 +36,19 @@
 -- ARGV  clears   list  {map, count, items in a page} of a map that is done, or {}
 -- ARGV  quiet    int   1: an item is done at once; its state and its texts are not kept
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
+-- ARGV  handoff  list  {owner, plan, due, quiet as 1 | 0, fields of the record, pages of items,
+--                      items in a page | 0} of the worker that goes on itself with the next
+--                      item; not 0: the page of that item is given, too. {}: nobody does
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
--- USES  expire
+-- USES  expire add_view hand_on decide_join end_branch
 --
--- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path}
+-- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''
---        path: it is the turn of the item that begins there
+--        path: it is the turn of the item, or the branch, that begins there. If the worker
+--        goes on with it there follow its state, and values as a claim gives them
 --        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
 --        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
@@ -121,49 +127,9 @@ if below == 1 then
     cancel_tokens(path)
 end
 if branch[1] then
-    local join = cjson.decode(redis.call('HGET', steps, branch[1]))
-    local ok = branch[3] == 1
-    local is_item = branch[5] ~= nil
-    local result = (ok and '=' or '!') .. branch[2]
-    if not is_item then
-        redis.call('HSET', steps, result, branch[4])
-    else
-        redis.call('HSET', items, result, branch[4])
-        redis.call('HDEL', record, 'o:' .. branch[2], 'e:' .. branch[2])
-    end
-    if join[1] == 'joining' then
-        local total, left = join[8], join[9] - 1
-        local need, tolerated = join[11] or 0, join[12] or 0
-        local failed = (join[13] or 0) + (ok and 0 or 1)
-        local succeeded = total - left - failed
-        join[9] = left
-        join[10], join[11], join[12], join[13] = join[10] or 0, need, tolerated, failed
-        -- As `StepState.decided`.
-        local fired = left == 0
-            or (tolerated >= 0 and failed > tolerated)
-            or (need > 0 and (succeeded >= need or succeeded + left < need))
-        if fired then
-            join[1] = 'joined'
-            join[5] = now
-        end
-        local following
-        if is_item and not fired and join[14] < total then
-            following = branch[1] .. '[' .. join[14] .. ']/' .. branch[5]
-            join[14] = join[14] + 1
-            redis.call('HSET', steps, following, branch[6])
-            redis.call('ZADD', watch, now + grace, id .. ' ' .. following)
-        end
-        redis.call('HSET', steps, branch[1], cjson.encode(join))
-        if fired then
-            redis.call('ZADD', watch, now + grace, id .. ' ' .. branch[1])
-            if left > 0 then
-                cancel_tokens(branch[1])
-            end
-            return {'JOINED', branch[1], calls}
-        end
-        return {'SETTLED', '', calls, following}
-    end
-elseif ends[1] then
+    return end_branch(branch, handoff)
+end
+if ends[1] then
     redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))
     if ends[2] ~= '' then
         redis.call('HSET', record, 'output', ends[2])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from orch.workflows import definition as models
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.graph import as_mapping, join, snake
+from orch.workflows.plan import LANES
 from orch.workflows.validation.findings import Finding, Severity
 from orch.workflows.validation.wording import alternatives, show, similar
 
@@ -166,7 +167,10 @@ def _sentence(located: _Located) -> Finding:
         case "greater_than_equal":
             message = f"must be at least {context['ge']}{found}"
             if name == "maxConcurrency":
-                hint = "leave it out for no limit"
+                of_map = located.model is models.MapExecution
+                hint = f"leave it out for {LANES if of_map else 'no limit'}"
+            elif name == "batch":
+                hint = "1 gives every item a message of its own; leave it out for `auto`"
         case "less_than_equal":
             message = f"must be at most {context['le']}{found}"
         case "too_short" | "string_too_short":

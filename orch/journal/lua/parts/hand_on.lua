@@ -1,0 +1,23 @@
+-- hand_on.lua: the worker that settles a step goes on itself with the token at `path`, which has
+-- just come to the state `text` and has no message: what a claim would write and give.
+-- `handoff`: {owner, plan, due, quiet as 1 | 0, fields of the record, pages of items}.
+-- The answer is that of a claim, its first place empty; nil: a message is needed as ever.
+-- Needs tell, add_view, and steps, record, watch, id and now of the script.
+local function hand_on(handoff, path, text)
+    local owner, plan, due, quiet, reads = unpack(handoff)
+    local have = redis.call('HMGET', record, 'status', 'plan', unpack(reads))
+    if have[1] ~= 'running' or have[2] ~= plan then
+        return nil
+    end
+    local state = cjson.decode(text)
+    state[1], state[5], state[6], state[7] = 'running', now, owner, now
+    text = cjson.encode(state)
+    redis.call('HSET', steps, path, text)
+    redis.call('ZADD', watch, due, id .. ' ' .. path)
+    if quiet == 0 then
+        tell({cjson.encode({now, 'claimed', path, state[2], {worker = owner}})})
+    end
+    have[1], have[2] = '', text
+    add_view(have, reads, handoff[6])
+    return have
+end
