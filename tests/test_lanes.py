@@ -26,6 +26,7 @@ from orch.tasks.incarnation import message_of, owner_of, parse_owner
 from orch.tasks.lane import MOST_ITEMS, MOST_SECONDS, WITHIN_LIMIT, Lane
 from orch.tasks.step import Caller, run_step
 from orch.workflows.canvas import kill_after
+from orch.workflows.commit import Transition
 from orch.workflows.handoff import Handoff, make_handoff
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Node
@@ -426,6 +427,42 @@ def test_what_is_handed_on_costs_one_script_for_each_item(
     played.run()
     counted = Counter(calls)
     assert counted["claim"] == 1 and counted["settle"] == 101  # one for the map itself
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_items_are_sixteen_messages_and_never_more_than_sixteen_at_work(
+    runtime: Runtime,
+) -> None:
+    count, most = 10_000, 16
+    played = Played(runtime, mapped(batch=count, maxConcurrency=most), input=list(range(count)))
+    journal, messages = runtime.journal, list(played.messages)
+    assert len(messages) == most
+    held = [(path, played.worked.claim(path, f"me/1/{path}", quiet=True)) for path in messages]
+    keys = [getattr(journal.keys, name)("x1") for name in ("steps", "history", "items")]
+    goes_on, settled = runtime.advancer, 0
+
+    def hand_on(transition: Transition) -> Handoff | None:
+        assert transition.branch is not None
+        return make_handoff(played.worked.plan, transition.branch, f"me/1/{settled}", 3000)
+
+    while held:
+        path, claim = held.pop(0)
+        assert isinstance(claim, Claimed)
+        if settled == count - 1:
+            used = sum(journal.redis.memory_usage(key, samples=0) or 0 for key in keys)
+            assert used / count <= 200
+        if settled % 1000 == 0:
+            assert len(played.worked.watched()) == most + 1
+        outcome = Completed(claim.view.items[path.partition("/")[0]][1])
+        plan = played.worked.plan
+        reply = goes_on.settle(plan, claim.view, path, claim.state, outcome, hand_on=hand_on)
+        assert isinstance(reply, Settled)
+        settled += 1
+        if reply.handed is not None and reply.following is not None:
+            held.append((reply.following, reply.handed))
+        assert len(held) <= most
+    assert (settled, played.messages) == (count, messages), "no message but the first sixteen"
+    assert played.output()["results"] == list(range(count))
 
 
 def test_owners_tell_worker_process_and_message() -> None:
