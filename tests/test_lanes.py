@@ -660,3 +660,22 @@ def test_a_worker_that_is_killed_in_its_lanes_loses_no_item(
     assert workers.most_at_once() <= most
     committed = Counter(e.path for e in execution.history() if e.event == "completed")
     assert all(times == 1 for times in committed.values())
+
+
+@pytest.mark.timeout(120)
+def test_a_lane_whose_first_item_is_long_done_is_not_taken_for_one_that_was_given_up(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    """The parent kills a child whose attempt was given up; it knows the first item only."""
+    with Workers(tmp_path, redis_url, default_timeout=2.5).start() as workers:
+        items = [0.05, 2.0, 1.5, 3600.0, 0.01]
+        execution = workers.begin("pace", items, batch=9, tolerate={"count": 1})
+        ended = execution.wait(60)
+        assert ended.output["results"] == [0.05, 2.0, 1.5, None, 0.01]
+        hung = next(int(pid) for word, path, _, pid in workers.lines() if path == "m[3]/one")
+        limit = time.monotonic() + 20
+        while _lives(hung):
+            assert time.monotonic() < limit, "its slot would be taken for an hour"
+            time.sleep(0.05)
+    assert set(workers.begun().values()) == {1}
+    assert len({pid for _, path, _, pid in workers.lines() if path != "m[4]/one"}) == 1
