@@ -29,7 +29,7 @@ from orch.workflows.canvas import kill_after
 from orch.workflows.commit import Transition
 from orch.workflows.handoff import Handoff, make_handoff
 from orch.workflows.outcome import Completed
-from orch.workflows.plan import Node
+from orch.workflows.plan import Node, Plan
 from orch.workflows.state import ExecutionStatus, StepStatus
 from tests.build import Worked, decided, plan_of, start, task
 
@@ -143,7 +143,7 @@ class TestHowFar:
 
     def lane(self, settings: Settings, node: Node, passed: float, count: int = 1) -> Lane:
         lane = Lane(
-            settings, node, time.monotonic() - passed,
+            settings, plan_of(task("any")), node, time.monotonic() - passed,
             serves=lambda node: True, owner=lambda: "me/1/b", lease=lambda node: 3000,
         )  # fmt: skip
         lane.count = count
@@ -441,9 +441,9 @@ def test_ten_thousand_items_are_sixteen_messages_and_never_more_than_sixteen_at_
     keys = [getattr(journal.keys, name)("x1") for name in ("steps", "history", "items")]
     goes_on, settled = runtime.advancer, 0
 
-    def hand_on(transition: Transition) -> Handoff | None:
+    def hand_on(plan: Plan, transition: Transition) -> Handoff | None:
         assert transition.branch is not None
-        return make_handoff(played.worked.plan, transition.branch, f"me/1/{settled}", 3000)
+        return make_handoff(plan, transition.branch, f"me/1/{settled}", 3000)
 
     while held:
         path, claim = held.pop(0)

@@ -354,13 +354,13 @@ class World:
     def settle(self, path: str, claimed: Claimed) -> None:
         outcome = self.outcome(path, claimed.state)
 
-        def hand_on(transition: Transition) -> Handoff | None:
-            if not self.case.lanes or entry_after(self.plan, transition.branch) is None:
+        def hand_on(plan: Plan, transition: Transition) -> Handoff | None:
+            if not self.case.lanes or entry_after(plan, transition.branch) is None:
                 return None
             assert transition.branch is not None
             self.born += 1
             owner = f"{incarnation_of(claimed)}/1/{self.born}"
-            return make_handoff(self.plan, transition.branch, owner, 3000)
+            return make_handoff(plan, transition.branch, owner, 3000)
 
         reply = self.advancer.settle(
             self.plan, claimed.view, path, claimed.state, outcome, hand_on=hand_on
