@@ -23,6 +23,7 @@ from orch.control.workers import WorkerProcesses
 from orch.journal.journal import Journal, Refused
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.modifying import steps_ahead
 from orch.workflows.outcome import Completed, Failed
 from orch.workflows.reopening import reopen
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
@@ -358,6 +359,12 @@ class TestRetry:
         advancer(worked).fire("x1", "p/2/w", worked.state("p/2/w"))
         finish(worked, "p/3/z")
         assert worked.status() is ExecutionStatus.COMPLETED
+
+
+def test_branches_that_wait_are_ahead_of_an_execution_and_those_that_began_are_not() -> None:
+    plan = plan_of(bounded(1, *tasks(3), next="z"), task("z"))
+    state = StepState(StepStatus.JOINING, total=3, left=2, opened=2)
+    assert steps_ahead(plan, {"p": state}) == {"p/2/b2", "z"}
 
 
 def test_no_concurrency_at_all_and_no_batch_at_all_are_findings() -> None:

@@ -188,7 +188,7 @@ class _Fitter:
             if len(after.branches) != state.total:
                 yield f"has {state.total} branches, and {len(after.branches)} in the other version"
             elif before.policy != after.policy:
-                yield "is joined by other rules in the other version (`join`, `tolerate`)"
+                yield "is joined by other rules there (`join`, `tolerate`, `maxConcurrency`)"
         if before.mapped is not None and after.mapped is not None:
             rules = [JoinPolicy.of_items(m.tolerate, state.total) for m in _maps(before, after)]
             if rules[0] != rules[1]:

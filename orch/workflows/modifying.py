@@ -58,20 +58,21 @@ def _entered(plan: Plan, states: Mapping[str, StepState]) -> dict[str, str]:
 def steps_ahead(plan: Plan, tokens: Mapping[str, StepState]) -> set[str]:
     """Keys of all steps to which one of the tokens may lead."""
     found: set[str] = set()
-    todo: list[tuple[Node, bool]] = []
+    todo: list[tuple[Node, int]] = []  # and which of its branches are the first to come
     for path, state in tokens.items():
         node = plan.node(path)
         again = node.loop is not None or (node.mapped is not None and state.opened < state.total)
-        todo.append((node, again))
+        # Of a parallel that bounds how many run at once, those wait that were not opened.
+        todo.append((node, 0 if again else state.opened or len(node.branches)))
     while todo:
-        node, inside = todo.pop()
+        node, first = todo.pop()
         nodes = plan.scopes[node.scope].nodes
         following = [nodes[target] for target in steps_after(plan, node)]
-        following += [plan.scopes[scope].entry for scope in node.branches if inside]
+        following += [plan.scopes[scope].entry for scope in node.branches[first:]]
         for each in following:
             if each.key not in found:
                 found.add(each.key)
-                todo.append((each, True))
+                todo.append((each, 0))
     return found
 
 
