@@ -385,6 +385,7 @@ class TestLanes:
         advancer(worked).join("x1", "m[0]/row")
         path = "m[0]/row[1]/a"
         assert fields_for(worked.plan, path) == [
+            "priority",
             "workflow",
             "i:m[0]/row[1]:cell",
             "b:m[0]/row[1]/a",
