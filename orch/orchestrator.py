@@ -97,9 +97,15 @@ class Execution:
         """As `Orchestrator.resume_workflow`."""
         return self._manager.steering.resume(self.id, input, reason=reason, by=by)
 
-    def cancel(self, reason: str = "", *, by: str | None = None) -> bool:
+    def cancel(
+        self, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
         """As `Orchestrator.stop_workflow`."""
-        return self._manager.steering.cancel(self.id, reason, by=by)
+        return self._manager.steering.cancel(self.id, reason, grace=grace, by=by)
+
+    def terminate(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.terminate_workflow`."""
+        return self._manager.steering.terminate(self.id, reason, by=by)
 
     def retry(self, reason: str = "", *, by: str | None = None) -> bool:
         """As `Orchestrator.retry_workflow`."""
@@ -409,9 +415,18 @@ class Orchestrator:
         """Let a paused execution go on. ``input``: variables that are set before it does."""
         return self.manager.steering.resume(id, input, reason=reason, by=by)
 
-    def stop_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
-        """Cancel: end an execution now. What its steps are doing is thrown away."""
-        return self.manager.steering.cancel(id, reason, by=by)
+    def stop_workflow(
+        self, id: str, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        """Cancel: nothing starts any more, what was done is compensated, then it ends.
+
+        ``grace``: seconds that steps which run have to end; by default `cancel_grace`.
+        """
+        return self.manager.steering.cancel(id, reason, grace=grace, by=by)
+
+    def terminate_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        """End an execution now: what its steps do is thrown away, nothing is compensated."""
+        return self.manager.steering.terminate(id, reason, by=by)
 
     def retry_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
         """Let a failed execution go on from the steps that failed."""
@@ -545,8 +560,13 @@ class AsyncExecution:
     ) -> bool:
         return await asyncio.to_thread(self._execution.resume, input, reason=reason, by=by)
 
-    async def cancel(self, reason: str = "", *, by: str | None = None) -> bool:
-        return await asyncio.to_thread(self._execution.cancel, reason, by=by)
+    async def cancel(
+        self, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.cancel, reason, grace=grace, by=by)
+
+    async def terminate(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.terminate, reason, by=by)
 
     async def retry(self, reason: str = "", *, by: str | None = None) -> bool:
         return await asyncio.to_thread(self._execution.retry, reason, by=by)
@@ -729,8 +749,13 @@ class AsyncOrchestrator:
     ) -> bool:
         return await asyncio.to_thread(self.sync.resume_workflow, id, input, reason=reason, by=by)
 
-    async def stop_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
-        return await asyncio.to_thread(self.sync.stop_workflow, id, reason, by=by)
+    async def stop_workflow(
+        self, id: str, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.stop_workflow, id, reason, grace=grace, by=by)
+
+    async def terminate_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.terminate_workflow, id, reason, by=by)
 
     async def retry_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
         return await asyncio.to_thread(self.sync.retry_workflow, id, reason, by=by)

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     redis_patience: float = Field(
         120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"
     )
+    cancel_grace: float = Field(
+        10.0, ge=0, description="seconds that steps which run have to end when one cancels"
+    )
     default_timeout: float | None = Field(
         None, gt=0, description="seconds for a step without `timeout`; None: no limit"
     )

@@ -116,6 +116,7 @@ def _is_of_a_live_execution(client: Redis, key: str) -> bool:
         "scheduled",
         "running",
         "paused",
+        "cancelling",
     )
 
 

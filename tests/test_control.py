@@ -846,7 +846,19 @@ def test_somebody_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) ->
 
 # --- any order of everything -------------------------------------------------------------------
 
+UNDO = {"capability": "undo", "input": "$.output", "retry": {"maxAttempts": 2, "interval": 500}}
+
 DEFINITIONS: list[list[dict[str, Any]]] = [
+    [
+        task("a", "p", compensate=UNDO),
+        parallel(
+            "p",
+            [task("b", "c", compensate=UNDO), task("c")],
+            [task("d", compensate=UNDO)],
+            next="z",
+        ),
+        task("z", compensate=UNDO),
+    ],
     [task("a", "w", retry={"maxAttempts": 2, "interval": 500}), wait("w", 2000, "b"), task("b")],
     [
         parallel(
@@ -943,7 +955,12 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.claims > 8)
     @rule()
     def cancel(self) -> None:
-        self.steered.verbs.cancel("x1")
+        self.steered.verbs.cancel("x1", grace=2.0)
+
+    @precondition(lambda self: self.claims > 15)
+    @rule()
+    def terminate(self) -> None:
+        self.steered.verbs.terminate("x1")
 
     @rule(pick=st.integers(0, 9))
     def skip(self, pick: int) -> None:
@@ -961,8 +978,9 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def every_live_token_is_watched_and_no_other(self) -> None:
         live = {path for path, state in self.states().items() if state.status in LIVE}
-        assert set(self.worked.watched()) == live
         status = self.worked.status()
+        whole = {""} if status is ExecutionStatus.CANCELLING else set()
+        assert set(self.worked.watched()) == live | whole
         assert status is not None and status.ended == (not live)
 
     @invariant()
@@ -990,6 +1008,24 @@ class Life(RuleBasedStateMachine):
         assert max(claimed.values(), default=0) <= 1, claimed
 
     @invariant()
+    def what_is_undone_had_completed_and_the_last_one_comes_first(self) -> None:
+        completed = [e.path for e in self.journal.history("x1") if e.event == "completed"]
+        opened = [
+            e.path.removeprefix("compensations/")
+            for e in self.journal.history("x1")
+            if e.event == "compensating"
+        ]
+        own = [path for path in completed if path in opened]
+        assert own[::-1] == opened
+        states = self.states()
+        assert all(states[path].status is StepStatus.COMPLETED for path in opened)
+        if self.worked.status() is ExecutionStatus.CANCELLED and opened:
+            error = self.journal.record("x1").error or {}
+            if "compensated" in error:
+                failed = [each["path"] for each in error["failedCompensations"]]
+                assert sorted(error["compensated"] + failed) == sorted(opened)
+
+    @invariant()
     def only_what_has_ended_expires(self) -> None:
         status = self.worked.status()
         for key in (self.journal.keys.record, self.journal.keys.steps, self.journal.keys.history):
@@ -1004,7 +1040,8 @@ class Life(RuleBasedStateMachine):
         for _ in range(200):
             if self.worked.status() in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
                 break
-            self.steered.verbs.retry("x1")
+            with suppress(NotAllowed):
+                self.steered.verbs.retry("x1")
             while self.worked.sent:
                 self.deliver(0, False)
             while self.held:

@@ -433,5 +433,6 @@ def test_a_parent_that_is_cancelled_takes_running_children_along(
         child = orchestrator.execution(child_of(execution.id))
         wait_until(lambda: child.status().steps[0].status == "running")
         orchestrator.manager.cancel(execution.id)
-        assert child.status().status == "cancelled"
+        assert child.status().status == "cancelling"
         (tmp_path / "go").touch()
+        assert execution.wait(30).status == child.status().status == "cancelled"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from orch.errors import StepCancelled
+
 
 class StepLog(logging.LoggerAdapter[logging.Logger]):
     """Adds the execution, path and attempt to every record, as fields and as a prefix."""
@@ -87,6 +89,16 @@ class Context:
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted. Cheap enough to ask in a loop."""
         return self._is_cancelled()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """As `cancelled()`."""
+        return self.cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise StepCancelled if the result is no longer wanted."""
+        if self.cancelled():
+            raise StepCancelled(f"step {self.step_id!r} was cancelled")
 
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the work goes on; `progress` is any JSON value.

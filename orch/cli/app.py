@@ -63,6 +63,7 @@ for command, panel in (
     (steering.pause, LOOK),
     (steering.resume, LOOK),
     (steering.cancel, LOOK),
+    (steering.terminate, LOOK),
     (steering.retry, LOOK),
     (steering.skip, LOOK),
     (executions.emit, LOOK),

@@ -195,8 +195,12 @@ def _watch_or_cancel(
     except KeyboardInterrupt:
         if execution.existed:
             raise
-        output.say(f"cancelling execution {execution.id}")
+        output.say(f"cancelling execution {execution.id}; Ctrl-C again ends it at once")
         orchestrator.manager.cancel(execution.id, "cancelled by Ctrl-C")
+    try:
+        return watch(orchestrator, execution.id, quiet=True, tend=tend)
+    except KeyboardInterrupt:
+        orchestrator.manager.steering.terminate(execution.id, "ended by Ctrl-C")
         return True
 
 
@@ -435,6 +439,8 @@ def _print_status(context: ExecutionContext) -> None:
         output.line(str(context.paused))
     if context.waits:
         output.line(context.waits)
+    if context.cancelling:
+        output.line(str(context.cancelling))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
     output.line()

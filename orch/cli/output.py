@@ -29,6 +29,8 @@ STYLES = {
     "failed": "red",
     "lost": "red",
     "cancelled": "magenta",
+    "cancelling": "magenta",
+    "compensating": "blue",
     "skipped": "dim",
     "error": "red",
     "warning": "yellow",

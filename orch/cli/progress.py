@@ -27,6 +27,7 @@ STATES = {
     "polled": "polling",
     "asked": "dispatched",
     "redispatched": "dispatched",
+    "compensating": "dispatched",
     "lost": "lost",
     "waiting": "waiting",
     "forked": "joining",

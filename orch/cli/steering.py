@@ -51,6 +51,12 @@ CANCEL = Verb(
     "cancel",
     "cancelled",
     (Status.SCHEDULED, Status.RUNNING, Status.PAUSED),
+    "was asked to end before",
+)
+TERMINATE = Verb(
+    "terminate",
+    "terminated",
+    (Status.SCHEDULED, Status.RUNNING, Status.PAUSED, Status.CANCELLING),
     "had ended before",
 )
 RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")
@@ -135,6 +141,15 @@ def resume(
 def cancel(
     id: OneExecution = None,
     filters: Filters = NO_FILTERS,
+    grace: Annotated[
+        Optional[float],
+        typer.Option(
+            "--grace",
+            metavar="SECONDS",
+            min=0,
+            help="How long steps that run may take to end, instead of ORCH_CANCEL_GRACE.",
+        ),
+    ] = None,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -143,13 +158,39 @@ def cancel(
     broker: Broker = None,
     as_json: Json = False,
 ) -> None:
-    """End an execution now; what its steps are doing is thrown away.
+    """Let nothing of an execution start any more, then compensate what was done.
+
+    Steps that run are told, and have a grace to end; then it ends as cancelled. Exit code 1
+    when it had completed or failed before.
+    """
+    _steer(
+        CANCEL,
+        lambda orchestrator, found: orchestrator.stop_workflow(found, reason, grace=grace, by=by),
+        Chosen(id, filters, yes),
+        (redis, data_dir, broker),
+        as_json,
+    )
+
+
+@with_filters
+def terminate(
+    id: OneExecution = None,
+    filters: Filters = NO_FILTERS,
+    yes: Yes = False,
+    reason: Reason = "",
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """End an execution now: what its steps do is thrown away, nothing is compensated.
 
     Exit code 1 when it had completed or failed before.
     """
     _steer(
-        CANCEL,
-        lambda orchestrator, found: orchestrator.stop_workflow(found, reason, by=by),
+        TERMINATE,
+        lambda orchestrator, found: orchestrator.terminate_workflow(found, reason, by=by),
         Chosen(id, filters, yes),
         (redis, data_dir, broker),
         as_json,
@@ -223,13 +264,15 @@ def why(
     with connect(redis, data_dir, broker) as orchestrator:
         context = orchestrator.manager.why(find_execution(orchestrator, id))
     if as_json:
-        keys = ("id", "status", "paused", "waits", "error")
+        keys = ("id", "status", "paused", "cancelling", "waits", "error")
         found = context.model_dump(mode="json")
         output.print_json({**{key: found[key] for key in keys}, "waiting_for": context.waiting_for})
         return
     output.line(f"execution {context.id} of {context.workflow} {context.status}")
     if context.paused:
         output.line(str(context.paused))
+    if context.cancelling:
+        output.line(str(context.cancelling))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
     if context.waits:
@@ -265,10 +308,12 @@ def _steer_one(orchestrator: Orchestrator, verb: Verb, call: Call, id: str, as_j
     if as_json:
         output.print_json({"id": id, "status": status, verb.done: done})
     elif done:
-        output.line(f"execution {id} {verb.done}")
+        begun = verb is CANCEL and status == Status.CANCELLING
+        output.line(f"execution {id} {'is being cancelled' if begun else verb.done}")
     else:
         output.say(f"execution {id} {verb.already}: {status}")
-    return int(verb is CANCEL and status != Status.CANCELLED)
+    ends = (Status.CANCELLED, Status.CANCELLING)
+    return int(verb in (CANCEL, TERMINATE) and status not in ends)
 
 
 def _steer_many(

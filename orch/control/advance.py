@@ -15,12 +15,14 @@ from typing import Any, TypeGuard
 
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, deadline_of, make_start
+from orch.control.unwinding import Unwinding
 from orch.errors import InputError, JournalError, NotFound, OrchError, StepError, Unreachable
 from orch.faults import fault
-from orch.journal.journal import Ended, Journal, Refused, Settled
+from orch.journal.journal import Cancelled, Ended, Journal, Refused, Settled
 from orch.journal.records import Family
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import Event, Transition
+from orch.workflows.compensating import while_cancelling
 from orch.workflows.definition import StepType
 from orch.workflows.events import (
     Occurrence,
@@ -95,6 +97,7 @@ class Advancer:
         self.journal = journal
         self.plans = plans
         self.dispatch = dispatch
+        self.unwinding = Unwinding(journal, plans)
 
     def settle(
         self,
@@ -164,22 +167,21 @@ class Advancer:
         """Decide and commit; again, where the execution was put on another plan meanwhile."""
         journal, execution = self.journal, view.execution
         reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
+        commit = partial(
+            journal.settle,
+            execution,
+            expect=state.status.value,
+            attempt=state.attempt,
+            owner=state.owner if state.status is StepStatus.RUNNING else "",
+            late=late,
+        )
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             handoff = hand_on(plan, transition) if hand_on is not None else None
-            reply = journal.patiently(
-                partial(
-                    journal.settle,
-                    execution,
-                    transition,
-                    expect=state.status.value,
-                    attempt=state.attempt,
-                    owner=state.owner if state.status is StepStatus.RUNNING else "",
-                    late=late,
-                    handoff=handoff,
-                ),
-                patience,
-            )
+            reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
+            if reply == _CANCELLING and not transition.unwinds:
+                transition = while_cancelling(transition, journal.clock())
+                reply = journal.patiently(partial(commit, transition), patience)
             if not _is_replanned(reply):
                 return plan, reply, transition
             plan = journal.patiently(partial(self.plans.get, reply.rest[0]), patience)
@@ -202,6 +204,9 @@ class Advancer:
         todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
         todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
         todo += [(self._take_report, (Call(execution, path, 0),)) for path in transition.external]
+        if transition.unwinds:
+            fault("unwound")
+            todo.append((self._unwind, (Call(execution, transition.path, 0),)))
         if transition.end is not None and reply.repeated:
             family = self.journal.read_family(execution)
             reply = replace(reply, parent=family.parent if family else None)
@@ -289,12 +294,15 @@ class Advancer:
         view = self.journal.read_view(call.execution, fields_for(plan, call.path))
         child = self.journal.read_family(call.child)
         if child is not None and not child.status.ended:
-            return ()
+            cancels = parent.status is ExecutionStatus.CANCELLING
+            return [(self._cancel_with, (call,))] if cancels else ()
         outcome: Outcome
         if child is not None:
             outcome = call.outcome(child.status, child.output, child.error)
         elif parent.status is ExecutionStatus.PAUSED:
             return ()  # nothing of it starts; its resumption has the step looked at
+        elif parent.status is ExecutionStatus.CANCELLING:
+            outcome = call.failed("ChildCancelled", "it had not been started")
         else:
             try:
                 return self._start_child(plan, view, parent, call)
@@ -361,6 +369,52 @@ class Advancer:
         reply = self.journal.end(call.child, ExecutionStatus.CANCELLED, error)
         return [] if isinstance(reply, Refused) else self._behind_end(reply)
 
+    # --- cancellation ----------------------------------------------------------------------
+
+    def cancel(self, execution: str, message: str, *, by: str, grace: int) -> Cancelled:
+        """Begin to cancel an execution; what runs, its children too, has ``grace`` ms to end."""
+        reply, todo = self._begin_to_cancel(execution, message, by, grace)
+        self._do(todo)
+        return reply
+
+    def _begin_to_cancel(
+        self, execution: str, message: str, by: str, grace: int
+    ) -> tuple[Cancelled, list[Todo]]:
+        plan = self._plan_of(execution)
+        undoes = plan is not None and plan.compensates()
+        reply = self.journal.cancel(execution, message, by=by, grace=grace, undoes=undoes)
+        if not reply.done:
+            return reply, []
+        fault("cancelling")
+        if reply.status is ExecutionStatus.CANCELLED:
+            return reply, self._behind_end(Ended(reply.parent, reply.calls))
+        todo: list[Todo] = [(self._unwind, (Call(execution, "", 0),))]
+        return reply, [*todo, *((self._cancel_with, (call,)) for call in reply.calls)]
+
+    def _cancel_with(self, call: Call) -> Sequence[Todo]:
+        """Cancel the child of an execution that is being cancelled, by the same rules."""
+        parent = self.journal.read_family(call.execution)
+        if parent is None or parent.cancel is None:
+            return ()
+        if self.journal.status(call.child) is None:
+            return [(self._call, (call,))]  # it was not started, and will not be
+        asked = parent.cancel
+        message = f"its parent {call.execution} was cancelled: {asked['message']}"
+        grace = max(asked["until"] - self.journal.clock(), 0)
+        return self._begin_to_cancel(call.child, message, asked["by"], grace)[1]
+
+    def _unwind(self, call: Call) -> Sequence[Todo]:
+        """The next compensation of a cancelled execution, or its end."""
+        found = self.unwinding.go_on(call.execution)
+        if isinstance(found, Ended):
+            if found.parent is not None:
+                fault("child_ended")
+            return self._behind_end(found)
+        if found is not None:
+            plan, path = found
+            self.apply(plan, call.execution, (path,), self.journal.priority_of(call.execution))
+        return ()
+
     def _behind_end(self, ended: Ended) -> list[Todo]:
         todo: list[Todo] = [(self._cancel_child, (call,)) for call in ended.calls]
         if ended.parent is not None:
@@ -393,13 +447,19 @@ class Advancer:
         if family is not None and _may_begin(family, now) and self._is_wanted(family):
             self._do([(self._begin, (Call(execution, "", 0),))])
             return
-        if family is not None and family.parent is not None:
-            if not self._is_waited_for(family.parent):
-                self._do(list(self._cancel_child(family.parent)))
-                return
-            if not family.deadline or now < family.deadline:
-                self.journal.look_later(execution, family.deadline, family.parent)
-                return
+        parent = family.parent if family is not None else None
+        if parent is not None and not self._is_waited_for(parent):
+            self._do(list(self._cancel_child(parent)))
+            return
+        if family is not None and family.status is ExecutionStatus.CANCELLING:
+            # No deadline counts any more: what was done is to be undone.
+            self.unwinding.fence(execution, family)
+            self._do([(self._unwind, (Call(execution, "", 0),))])
+            return
+        in_time = family is not None and not (family.deadline and now >= family.deadline)
+        if family is not None and parent is not None and in_time:
+            self.journal.look_later(execution, family.deadline, parent)
+            return
         if family is not None and family.status is ExecutionStatus.PAUSED:
             return  # since it was taken from the watch; its resumption brings it back
         message = "the execution took longer than its `timeoutMs` or deadline"
@@ -690,6 +750,9 @@ class Advancer:
 def _is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
     """Whether the execution goes by another plan now than that which was decided by."""
     return isinstance(reply, Refused) and reply.word == "REPLANNED"
+
+
+_CANCELLING = Refused("ENDED", (ExecutionStatus.CANCELLING.value,))
 
 
 def _may_begin(family: Family, now: int) -> bool:

@@ -239,5 +239,5 @@ class WorkflowManager(Catalog):
         return diff(self.journal, self.plans, a, b)
 
     def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
-        """End an execution now. False: it had ended before. Raises NotFound."""
+        """Begin to cancel an execution. False: it had ended before. Raises NotFound."""
         return self.steering.cancel(execution, reason, by=by)

@@ -83,6 +83,29 @@ class Origin(BaseModel):
         return f"forked from {self.execution} at {self.path} by {self.by}"
 
 
+class Cancelling(BaseModel):
+    """Who cancels an execution, and until when its steps may end."""
+
+    at: str
+    by: str = ""
+    reason: str = ""
+    until: str
+
+    @classmethod
+    def of(cls, record: Record) -> Cancelling | None:
+        if record.status is not ExecutionStatus.CANCELLING or record.cancel is None:
+            return None
+        found = record.cancel
+        at, until = instant(found["at"]), instant(found["until"])
+        return cls(at=at, by=found["by"], reason=found["message"], until=until)
+
+    def __str__(self) -> str:
+        return (
+            f"being cancelled by {self.by} since {self.at}: {self.reason}; "
+            f"what runs may end until {self.until}, then what was done is compensated"
+        )
+
+
 class ExecutionMetrics(BaseModel):
     duration: int = Field(0, description="ms from its beginning to its end, or to now")
     step_count: int = 0
@@ -105,6 +128,7 @@ class ExecutionContext(BaseModel):
     begins: str | None = Field(None, description="when it begins, or was to begin")
     waits: str | None = Field(None, description="why it has not begun")
     paused: Pause | None = None
+    cancelling: Cancelling | None = None
     attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
     priority: int = Field(0, description="0 to 9, the most urgent")
     parent: str | None = Field(None, description="the execution that called it")
@@ -282,6 +306,7 @@ def execution_context(
         begins=instant(record.at) if record.at else None,
         waits=_not_begun(record, waits),
         paused=waits.paused,
+        cancelling=Cancelling.of(record),
         attributes=dict(record.attributes),
         priority=record.priority,
         parent=record.parent,

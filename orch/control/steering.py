@@ -18,6 +18,7 @@ from orch.control.user import said as _said
 from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
+from orch.workflows.compensating import in_compensation
 from orch.workflows.external import waits_for
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
@@ -38,6 +39,9 @@ SKIPPABLE = frozenset(
         StepStatus.EXTERNAL,
     }
 )
+
+MOST_GRACE = 365 * 24 * 3600
+"""Seconds."""
 
 MOST_TRIES = 20
 """How often a skip may find that the step moved on under it."""
@@ -84,9 +88,35 @@ class Steering:
             self._publish(execution, steered.paths)
         return done
 
-    def cancel(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
-        """End it now. False: it had ended before."""
-        error = {"name": "Cancelled", "message": reason or "cancelled by request"}
+    def cancel(
+        self,
+        execution: str,
+        reason: str = "",
+        *,
+        grace: float | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """Let nothing of it start any more, then compensate what was done, then end it.
+
+        ``grace``: seconds that steps which run have to end; by default the setting
+        `cancel_grace`. False: it had ended, or was being cancelled, before.
+        """
+        grace = self.runtime.settings.cancel_grace if grace is None else grace
+        if not 0 <= grace < MOST_GRACE:
+            raise InputError(f"a grace of {grace:g} s is none; it is from 0 s to a year")
+        cancelled = self.runtime.advancer.cancel(
+            execution,
+            reason or "cancelled by request",
+            by=by or current_user(),
+            grace=int(grace * 1000),
+        )
+        if cancelled.status is None:
+            self.journal.record(execution)
+        return cancelled.done
+
+    def terminate(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
+        """End it now; nothing is compensated. False: it had ended before."""
+        error = {"name": "Cancelled", "message": reason or "terminated by request"}
         status = ExecutionStatus.CANCELLED
         reply = self.runtime.advancer.end(execution, status, error, by=by or current_user())
         if isinstance(reply, Refused) and reply.word == "MISSING":
@@ -157,6 +187,7 @@ class Steering:
             state = self._skippable(execution, path, plan)
             if state is None:
                 return False
+            self._check_open_to_skips(execution, path)
             outcome = Completed(output, text, final=True)
             transition = self._skip(plan, execution, path, state, outcome)
             detail = _said(by, reason)
@@ -196,7 +227,7 @@ class Steering:
         """One that lives was retried before, or never ended; any other has nothing to retry."""
         if status is None:
             self.journal.record(execution)
-        if status is None or status.ended:
+        if status is None or status.ended or status is ExecutionStatus.CANCELLING:
             raise _ended(execution, status, "be retried: only one that failed can")
         return False
 
@@ -258,6 +289,13 @@ class Steering:
             )
         return state
 
+    def _check_open_to_skips(self, execution: str, path: str) -> None:
+        """While an execution is being cancelled, only its compensations can be skipped."""
+        if in_compensation(path):
+            return
+        if self.journal.status(execution) is ExecutionStatus.CANCELLING:
+            raise _ended(execution, ExecutionStatus.CANCELLING, f"have step {path!r} skipped")
+
     def _skip(
         self, plan: Plan, execution: str, path: str, state: StepState, outcome: Completed
     ) -> Transition:
@@ -277,6 +315,8 @@ class Steering:
 
 def _ended(execution: str, status: ExecutionStatus | None, verb: str) -> NotAllowed:
     found = "is gone" if status is None else f"has {_past(status)}"
+    if status is not None and not status.ended:
+        found = f"is {status.value}"
     return NotAllowed(f"execution {execution} {found} and cannot {verb}")
 
 

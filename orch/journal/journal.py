@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orch.journal.beats import Beats
+from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
 from orch.journal.events import Events
@@ -30,6 +31,7 @@ from orch.journal.versions import Versions
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
+from orch.workflows.compensating import in_compensation
 from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, PAGE, PRIORITY_FIELD, WORKFLOW_FIELD, View
@@ -38,6 +40,7 @@ HANDED_SOUGHT = 1000
 """Items of a map, the latest, among which one is sought that was handed on unheard."""
 
 __all__ = [
+    "Cancelled",
     "Claimed",
     "Ended",
     "HistoryEntry",
@@ -123,6 +126,7 @@ class Journal(
     Snapshots,
     Definitions,
     Steering,
+    Cancelling,
     Workers,
     Events,
     Stream,
@@ -338,6 +342,7 @@ class Journal(
             handoff=self._handoff(handoff, now),
             grace=self.grace,
             keep=self.expires,
+            unwinds=int(transition.unwinds or in_compensation(transition.path)),
         )
         words = (
             "SETTLED",

@@ -35,7 +35,7 @@ class Keys:
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
         `paused`, since when, and `remains`, what is left of its deadline. Of a rerun or a fork
-        `origin`, JSON.
+        `origin`, of one that is being cancelled `cancel`: JSON.
         """
         return self._in(self.partition(execution), f"x:{execution}")
 

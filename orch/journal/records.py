@@ -69,6 +69,7 @@ class Record:
     error: Mapping[str, Any] | None
     parent: str | None = None  # the execution that called it
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
+    cancel: Mapping[str, Any] | None = None  # of one that was cancelled: see `Family`
     origin: Mapping[str, Any] | None = None  # of a rerun or a fork: execution, path, by, at (ms)
     at: int = 0  # when it was to begin
     begun: int = 0  # when it began, if that was not when it was created
@@ -106,6 +107,7 @@ class Family:
     depth: int
     output: str | None
     error: str | None
+    cancel: Mapping[str, Any] | None = None  # message, by, at and until (ms)
 
 
 class Records(Connection):
@@ -143,7 +145,7 @@ class Records(Connection):
 
     def read_family(self, execution: str) -> Family | None:
         """The place of an execution in its family; None when it is not there."""
-        names = ["status", "plan", "deadline", "parent", "depth", "output", "error"]
+        names = ["status", "plan", "deadline", "parent", "depth", "output", "error", "cancel"]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
             return None
@@ -155,6 +157,7 @@ class Records(Connection):
             depth=int(found[4] or 0),
             output=found[5],
             error=found[6],
+            cancel=json.loads(found[7]) if found[7] else None,
         )
 
     def read_pending(self, execution: str) -> Pending | None:
@@ -357,6 +360,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         error=json.loads(found["error"]) if "error" in found else None,
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
+        cancel=json.loads(found["cancel"]) if "cancel" in found else None,
         origin=json.loads(found["origin"]) if "origin" in found else None,
         at=int(found.get("at", 0)),
         begun=int(found.get("begun", 0)),

@@ -23,9 +23,10 @@ from orch.journal.journal import Claimed, Refused, Settled
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.lane import Lane
 from orch.tasks.pulse import UNASKED, Pulse
+from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Node, Plan
-from orch.workflows.state import StepState, StepStatus, encode
+from orch.workflows.plan import Node, Plan, split
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import View, context_of, fields_for
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ def _attempt(
     """Call, and settle what came of it, and with it claim what the lane goes on with."""
     fault("claimed")
     node, execution = plan.node(path), claim.view.execution
+    if in_compensation(path):
+        claim = _with_output(runtime, path, claim)
     pulse = make_pulse(runtime, node, path, claim)
     outcome = _call(runtime, node, path, claim, call, pulse)
     pulse.end()
@@ -182,6 +185,14 @@ def _claim(
         return reply
     except (NotFound, KeyError):
         return Refused("MISSING")  # a message of a database that was emptied since
+
+
+def _with_output(runtime: Runtime, path: str, claim: Claimed) -> Claimed:
+    """A compensation sees the output of the step that it undoes."""
+    journal, undone = runtime.journal, compensated_path(path)
+    output = journal.patiently(lambda: journal.read_output(claim.view.execution, undone))
+    outputs = {split(undone)[0]: output}
+    return replace(claim, view=replace(claim.view, outputs=outputs))
 
 
 def lease_of(runtime: Runtime, node: Node) -> int:
@@ -302,10 +313,14 @@ class _Cancelled:
         self._asked = time.monotonic()
         try:
             found = self._journal.read_state(*self._token)
+            wanted = in_compensation(self._token[1]) or (
+                self._journal.status(self._token[0]) is not ExecutionStatus.CANCELLING
+            )
         except Unreachable:
             return False
         self._answer = (
-            found is None
+            not wanted
+            or found is None
             or found[1].status is not StepStatus.RUNNING
             or found[1].owner != self._owner
         )

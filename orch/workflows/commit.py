@@ -90,6 +90,7 @@ class Transition:
     cancels_below: bool = False  # whether the live tokens in its branches end with it
     pages: tuple[tuple[str, Page], ...] = ()  # items of the maps that are opened
     clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
+    unwinds: bool = False  # of a cancelled execution: see whether a compensation is next
     quiet: bool = False  # an item that ended well at once: only its result is kept
 
     @property

@@ -30,6 +30,10 @@ ERROR_HANDLERS = "errorHandlers"
 """First part of the path of a step that an error handler runs; no step may be called so."""
 
 
+COMPENSATIONS = "compensations"
+"""First part of the path of a step that undoes another one; no step may be called so."""
+
+
 class StepType(StrEnum):
     TASK = "task"  # a capability, or a Celery task, does something
     SUBWORKFLOW = "subworkflow"  # another workflow runs as an execution of its own
@@ -92,6 +96,20 @@ class ErrorHandler(Model):
     (they run, then the execution ends as failed)."""
     retry: RetryPolicy | None = None
     """For a handler that is a capability."""
+
+
+class Compensation(Model):
+    """What undoes a step that completed, when its execution is cancelled."""
+
+    capability: CapabilityName
+    """What does it."""
+    input: JsonValue = None
+    """What the capability gets; `$.output` is the output of the step that is undone."""
+    queue: str | None = None
+    """The queue, where it is not named like the capability."""
+    retry: RetryPolicy | None = None
+    timeout: Milliseconds | None = None
+    """How long one attempt may take, ms."""
 
 
 class Branches(Model):
@@ -251,6 +269,8 @@ class WorkflowStep(Model):
     wait: WaitCondition | None = None
     event: EventDefinition | None = None
     subworkflow: SubworkflowCall | str | None = None
+    compensate: Compensation | None = None
+    """What undoes it, if it completed and its execution is cancelled."""
     on_error: StepId | ErrorAction | list[ErrorAction] | None = None
     """Where the run goes when the last attempt failed."""
 
@@ -266,6 +286,8 @@ class WorkflowStep(Model):
                 )
         elif getattr(self, self.type.value) is None:
             raise ValueError(f"a step of type `{self.type}` needs the field `{self.type}`")
+        if self.compensate is not None and self.type is StepType.DECISION:
+            raise ValueError("a decision does nothing that `compensate` could undo")
         for kind in StepType:
             if kind is not StepType.TASK and kind is not self.type and getattr(self, kind.value):
                 raise ValueError(

@@ -165,7 +165,8 @@ class Move:
             output = joined.output(found.as_dict())
             return self.complete_attempt(node, path, state, output, None)
         done = self.complete_attempt(node, path, state, joined.output(), None)
-        if node.mapped is not None and done.state and done.state.status is StepStatus.COMPLETED:
+        cleared = node.mapped is not None and not self.plan.compensates(path)
+        if cleared and done.state and done.state.status is StepStatus.COMPLETED:
             return replace(done, clears=(path, state.total))  # its output holds all of it
         return done
 

@@ -21,6 +21,7 @@ from functools import cached_property
 from pydantic import JsonValue
 
 from orch.errors import DefinitionError, NotSupportedYet
+from orch.workflows.compensating import compensation_path, in_compensation
 from orch.workflows.definition import (
     ERROR_HANDLERS,
     AtLeast,
@@ -368,6 +369,7 @@ class Plan:
         self.key = key or self.version
         self.scopes: dict[str, Scope] = {}
         self._nodes: dict[str, Node] = {}
+        self._compensations: dict[str, Node] = {}
         self._add_scope(ROOT, definition.steps)
         for index, handler in enumerate(definition.error_handlers):
             self._add_handler(index, handler, handlers or {})
@@ -380,7 +382,19 @@ class Plan:
 
     def node(self, path: str) -> Node:
         """The node of a path, laps left aside. Raises KeyError when there is none."""
-        return self._nodes[_static(path)]
+        key = _static(path)
+        return self._compensations[key] if in_compensation(key) else self._nodes[key]
+
+    def compensation_of(self, path: str) -> Node | None:
+        """What undoes the step at ``path``; None: nothing does."""
+        return self._compensations.get(compensation_path(_static(path)))
+
+    def compensates(self, path: str = "") -> bool:
+        """Whether the step at ``path``, or one within it, is ever undone; without it: any."""
+        key = compensation_path(_static(path))
+        return any(
+            not path or found == key or found.startswith(f"{key}/") for found in self._compensations
+        )
 
     def nodes(self) -> Iterable[Node]:
         return self._nodes.values()
@@ -394,8 +408,12 @@ class Plan:
         What goes well there at once leaves nothing behind but the item's result: ten thousand
         items are one line of the history, not twenty thousand.
         """
+        if in_compensation(path):
+            return False
         scope = self.scope(split(path)[0])
-        return scope.item_of is not None and len(scope.nodes) == 1 and scope.entry.plain
+        if scope.item_of is None or len(scope.nodes) != 1 or not scope.entry.plain:
+            return False
+        return scope.entry.step.compensate is None
 
     def follow(self, path: str, target: str) -> str:
         """The path at which ``target`` stands when it follows the step at ``path``.
@@ -422,13 +440,16 @@ class Plan:
     @cached_property
     def capabilities(self) -> dict[str, str]:
         """Capability (or Celery task) -> queue, of every step that a worker must serve."""
-        return {n.capability: n.queue for n in self.nodes() if n.is_work}
+        nodes = (*self.nodes(), *self._compensations.values())
+        return {n.capability: n.queue for n in nodes if n.is_work}
 
     # --- what a step reads ---------------------------------------------------------------
 
     def reads(self, path: str) -> Reads:
         """All that must be known to run the step and to decide what follows it."""
         node = self.node(path)
+        if in_compensation(path):
+            return node.input.reads
         if node.key not in self._reads:
             found = set(node.input.reads)
             again = [node] if node.loop else []
@@ -578,6 +599,9 @@ class Plan:
     def _make_node(self, scope: str, index: int, step: WorkflowStep) -> Node:
         _refuse_what_does_not_run(step)
         key = join_path(scope, step.id)
+        if step.compensate is not None and not in_compensation(key):
+            own = compensation_path(key)
+            self._compensations[own] = self._make_node(split(own)[0], 0, _undoing(step))
         branches: list[str] = []
         if step.parallel is not None:
             for number, branch in enumerate(step.parallel.branches):
@@ -619,6 +643,13 @@ def item_steps(step: WorkflowStep, mapped: MapExecution) -> list[WorkflowStep]:
     return [
         WorkflowStep(id=step.id, capability=mapped.capability, input=mapped.input, queue=step.queue)
     ]
+
+
+def _undoing(step: WorkflowStep) -> WorkflowStep:
+    """The task that a compensation is."""
+    assert step.compensate is not None
+    asked = {n: getattr(step.compensate, n) for n in type(step.compensate).model_fields}
+    return WorkflowStep(id=step.id, **asked)
 
 
 def _on_timeout(step: WorkflowStep) -> Iterator[ErrorAction]:

@@ -49,6 +49,7 @@ class ExecutionStatus(StrEnum):
     SCHEDULED = "scheduled"  # it begins at an instant that is still to come
     RUNNING = "running"
     PAUSED = "paused"
+    CANCELLING = "cancelling"  # what runs may end, then what was done is compensated
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

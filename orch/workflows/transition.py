@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orch.workflows.commit import Event, Transition
+from orch.workflows.compensating import decide_compensation, in_compensation
 from orch.workflows.move import Move
 from orch.workflows.outcome import (
     Branched,
@@ -49,6 +50,9 @@ def decide(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int, grace: int
 ) -> Transition:
     """What an outcome of the step at ``path``, whose state is ``state``, means."""
+    if in_compensation(path):
+        node = plan.node(path)
+        return decide_compensation(node, view.execution, path, state, outcome, now, grace)
     transition = _decide(plan, view, path, state, outcome, now, grace)
     if not transition.plan:  # another attempt: nothing was entered
         transition = replace(transition, plan=plan.key)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orch.workflows.beat import Beat
+from orch.workflows.compensating import compensated_path
 from orch.workflows.plan import (
     Plan,
     Reads,
@@ -111,7 +112,7 @@ def pages_of(path: str, items: Sequence[Any]) -> dict[str, str]:
 
 def fields_for(plan: Plan, path: str) -> list[str]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
-    reads, scope_path = plan.reads(path), split(path)[0]
+    reads, scope_path = plan.reads(path), split(compensated_path(path))[0]
     fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
     node = plan.node(path)
     if node.is_work or node.external:
@@ -168,7 +169,7 @@ def scopes_up(scope_path: str) -> list[str]:
 
 def context_of(view: View, path: str) -> dict[str, Any]:
     """What expressions of the step at ``path`` see."""
-    scope_path, own = split(path)
+    scope_path, own = split(compensated_path(path))
     context = items_of(view, scope_path) | {
         "input": view.input,
         "variables": view.variables,

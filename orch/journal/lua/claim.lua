@@ -33,7 +33,8 @@ end
 if have[1] == 'paused' then
     return {'PAUSED'}
 end
-if have[1] ~= 'running' then
+local undoes = have[1] == 'cancelling' and string.sub(path, 1, 14) == 'compensations/'
+if have[1] ~= 'running' and not undoes then
     return {'ENDED', have[1]}
 end
 if have[2] ~= plan then

@@ -31,7 +31,8 @@ end
 if status == 'paused' then
     return {'PAUSED'}
 end
-if status ~= 'running' then
+local undoes = status == 'cancelling' and string.sub(path, 1, 14) == 'compensations/'
+if status ~= 'running' and not undoes then
     redis.call('ZREM', watch, member)
     return {'ENDED', status}
 end

@@ -41,6 +41,7 @@
 --                      item; not 0: the page of that item is given, too. {}: nobody does
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
+-- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
 -- USES  expire add_view hand_on decide_join end_branch
@@ -87,7 +88,11 @@ if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner)
     end
     return {'SUPERSEDED', have[1], have[2]}
 end
-if status ~= 'running' and status ~= 'paused' then
+local counts = status == 'running' or status == 'paused'
+if unwinds == 1 then
+    counts = status == 'cancelling'
+end
+if not counts then
     return {'ENDED', status}
 end
 if plan ~= '' and plan ~= current then

@@ -33,6 +33,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "event": models.EventDefinition,
     "subworkflow": models.SubworkflowCall,
     "retry": models.RetryPolicy,
+    "compensate": models.Compensation,
     "onError": models.ErrorAction,
     "errorHandlers": models.ErrorHandler,
     "next": models.Branches,

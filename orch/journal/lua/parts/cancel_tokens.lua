@@ -1,8 +1,10 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
--- `calls` collects those that waited for a child, as `path attempt`.
+-- `calls` collects those that waited for a child, as `path attempt`. Those of a status in
+-- `except` are left alone, and counted as `spared`.
 -- Needs tell, stop_listening, and record, steps, watch, id and now of the script.
 local calls = {}
-local function cancel_tokens(step)
+local spared = 0
+local function cancel_tokens(step, except)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
     for _, name in ipairs(redis.call('HKEYS', steps)) do
         local first = string.sub(name, 1, 1)
@@ -19,14 +21,18 @@ local function cancel_tokens(step)
                     stop_listening(name)
                     redis.call('HDEL', record, 't:' .. name, 'b:' .. name)
                 end
-                if state[1] == 'running' then
-                    redis.call('HDEL', record, 'b:' .. name)
+                if except and except[state[1]] then
+                    spared = spared + 1
+                else
+                    if state[1] == 'running' then
+                        redis.call('HDEL', record, 'b:' .. name)
+                    end
+                    state[1] = 'cancelled'
+                    state[5] = now
+                    redis.call('HSET', steps, name, cjson.encode(state))
+                    redis.call('ZREM', watch, id .. ' ' .. name)
+                    tell({cjson.encode({now, 'cancelled', name, state[2]})})
                 end
-                state[1] = 'cancelled'
-                state[5] = now
-                redis.call('HSET', steps, name, cjson.encode(state))
-                redis.call('ZREM', watch, id .. ' ' .. name)
-                tell({cjson.encode({now, 'cancelled', name, state[2]})})
             end
         end
     end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orch.workflows.definition import ERROR_HANDLERS, StepType
+from orch.workflows.definition import COMPENSATIONS, ERROR_HANDLERS, StepType
 from orch.workflows.graph import Reference, Step, as_mapping
 from orch.workflows.validation.review.subject import Review
 
@@ -21,9 +21,9 @@ def check_shapes(review: Review) -> None:
 
 def check_ids(review: Review) -> None:
     for step in review.outline.steps():
-        if step.id == ERROR_HANDLERS:
-            hint = "the paths of error handlers begin with it; choose another"
-            review.error(f"{step.path}.id", f"no step may be called {ERROR_HANDLERS!r}", hint)
+        if step.id in (ERROR_HANDLERS, COMPENSATIONS):
+            hint = "paths of the engine's own begin with it; choose another"
+            review.error(f"{step.path}.id", f"no step may be called {step.id!r}", hint)
         elif step.id and (first := review.outline.places[step.id]) is not step:
             hint = f"the first is at {first.path}; ids are unique over the whole workflow"
             review.error(f"{step.path}.id", f"the id {step.id!r} is there twice", hint)
@@ -78,6 +78,7 @@ def check_names(review: Review) -> None:
     for step in review.outline.steps():
         for path, holder in (
             (step.path, step.fields),
+            (f"{step.path}.compensate", as_mapping(step.get("compensate"))),
             (f"{step.path}.map", as_mapping(step.get("map"))),
             (f"{step.path}.wait.poll", as_mapping(as_mapping(step.get("wait")).get("poll"))),
         ):

@@ -32,6 +32,8 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     yield from _wait_uses(review, step)
     for name, value in as_mapping(step.get("output")).items():
         yield from texts(review, join(f"{path}.output", name), value, after=True, roots=roots)
+    undoing = as_mapping(step.get("compensate")).get("input")
+    yield from texts(review, f"{path}.compensate.input", undoing, after=True, roots=roots)
     following = as_mapping(step.get("next")).get("expression")
     yield from _whole(f"{path}.next.expression", following, after=True, roots=roots)
     yield from _map_uses(review, step)

@@ -1,0 +1,85 @@
+"""How a cancelled execution comes to its end: steps end, children end, compensations run."""
+
+from __future__ import annotations
+
+import json
+
+from orch.control.plans import Plans
+from orch.faults import fault
+from orch.journal.journal import Ended, Journal
+from orch.journal.records import Family
+from orch.workflows.compensating import (
+    CANCELLED,
+    compensation_path,
+    in_compensation,
+    opened,
+    undoing,
+)
+from orch.workflows.plan import Plan
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+
+
+class Unwinding:
+    """Takes a cancelled execution one step further. Harmless if repeated."""
+
+    def __init__(self, journal: Journal, plans: Plans) -> None:
+        self.journal = journal
+        self.plans = plans
+
+    def go_on(self, execution: str) -> tuple[Plan, str] | Ended | None:
+        """The compensation that was opened and needs a message, or that it has ended."""
+        family = self.journal.read_family(execution)
+        if family is None or family.status is not ExecutionStatus.CANCELLING:
+            return None
+        plan = self.plans.get(family.plan)
+        # The steps first: of each that has completed in them, the history knows then.
+        fields = self.journal.steps(execution)
+        history = self.journal.history(execution)
+        found = undoing(
+            plan,
+            _statuses(fields),
+            [entry.path for entry in history if entry.event == "completed"],
+        )
+        if found.live:
+            return None
+        fault("unwinding")
+        if found.following is not None:
+            now = self.journal.clock()
+            made = self.journal.undo(execution, opened(found.following, now, self.journal.grace))
+            return (plan, found.following) if made else None
+        asked = family.cancel or {}
+        error = {
+            "name": CANCELLED,
+            "message": asked.get("message", ""),
+            "by": asked.get("by", ""),
+            "compensated": list(found.done),
+            "failedCompensations": [
+                {"path": path, "error": json.loads(fields[f"!{compensation_path(path)}"])}
+                for path in found.failed
+            ],
+        }
+        by = str(asked.get("by", ""))
+        reply = self.journal.end(execution, ExecutionStatus.CANCELLED, error, by=by)
+        return reply if isinstance(reply, Ended) else None
+
+    def fence(self, execution: str, family: Family) -> None:
+        """End what runs past its time; see to it that somebody looks again."""
+        now = self.journal.clock()
+        until = int((family.cancel or {}).get("until", 0))
+        due = now + self.journal.grace
+        self.journal.look_at_whole(execution, min(due, until) if until > now else due)
+        if now < until:
+            return
+        running = [
+            path
+            for path, status in _statuses(self.journal.steps(execution)).items()
+            if status is StepStatus.RUNNING and not in_compensation(path)
+        ]
+        if running:
+            self.journal.fence(execution, running)
+
+
+def _statuses(fields: dict[str, str]) -> dict[str, StepStatus]:
+    return {
+        path: StepState.loads(text).status for path, text in fields.items() if path[0] not in "=!?"
+    }

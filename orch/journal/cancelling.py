@@ -1,0 +1,106 @@
+"""Transitions of an execution that is being cancelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orch.journal import heads
+from orch.journal.connection import Connection
+from orch.workflows.calls import Call
+from orch.workflows.commit import Event, Open
+from orch.workflows.compensating import CANCELLED
+from orch.workflows.state import ExecutionStatus
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What became of a request to cancel.
+
+    ``done``: by this call; ``status``: what the execution is then, None where there is none.
+    ``parent``: who called it, if it has ended; ``calls``: its tokens that wait for a child.
+    """
+
+    done: bool
+    status: ExecutionStatus | None
+    parent: Call | None = None
+    calls: tuple[Call, ...] = ()
+
+
+class Cancelling(Connection):
+    """Each method is idempotent: asked again, it changes nothing."""
+
+    def cancel(
+        self, execution: str, message: str, *, by: str, grace: int, undoes: bool
+    ) -> Cancelled:
+        """Let nothing start any more; what runs has ``grace`` ms to end.
+
+        ``undoes``: a step may have to be compensated. Where neither is so, it ends at once.
+        """
+        now = self.clock()
+        error = {"name": CANCELLED, "message": message}
+        asked = {"message": message, "by": by, "at": now, "until": now + grace}
+        ended = {"status": ExecutionStatus.CANCELLED.value, "error": error, "by": by}
+        reply = self.run(
+            "cancel",
+            **self._five(execution),
+            listening=self.keys.listening(self.keys.partition(execution)),
+            index=self._index_of(execution),
+            name=heads.of_error(CANCELLED),
+            now=now,
+            id=execution,
+            asked=_dumps(asked),
+            look=now + min(grace, self.grace),
+            undoes=int(undoes),
+            error=_dumps(error),
+            begun=Event("cancelling", detail={"by": by, "reason": message, "grace": grace}).dumps(
+                now
+            ),
+            ended=Event("ended", detail=ended).dumps(now),
+            keep=self.expires,
+        )
+        word = self._word("cancel", reply, "ENDED", "CANCELLING", "DONE", "MISSING")
+        if word in ("DONE", "MISSING"):
+            return Cancelled(False, ExecutionStatus(reply[1]) if word == "DONE" else None)
+        status = ExecutionStatus.CANCELLED if word == "ENDED" else ExecutionStatus.CANCELLING
+        pairs = (text.rsplit(" ", 1) for text in reply[2])
+        calls = tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
+        return Cancelled(True, status, Call.loads(reply[1]) if reply[1] else None, calls)
+
+    def fence(self, execution: str, paths: Sequence[str]) -> int:
+        """End the steps at ``paths`` that run still; how many."""
+        reply = self.run(
+            "fence", **self._four(execution), now=self.clock(), id=execution, paths=list(paths)
+        )
+        word = self._word("fence", reply, "FENCED", "DONE", "MISSING")
+        return int(reply[1]) if word == "FENCED" else 0
+
+    def undo(self, execution: str, opened: Open) -> bool:
+        """Open a compensation. False: it is there, or must not start any more."""
+        now = self.clock()
+        reply = self.run(
+            "undo",
+            **self._four(execution),
+            id=execution,
+            path=opened.path,
+            state=opened.state.dumps(),
+            due=opened.due or now,
+            event=Event("compensating", opened.path, 1).dumps(now),
+        )
+        return self._word("undo", reply, "OPENED", "DONE", "EXISTS", "MISSING") == "OPENED"
+
+    def look_at_whole(self, execution: str, due: int) -> None:
+        """Look at an execution as a whole at ``due``, unless it has ended in the meantime."""
+        watch = self.keys.watch(self.keys.partition(execution))
+        self.read(self.redis.zadd, watch, {f"{execution} ": due}, xx=True)
+
+    def read_output(self, execution: str, path: str) -> Any:
+        """The output of a step that completed."""
+        text = self.read(self.redis.hget, self.keys.steps(execution), f"={path}")
+        return None if text is None else json.loads(text)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,52 @@
+-- cancel.lua: begin to cancel an execution: nothing starts any more, what runs may end in time.
+--
+-- KEYS  record   HASH  its `status` must not be an ended one, nor cancelling
+-- KEYS  steps    HASH  path -> state; live ones become cancelled, but for those that run or call
+-- KEYS  items    HASH  items of maps
+-- KEYS  history  LIST  events
+-- KEYS  stream   STREAM the events of a partition, if somebody listens
+-- KEYS  watch    ZSET  `execution path` -> when to look, ms
+-- KEYS  listening ZSET `subscription execution path` of those that wait for an event
+-- KEYS  index    ZSET  `head started execution`: how it is found
+-- ARGV  now      int   the caller's clock, ms
+-- ARGV  id       str   the execution
+-- ARGV  asked    str   JSON of who asked, why, and until when steps may end
+-- ARGV  look     int   when to look at the execution as a whole, ms
+-- ARGV  undoes   int   1: a step of it may have to be compensated
+-- ARGV  error    str   JSON of the reason
+-- ARGV  name     str   its head in the index
+-- ARGV  begun    str   text of the event if it goes on
+-- ARGV  ended    str   text of the event if it ends at once
+-- ARGV  keep     int   ms for which an ended execution is kept
+--
+-- USES  tell stop_listening cancel_tokens index expire
+--
+-- Reply  {'ENDED', parent, {}}  nothing ran, and there is nothing to compensate
+--        {'CANCELLING', '', calls}  calls: `path attempt` of those that wait for a child
+--        {'DONE', status} | {'MISSING'}
+
+local have = redis.call('HGET', record, 'status')
+if not have then
+    return {'MISSING'}
+end
+local ends = {completed = 1, failed = 1, cancelled = 1, cancelling = 1}
+if ends[have] then
+    return {'DONE', have}
+end
+-- The record first: out of memory, Redis refuses this command before anything is changed.
+redis.call('HSET', record, 'status', 'cancelling', 'cancel', asked)
+redis.call('HDEL', record, 'paused', 'remains')
+cancel_tokens(nil, {running = 1, calling = 1})
+if spared == 0 and undoes == 0 then
+    redis.call('HSET', record, 'status', 'cancelled', 'error', error,
+        'ended', string.format('%.0f', now))
+    tell({ended})
+    redis.call('ZREM', watch, id .. ' ')
+    move_index(have, 'cancelled', name)
+    expire(keep)
+    return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}
+end
+tell({begun})
+move_index(have, 'cancelling', '')
+redis.call('ZADD', watch, look, id .. ' ')
+return {'CANCELLING', '', calls}

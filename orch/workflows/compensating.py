@@ -1,0 +1,178 @@
+"""What is undone when an execution is cancelled: compensations, their order, their outcomes.
+
+A step that completed and names a `compensate` is compensated by a step of its own, at
+``compensations/<path of the step>``: claimed, settled, retried and lost like any other, but
+nothing follows it. Whoever finds that none is at work opens the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orch.workflows.commit import Event, Open, Transition
+from orch.workflows.definition import COMPENSATIONS
+from orch.workflows.outcome import Completed, Failed, Failure, Lost, Outcome
+from orch.workflows.retrying import may_retry, retry_pause
+from orch.workflows.state import LIVE, StepState, StepStatus, encode
+
+if TYPE_CHECKING:
+    from orch.workflows.plan import Node, Plan
+
+CANCELLED = "Cancelled"
+"""Name of the error of a cancelled execution, and of a step that ends because it is asked to."""
+
+_PREFIX = f"{COMPENSATIONS}/"
+
+
+def in_compensation(path: str) -> bool:
+    return path.startswith(_PREFIX)
+
+
+def compensation_path(path: str) -> str:
+    return _PREFIX + path
+
+
+def compensated_path(path: str) -> str:
+    """The step that a compensation is for; any other path is its own."""
+    return path.removeprefix(_PREFIX)
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """How far the compensations of a scope are.
+
+    ``live``: tokens that are at work still. ``following``: the compensation to open next, or
+    None. ``done`` and ``failed``: the steps whose compensations ended, in their order.
+    """
+
+    live: tuple[str, ...]
+    following: str | None
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def compensations_due(
+    plan: Plan,
+    statuses: Mapping[str, StepStatus],
+    completed: Iterable[str],
+    scope: str = "",
+) -> list[str]:
+    """The steps of a scope, and of all within it, to be compensated, in the order for it: the
+    one that completed last comes first.
+
+    ``completed``: the paths of steps in the order in which they completed, as the history has it.
+    """
+    order = dict.fromkeys(reversed(list(completed)))
+    return [
+        path
+        for path in order
+        if (not scope or path.startswith(f"{scope}/"))
+        and statuses.get(path) is StepStatus.COMPLETED
+        and plan.compensation_of(path) is not None
+    ]
+
+
+def undoing(
+    plan: Plan, statuses: Mapping[str, StepStatus], completed: Iterable[str], scope: str = ""
+) -> Undoing:
+    """What has been undone, and what is next. ``statuses``: of all steps, by path."""
+    live = tuple(sorted(path for path, status in statuses.items() if status in LIVE))
+    done, failed = [], []
+    following = None
+    for path in compensations_due(plan, statuses, completed, scope):
+        match statuses.get(compensation_path(path)):
+            case None:
+                following = following or path
+            case StepStatus.COMPLETED:
+                done.append(path)
+            case status if status not in LIVE:
+                failed.append(path)
+    return Undoing(
+        live, compensation_path(following) if following else None, tuple(done), tuple(failed)
+    )
+
+
+def opened(path: str, now: int, grace: int) -> Open:
+    return Open(path, StepState(StepStatus.DISPATCHED, since=now), now + grace)
+
+
+def decide_compensation(
+    node: Node, execution: str, path: str, state: StepState, outcome: Outcome, now: int, grace: int
+) -> Transition:
+    """What became of an attempt to compensate: done, to be tried again, or noted as failed."""
+    match outcome:
+        case Completed(output, text):
+            texts = () if output is None else ((f"={path}", text or encode(output)),)
+            return _ended(path, state, StepStatus.COMPLETED, now, texts=texts)
+        case Lost(reason, poison):
+            lost = replace(state, lost=state.lost + 1)
+            told = Event("lost", path, state.attempt, {"reason": reason})
+            if not poison:
+                return _again(path, lost, StepStatus.DISPATCHED, now, now + grace, told)
+            failure = Failure("WorkerLost", reason, node.id, path, state.attempt)
+        case Failed(failure, retryable):
+            failures = state.failures + 1
+            policy = node.retry
+            if retryable and policy is not None and may_retry(policy, failure.name, failures):
+                pause = failure.retry_after or retry_pause(
+                    policy, failures, f"{execution}/{path}#{failures}"
+                )
+                detail = {"error": failure.as_dict(), "due": now + pause}
+                told = Event("retrying", path, state.attempt, detail)
+                again = replace(state, failures=failures, lost=0)
+                return _again(path, again, StepStatus.RETRYING, now, now + pause, told)
+        case _:
+            raise AssertionError(f"a compensation does not end by {outcome}")
+    error = replace(failure, attempt=failure.attempt or state.attempt).as_dict()
+    texts = ((f"!{path}", encode(error)),)
+    return _ended(path, state, StepStatus.FAILED, now, {"error": error}, texts)
+
+
+def _again(
+    path: str, state: StepState, status: StepStatus, now: int, due: int, told: Event
+) -> Transition:
+    timer = due if status is StepStatus.RETRYING else 0
+    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
+    return Transition(path, again, due=due, events=(told,))
+
+
+def _ended(
+    path: str,
+    state: StepState,
+    status: StepStatus,
+    now: int,
+    detail: Mapping[str, Any] | None = None,
+    texts: tuple[tuple[str, str], ...] = (),
+) -> Transition:
+    told = Event(status.value, path, state.attempt, detail)
+    ended = replace(state, status=status, since=now)
+    return Transition(path, ended, texts=texts, events=(told,), unwinds=True)
+
+
+def while_cancelling(transition: Transition, now: int) -> Transition:
+    """What counts of a transition that comes when its execution is being cancelled.
+
+    A step that completed, or failed, has done so: its output is kept, as it may have to be
+    compensated. Nothing is tried again, and nothing follows.
+    """
+    path, state = transition.path, transition.state
+    assert state is not None
+    status = state.status
+    own = [e for e in transition.events if e.path == path and e.word in ("claimed", status.value)]
+    errors = [e.detail["error"] for e in own if e.detail and "error" in e.detail]
+    error: Mapping[str, Any] = errors[0] if errors else {}
+    told = status is StepStatus.FAILED and error.get("name") in (CANCELLED, "ChildCancelled")
+    if told or status not in (StepStatus.COMPLETED, StepStatus.FAILED):
+        own = [Event(StepStatus.CANCELLED.value, path, state.attempt)]
+        state = replace(state, status=StepStatus.CANCELLED, since=now)
+    kept = state.status is not StepStatus.CANCELLED
+    return Transition(
+        path,
+        state,
+        texts=tuple(t for t in transition.texts if kept and t[0][1:] == path),
+        fields=tuple(f for f in transition.fields if kept and f[0].startswith("v:")),
+        events=tuple(own),
+        unwinds=True,
+    )
