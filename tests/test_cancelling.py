@@ -110,7 +110,9 @@ class TestCancel:
         found.do("a")
         ran: list[str] = []
         run = journal.run
-        monkeypatch.setattr(journal, "run", lambda name, **g: ran.append(name) or run(name, **g))
+        monkeypatch.setattr(
+            journal, "run", lambda script, **g: ran.append(script) or run(script, **g)
+        )
         assert found.verbs.cancel("x1", "enough", by="ada")
         assert ran == ["cancel"]
         assert found.worked.status() is ExecutionStatus.CANCELLED
@@ -579,6 +581,31 @@ def test_a_worker_killed_in_the_middle_of_a_compensation_is_replaced(
         context = execution.wait(50)
     assert (context.error or {})["compensated"] == ["b", "a"]
     assert shop.lines()[3:] == ["refund b 1", "refund b 2", "refund a 1"]
+    completed = [e.path for e in execution.history() if e.event == "completed"]
+    assert completed == ["a", "b", "compensations/b", "compensations/a"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["unwound", "claimed"])
+def test_a_process_that_dies_between_two_scripts_is_made_up_for(
+    orchestrator: Orchestrator,
+    tmp_path: Path,
+    wait_until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    armed = tmp_path / "armed"
+    monkeypatch.setenv("ORCH_FAULT_POINT", f"{fault}:{armed}")
+    armed.touch()  # disarmed until it is cancelled
+    shop = Shop(orchestrator, tmp_path, "asks")
+    with orchestrator.workers(include=[str(shop.module)], concurrency=1):
+        execution = orchestrator.start_workflow("shop")
+        wait_until(lambda: "charge c" in shop.lines())
+        armed.unlink()
+        assert execution.cancel("sold")
+        context = execution.wait(50)
+        assert armed.exists(), "somebody died"
+    assert (context.error or {})["compensated"] == ["b", "a"]
     completed = [e.path for e in execution.history() if e.event == "completed"]
     assert completed == ["a", "b", "compensations/b", "compensations/a"]
 

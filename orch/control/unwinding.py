@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from orch.control.plans import Plans
-from orch.faults import fault
 from orch.journal.journal import Ended, Journal
 from orch.journal.records import Family
 from orch.workflows.compensating import (
@@ -42,7 +41,6 @@ class Unwinding:
         )
         if found.live:
             return None
-        fault("unwinding")
         if found.following is not None:
             now = self.journal.clock()
             made = self.journal.undo(execution, opened(found.following, now, self.journal.grace))
