@@ -964,7 +964,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 9))
     def skip(self, pick: int) -> None:
-        live = sorted(self.worked.watched())
+        live = sorted(set(self.worked.watched()) - {""})
         if live:
             with suppress(NotAllowed):
                 self.steered.verbs.skip("x1", live[pick % len(live)])
