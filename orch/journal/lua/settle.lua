@@ -88,11 +88,8 @@ if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner)
     end
     return {'SUPERSEDED', have[1], have[2]}
 end
-local counts = status == 'running' or status == 'paused'
-if unwinds == 1 then
-    counts = status == 'cancelling'
-end
-if not counts then
+local goes_on = unwinds == 0 and (status == 'running' or status == 'paused')
+if not goes_on and not (unwinds == 1 and status == 'cancelling') then
     return {'ENDED', status}
 end
 if plan ~= '' and plan ~= current then
