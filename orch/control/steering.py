@@ -219,8 +219,10 @@ class Steering:
     def _answer(self, execution: str, steered: Steered, verb: str) -> bool:
         if steered.status is None:
             self.journal.record(execution)  # raises, with the sentence
-        if not steered.done and (steered.status is None or steered.status.ended):
-            raise _ended(execution, steered.status, verb)
+        status = steered.status
+        over = status is None or status.ended or status is ExecutionStatus.CANCELLING
+        if not steered.done and over:
+            raise _ended(execution, status, verb)
         return steered.done
 
     def _not_failed(self, execution: str, status: ExecutionStatus | None) -> bool:
