@@ -87,15 +87,20 @@ class Execution:
         """
         return self._manager.results(self.id, path)
 
-    def pause(self, reason: str = "", *, by: str | None = None) -> bool:
+    def pause(self, reason: str = "", *, branch: str | None = None, by: str | None = None) -> bool:
         """As `Orchestrator.pause_workflow`."""
-        return self._manager.steering.pause(self.id, reason, by=by)
+        return self._manager.steering.pause(self.id, reason, branch=branch, by=by)
 
     def resume(
-        self, input: Mapping[str, Any] | None = None, *, reason: str = "", by: str | None = None
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
     ) -> bool:
         """As `Orchestrator.resume_workflow`."""
-        return self._manager.steering.resume(self.id, input, reason=reason, by=by)
+        return self._manager.steering.resume(self.id, input, reason=reason, branch=branch, by=by)
 
     def cancel(
         self, reason: str = "", *, grace: float | None = None, by: str | None = None
@@ -400,9 +405,15 @@ class Orchestrator:
     # harm. They raise NotFound, and NotAllowed where the execution's state does not allow it.
     # ``by``: who asks, for the history; by default the user of this process.
 
-    def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
-        """Let nothing of an execution start any more; what runs may end."""
-        return self.manager.steering.pause(id, reason, by=by)
+    def pause_workflow(
+        self, id: str, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        """Let nothing of an execution start any more; what runs may end.
+
+        ``branch``: only in this one: the path of a branch (``build/0``), of an iteration or an
+        item (``resize[17]``), or of a step that holds such (``build``). Everything else goes on.
+        """
+        return self.manager.steering.pause(id, reason, branch=branch, by=by)
 
     def resume_workflow(
         self,
@@ -410,10 +421,15 @@ class Orchestrator:
         input: Mapping[str, Any] | None = None,
         *,
         reason: str = "",
+        branch: str | None = None,
         by: str | None = None,
     ) -> bool:
-        """Let a paused execution go on. ``input``: variables that are set before it does."""
-        return self.manager.steering.resume(id, input, reason=reason, by=by)
+        """Let a paused execution go on. ``input``: variables that are set before it does.
+
+        ``branch``: let the branch that was paused under this path go on. What is paused by
+        itself around it, or in it, stays so; so do paused branches when the whole is resumed.
+        """
+        return self.manager.steering.resume(id, input, reason=reason, branch=branch, by=by)
 
     def stop_workflow(
         self, id: str, reason: str = "", *, grace: float | None = None, by: str | None = None
@@ -552,13 +568,22 @@ class AsyncExecution:
         while (each := await asyncio.to_thread(next, found, end)) is not end:
             yield each
 
-    async def pause(self, reason: str = "", *, by: str | None = None) -> bool:
-        return await asyncio.to_thread(self._execution.pause, reason, by=by)
+    async def pause(
+        self, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.pause, reason, branch=branch, by=by)
 
     async def resume(
-        self, input: Mapping[str, Any] | None = None, *, reason: str = "", by: str | None = None
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
     ) -> bool:
-        return await asyncio.to_thread(self._execution.resume, input, reason=reason, by=by)
+        return await asyncio.to_thread(
+            self._execution.resume, input, reason=reason, branch=branch, by=by
+        )
 
     async def cancel(
         self, reason: str = "", *, grace: float | None = None, by: str | None = None
@@ -736,8 +761,10 @@ class AsyncOrchestrator:
     ) -> Archived:
         return await asyncio.to_thread(self.sync.archive_executions, directory, all=all)
 
-    async def pause_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
-        return await asyncio.to_thread(self.sync.pause_workflow, id, reason, by=by)
+    async def pause_workflow(
+        self, id: str, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.pause_workflow, id, reason, branch=branch, by=by)
 
     async def resume_workflow(
         self,
@@ -745,9 +772,12 @@ class AsyncOrchestrator:
         input: Mapping[str, Any] | None = None,
         *,
         reason: str = "",
+        branch: str | None = None,
         by: str | None = None,
     ) -> bool:
-        return await asyncio.to_thread(self.sync.resume_workflow, id, input, reason=reason, by=by)
+        return await asyncio.to_thread(
+            self.sync.resume_workflow, id, input, reason=reason, branch=branch, by=by
+        )
 
     async def stop_workflow(
         self, id: str, reason: str = "", *, grace: float | None = None, by: str | None = None

@@ -439,6 +439,8 @@ def _print_status(context: ExecutionContext) -> None:
         output.line(str(context.paused))
     if context.waits:
         output.line(context.waits)
+    for branch, pause in context.paused_branches.items():
+        output.line(f"branch {branch} {pause}")
     if context.cancelling:
         output.line(str(context.cancelling))
     if context.error:

@@ -63,17 +63,33 @@ RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")
 
 Call = Callable[["Orchestrator", str], bool]
 
+Branch = Annotated[
+    Optional[str],
+    typer.Option(
+        "--branch",
+        metavar="PATH",
+        help="Only this branch of it, as `orch status` shows paths: build/0, resize[17], or build "
+        "for all branches of a step.",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a command is done to: one execution, or all that filters find."""
+    """What a command is done to: one execution, a branch of it, or all that filters find."""
 
     id: str | None
     filters: Filters
     yes: bool
+    branch: str | None = None
 
     def __post_init__(self) -> None:
         many = bool(self.filters)
+        if many and self.branch is not None:
+            raise InputError(
+                "a branch and a filter were given",
+                hint="--branch is a path in one execution: give its ID",
+            )
         if (self.id is not None) == many:
             raise InputError(
                 "both an ID and a filter were given" if many else "no execution was named",
@@ -84,6 +100,7 @@ class Chosen:
 @with_filters
 def pause(
     id: OneExecution = None,
+    branch: Branch = None,
     filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
@@ -96,8 +113,10 @@ def pause(
     """Let nothing of an execution start any more; what runs may end. `resume` goes on."""
     _steer(
         PAUSE,
-        lambda orchestrator, found: orchestrator.pause_workflow(found, reason, by=by),
-        Chosen(id, filters, yes),
+        lambda orchestrator, found: orchestrator.pause_workflow(
+            found, reason, branch=branch, by=by
+        ),
+        Chosen(id, filters, yes, branch),
         (redis, data_dir, broker),
         as_json,
     )
@@ -115,6 +134,7 @@ def resume(
             help="A variable that is set before it goes on. May be repeated.",
         ),
     ] = None,
+    branch: Branch = None,
     filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
@@ -129,9 +149,9 @@ def resume(
     _steer(
         RESUME,
         lambda orchestrator, found: orchestrator.resume_workflow(
-            found, value, reason=reason, by=by
+            found, value, reason=reason, branch=branch, by=by
         ),
-        Chosen(id, filters, yes),
+        Chosen(id, filters, yes, branch),
         (redis, data_dir, broker),
         as_json,
     )
@@ -264,13 +284,15 @@ def why(
     with connect(redis, data_dir, broker) as orchestrator:
         context = orchestrator.manager.why(find_execution(orchestrator, id))
     if as_json:
-        keys = ("id", "status", "paused", "cancelling", "waits", "error")
+        keys = ("id", "status", "paused", "paused_branches", "cancelling", "waits", "error")
         found = context.model_dump(mode="json")
         output.print_json({**{key: found[key] for key in keys}, "waiting_for": context.waiting_for})
         return
     output.line(f"execution {context.id} of {context.workflow} {context.status}")
     if context.paused:
         output.line(str(context.paused))
+    for path, pause in context.paused_branches.items():
+        output.line(f"branch {path} {pause}")
     if context.cancelling:
         output.line(str(context.cancelling))
     if context.error:
@@ -296,22 +318,31 @@ def _steer(
     with connect(*where) as orchestrator:
         if chosen.id is not None:
             found = find_execution(orchestrator, chosen.id)
-            code = _steer_one(orchestrator, verb, call, found, as_json)
+            code = _steer_one(orchestrator, verb, call, found, as_json, chosen.branch)
         else:
             code = _steer_many(orchestrator, verb, call, chosen, as_json)
     raise typer.Exit(code)
 
 
-def _steer_one(orchestrator: Orchestrator, verb: Verb, call: Call, id: str, as_json: bool) -> int:
+def _steer_one(
+    orchestrator: Orchestrator,
+    verb: Verb,
+    call: Call,
+    id: str,
+    as_json: bool,
+    branch: str | None = None,
+) -> int:
     done = call(orchestrator, id)
     status = _status(orchestrator, id)
+    what = f"execution {id}" if branch is None else f"branch {branch} of execution {id}"
     if as_json:
-        output.print_json({"id": id, "status": status, verb.done: done})
+        about = {} if branch is None else {"branch": branch}
+        output.print_json({"id": id, **about, "status": status, verb.done: done})
     elif done:
         begun = verb is CANCEL and status == Status.CANCELLING
-        output.line(f"execution {id} {'is being cancelled' if begun else verb.done}")
+        output.line(f"{what} {'is being cancelled' if begun else verb.done}")
     else:
-        output.say(f"execution {id} {verb.already}: {status}")
+        output.say(f"{what} {verb.already}" + (f": {status}" if branch is None else ""))
     ends = (Status.CANCELLED, Status.CANCELLING)
     return int(verb in (CANCEL, TERMINATE) and status not in ends)
 

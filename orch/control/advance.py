@@ -42,6 +42,7 @@ from orch.workflows.outcome import (
     Lost,
     Outcome,
 )
+from orch.workflows.pausing import pauses_over
 from orch.workflows.plan import (
     EVENT_TIMEOUT,
     HEARTBEAT_TIMEOUT,
@@ -299,7 +300,7 @@ class Advancer:
         outcome: Outcome
         if child is not None:
             outcome = call.outcome(child.status, child.output, child.error)
-        elif parent.status is ExecutionStatus.PAUSED:
+        elif parent.status is ExecutionStatus.PAUSED or pauses_over(parent.pauses, call.path):
             return ()  # nothing of it starts; its resumption has the step looked at
         elif parent.status is ExecutionStatus.CANCELLING:
             outcome = call.failed("ChildCancelled", "it had not been started")
@@ -570,7 +571,7 @@ class Advancer:
         plan = self._plan_of(call.execution)
         if plan is None or found is None or found[1].status is not StepStatus.EMITTING:
             return ()
-        if self.journal.status(call.execution) is ExecutionStatus.PAUSED:
+        if self.journal.rests(call.execution, call.path):
             return ()
         event = plan.node(call.path).event
         assert event is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.external import MARK, TaskId
+from orch.workflows.pausing import pauses_over
 from orch.workflows.plan import Node, Plan, split
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import scopes_up
@@ -128,6 +129,9 @@ class ExecutionContext(BaseModel):
     begins: str | None = Field(None, description="when it begins, or was to begin")
     waits: str | None = Field(None, description="why it has not begun")
     paused: Pause | None = None
+    paused_branches: dict[str, Pause] = Field(
+        default_factory=dict, description="path of a branch that is paused by itself -> who, why"
+    )
     cancelling: Cancelling | None = None
     attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
     priority: int = Field(0, description="0 to 9, the most urgent")
@@ -156,8 +160,18 @@ class Waits:
 
     now: int
     served: Mapping[str, list[str]]
-    paused: Pause | None
+    paused: str
     depth: Depth
+    branches: Mapping[str, Pause] = field(default_factory=dict)
+
+    def at(self, path: str) -> Waits:
+        """As it is for the token at ``path``: with the pauses of the branches around it."""
+        if not self.branches:
+            return self
+        around = [
+            f"branch {name} {self.branches[name]}" for name in pauses_over(self.branches, path)
+        ]
+        return replace(self, paused="; ".join(filter(None, [self.paused, *around])))
 
     def why(
         self,
@@ -180,7 +194,7 @@ class Waits:
             case StepStatus.JOINED:
                 return "its branches ended; a worker goes on"
             case StepStatus.DISPATCHED if self.paused:
-                return str(self.paused)
+                return self.paused
         found = self._rests(state, node, child, listens)
         if state.status is StepStatus.EXTERNAL and beat is not None and found:
             found = f"{found}; {self._heard(state, beat)}"
@@ -283,11 +297,14 @@ def execution_context(
         plan: Plan | None = plans.get(record.plan)
     except NotFound:
         plan = None
+    paused = _pause(history) if record.status is ExecutionStatus.PAUSED else None
+    branches = _paused_branches(record, fields, history)
     waits = Waits(
         journal.clock(),
         _served(journal) if not record.status.ended else {},
-        _pause(history) if record.status is ExecutionStatus.PAUSED else None,
+        str(paused or ""),
         depth,
+        branches,
     )
     fields = _without_items(fields, plan)
     steps = [
@@ -305,7 +322,8 @@ def execution_context(
         ended=instant(record.ended) if record.ended else None,
         begins=instant(record.at) if record.at else None,
         waits=_not_begun(record, waits),
-        paused=waits.paused,
+        paused=paused,
+        paused_branches=branches,
         cancelling=Cancelling.of(record),
         attributes=dict(record.attributes),
         priority=record.priority,
@@ -448,7 +466,9 @@ def _step(
         task=task or None,
         progress=beat.progress if beat is not None else None,
         heartbeat=instant(beat.at) if beat is not None else None,
-        waiting_for=waits.why(state, node, child or task, _listens(fields.get(f"?{path}")), beat)
+        waiting_for=waits.at(path).why(
+            state, node, child or task, _listens(fields.get(f"?{path}")), beat
+        )
         if live
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
@@ -475,10 +495,33 @@ def _json(text: str | None) -> Any:
 def _pause(history: Iterable[HistoryEntry]) -> Pause | None:
     """The last pause that the history tells of."""
     told = [entry for entry in history if entry.event == "paused"]
-    if not told:
-        return None
-    by, reason = (str(told[-1].detail.get(key, "")) for key in ("by", "reason"))
-    return Pause(at=instant(told[-1].at), by=by, reason=reason)
+    return _as_pause(told[-1]) if told else None
+
+
+def _as_pause(entry: HistoryEntry) -> Pause:
+    by, reason = (str(entry.detail.get(key, "")) for key in ("by", "reason"))
+    return Pause(at=instant(entry.at), by=by, reason=reason)
+
+
+def _paused_branches(
+    record: Record, fields: Mapping[str, str], history: Iterable[HistoryEntry]
+) -> dict[str, Pause]:
+    """The branches that are paused, and in which a step lives; one that has ended keeps its
+    pause, for nobody."""
+    if not record.pauses or record.status.ended:
+        return {}
+    live = {
+        branch
+        for path, text in fields.items()
+        if path[0] not in "=!?" and StepState.loads(text).status in LIVE
+        for branch in pauses_over(record.pauses, path)
+    }
+    told = {e.detail.get("branch"): e for e in history if e.event == "branch_paused"}
+    return {
+        branch: _as_pause(told[branch]) if branch in told else Pause(at=instant(since))
+        for branch, since in sorted(record.pauses.items())
+        if branch in live
+    }
 
 
 def seconds(ms: int) -> str:

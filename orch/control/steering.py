@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from orch.control.branches import BranchPauses
 from orch.control.runtime import Runtime
 from orch.control.starting import check_json, deadline_of
 from orch.control.user import current_user as current_user
@@ -57,9 +58,22 @@ class Steering:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.journal = runtime.journal
+        self.branches = BranchPauses(runtime.journal)
 
-    def pause(self, execution: str, reason: str = "", *, by: str | None = None) -> bool:
-        """Let nothing of it start any more; what runs may end. False: it was paused before."""
+    def pause(
+        self,
+        execution: str,
+        reason: str = "",
+        *,
+        branch: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """Let nothing of it start any more; what runs may end. False: it was paused before.
+
+        ``branch``: only in this one, see `orch.control.branches`.
+        """
+        if branch is not None:
+            return self.branches.pause(execution, branch, _said(by, reason))
         steered = self.journal.pause(execution, _said(by, reason))
         return self._answer(execution, steered, "be paused")
 
@@ -69,14 +83,21 @@ class Steering:
         input: Mapping[str, Any] | None = None,
         *,
         reason: str = "",
+        branch: str | None = None,
         by: str | None = None,
     ) -> bool:
         """Let it go on. False: it was running. ``input``: variables that are set.
 
-        Raises InputError, and NotAllowed for ``input`` when it is not paused.
+        ``branch``: only this one, if it was paused by itself; the pause of another one, or of
+        the whole, stays as it is. Raises InputError, and NotAllowed for ``input`` when it is
+        not paused.
         """
         fields = self._variables(input or {})
         said = _said(by, reason) | ({"input": sorted(input)} if input else {})
+        if branch is not None:
+            steered = self.branches.resume(execution, branch, fields, said)
+            self._publish(execution, steered.paths)
+            return steered.done
         steered = self.journal.resume(execution, fields, said)
         if input and not steered.done and steered.status is ExecutionStatus.RUNNING:
             raise NotAllowed(

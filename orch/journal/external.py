@@ -10,6 +10,7 @@ from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.commit import Event
 from orch.workflows.external import MARK, Report, given_field, report_field, waits_for
+from orch.workflows.pausing import load_pauses, pauses_over
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import beat_field
 
@@ -68,7 +69,7 @@ class External(Connection):
         pages = self.read(pipe.execute)
         tokens = [tuple(member.rsplit(" ", 2)[1:]) for page in pages for member in page]
         for execution, path in tokens:
-            names = ["workflow", "plan", "status", given_field(path), beat_field(path)]
+            names = ["workflow", "plan", "status", "pauses", given_field(path), beat_field(path)]
             pipe.hmget(self.keys.record(execution), names)
             pipe.hget(self.keys.steps(execution), path)
         answers = self.read(pipe.execute)
@@ -79,14 +80,14 @@ class External(Connection):
             state = StepState.loads(text) if text else None
             if state is None or state.status is not StepStatus.EXTERNAL:
                 continue  # it was reported between the two reads
-            workflow, plan, status, given, beat = record
+            workflow, plan, status, pauses, given, beat = record
             found.append(
                 OpenTask(
                     execution,
                     path,
                     workflow,
                     plan,
-                    status == "paused",
+                    status == "paused" or bool(pauses_over(load_pauses(pauses), path)),
                     state,
                     json.loads(given or "null"),
                     Beat.loads(beat) if beat else None,

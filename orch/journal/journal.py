@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orch.journal.beats import Beats
+from orch.journal.branches import Branches
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.definitions import Definitions
@@ -126,6 +127,7 @@ class Journal(
     Snapshots,
     Definitions,
     Steering,
+    Branches,
     Cancelling,
     Workers,
     Events,
@@ -454,7 +456,7 @@ class Journal(
     ) -> bool:
         """Look at the token at ``due`` (ms; 0: never) instead, unless its state has changed.
 
-        ``while_paused``: only if the execution is paused, too.
+        ``while_paused``: only if its execution, or a branch in which it stands, is paused, too.
         """
         reply = self.run(
             "postpone",
@@ -464,7 +466,7 @@ class Journal(
             id=execution,
             path=path,
             state=state_text,
-            status=ExecutionStatus.PAUSED.value if while_paused else "",
+            rests=int(while_paused),
             due=due,
         )
         return self._word("postpone", reply, "POSTPONED", "SUPERSEDED") == "POSTPONED"

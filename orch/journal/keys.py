@@ -34,8 +34,9 @@ class Keys:
         their task (`r:path`), …
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
-        `paused`, since when, and `remains`, what is left of its deadline. Of a rerun or a fork
-        `origin`, of one that is being cancelled `cancel`: JSON.
+        `paused`, since when, and `remains`, what is left of its deadline. `pauses`: JSON of its
+        branches that are paused, {path: since}. Of a rerun or a fork `origin`, of one that is
+        being cancelled `cancel`: JSON.
         """
         return self._in(self.partition(execution), f"x:{execution}")
 

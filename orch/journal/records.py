@@ -11,6 +11,7 @@ from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
+from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import (
@@ -69,6 +70,7 @@ class Record:
     error: Mapping[str, Any] | None
     parent: str | None = None  # the execution that called it
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
+    pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
     cancel: Mapping[str, Any] | None = None  # of one that was cancelled: see `Family`
     origin: Mapping[str, Any] | None = None  # of a rerun or a fork: execution, path, by, at (ms)
     at: int = 0  # when it was to begin
@@ -108,6 +110,7 @@ class Family:
     output: str | None
     error: str | None
     cancel: Mapping[str, Any] | None = None  # message, by, at and until (ms)
+    pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
 
 
 class Records(Connection):
@@ -145,7 +148,7 @@ class Records(Connection):
 
     def read_family(self, execution: str) -> Family | None:
         """The place of an execution in its family; None when it is not there."""
-        names = ["status", "plan", "deadline", "parent", "depth", "output", "error", "cancel"]
+        names = ["status", "plan", "deadline", "parent", "depth", "output", "error", "cancel", "pauses"]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
             return None
@@ -158,6 +161,7 @@ class Records(Connection):
             output=found[5],
             error=found[6],
             cancel=json.loads(found[7]) if found[7] else None,
+            pauses=load_pauses(found[8]),
         )
 
     def read_pending(self, execution: str) -> Pending | None:
@@ -361,6 +365,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
         cancel=json.loads(found["cancel"]) if "cancel" in found else None,
+        pauses=load_pauses(found.get("pauses")),
         origin=json.loads(found["origin"]) if "origin" in found else None,
         at=int(found.get("at", 0)),
         begun=int(found.get("begun", 0)),

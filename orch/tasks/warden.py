@@ -53,7 +53,7 @@ RESTING = frozenset(
         StepStatus.EXTERNAL,
     }
 )
-"""What does not move while its execution is paused; what runs or has joined may end."""
+"""What does not move while its execution or branch is paused; what runs or has joined may end."""
 
 SHORTER = 4
 """How many times shorter than `watch_interval` a pause may be, where a token is due so soon."""
@@ -293,7 +293,7 @@ class Warden:
                 self.journal.postpone(execution, path, text, 0)
 
     def _rests(self, execution: str, path: str, text: str) -> bool:
-        """Whether it belongs to a paused execution, and is looked at again much later.
+        """Whether it belongs to a paused execution or branch, and is looked at again much later.
 
         Its resumption gives every token its place in the watch anew. One script asks and
         postpones: put off after the resumption, a timer that is over would not fire at once.

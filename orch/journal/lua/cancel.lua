@@ -35,7 +35,7 @@ if ends[have] then
 end
 -- The record first: out of memory, Redis refuses this command before anything is changed.
 redis.call('HSET', record, 'status', 'cancelling', 'cancel', asked)
-redis.call('HDEL', record, 'paused', 'remains')
+redis.call('HDEL', record, 'paused', 'remains', 'pauses')
 cancel_tokens(nil, {running = 1, calling = 1})
 if spared == 0 and undoes == 0 then
     redis.call('HSET', record, 'status', 'cancelled', 'error', error,

@@ -19,14 +19,15 @@
 -- ARGV  pages    list  fields of `items` that it needs
 -- ARGV  quiet    int   1: a first attempt leaves no line in the history
 --
--- USES  tell add_view
+-- USES  tell add_view pause_over
 --
 -- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
 --        flat list
 --        {'DONE' | 'OWNED' | 'EARLY', status}  ended | held by another | not dispatched
 --        {'PAUSED'} | {'ENDED', status} | {'MISSING'} | {'REPLANNED', plan}
 
-local have = redis.call('HMGET', record, 'status', 'plan', unpack(reads))
+local have = redis.call('HMGET', record, 'pauses', 'status', 'plan', unpack(reads))
+local pauses = table.remove(have, 1)
 if not have[1] then
     return {'MISSING'}
 end
@@ -58,6 +59,9 @@ elseif status ~= 'dispatched' and status ~= 'running' then
     return {'DONE', status}
 end
 if status == 'dispatched' then
+    if pauses and pause_over(cjson.decode(pauses), path) then
+        return {'PAUSED'}
+    end
     local mark = redis.call('HGET', marks, queue)
     if not mark or tonumber(mark) + 100 < state[5] then
         redis.call('HSET', marks, queue, string.format('%.0f', state[5]))

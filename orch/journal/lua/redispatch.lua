@@ -17,11 +17,11 @@
 -- ARGV  limit    int   when a worker must have taken it, ms, or 0
 -- ARGV  due      int   when to look at it again, ms
 --
--- USES  tell
+-- USES  tell pause_over
 --
 -- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
 
-local status = redis.call('HGET', record, 'status')
+local status, pauses = unpack(redis.call('HMGET', record, 'status', 'pauses'))
 local text = redis.call('HGET', steps, path)
 local member = id .. ' ' .. path
 if not status or not text then
@@ -39,6 +39,9 @@ end
 local state = cjson.decode(text)
 if state[1] ~= expect or state[2] ~= attempt then
     return {'SUPERSEDED', state[1]}
+end
+if pauses and pause_over(cjson.decode(pauses), path) then
+    return {'PAUSED'}
 end
 local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatched'
 if becomes ~= 'dispatched' then

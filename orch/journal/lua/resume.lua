@@ -12,12 +12,12 @@
 -- ARGV  fields   list  flat name, value, … of the record: variables that are set
 -- ARGV  event    str   text of the event
 --
--- USES  tell index
+-- USES  tell index pause_over wake_tokens
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}
 
-local have = redis.call('HMGET', record, 'status', 'paused', 'remains', 'deadline')
+local have = redis.call('HMGET', record, 'status', 'paused', 'remains', 'deadline', 'pauses')
 if not have[1] then
     return {'MISSING'}
 end
@@ -39,41 +39,14 @@ if held[1] then
     return {'RESUMED'}
 end
 local paused = tonumber(have[2] or now)
-local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
-local timers = {retrying = 1, waiting = 1, polling = 1}
-local still = {joining = 1, listening = 1, calling = 1, external = 1}
-local reply = {'RESUMED'}
-for _, name in ipairs(redis.call('HKEYS', steps)) do
-    local first = string.sub(name, 1, 1)
-    if first ~= '=' and first ~= '!' and first ~= '?' then
-        local state = cjson.decode(redis.call('HGET', steps, name))
-        local status = state[1]
-        if not ended[status] then
-            local due = now
-            if status == 'dispatched' then
-                due = now + grace
-                if (state[10] or 0) > 0 then
-                    -- The time in which a worker must take it stood still.
-                    state[10] = state[10] + now - math.max(paused, state[5])
-                    due = math.min(due, math.max(state[10], now))
-                end
-                -- As of now, so that no queue counts as having overtaken the new message.
-                state[5] = now
-                reply[#reply + 1] = name
-            elseif still[status] then
-                -- Its timeout stood still, too: its branches could not go on.
-                state[7] = state[7] + now - math.max(paused, state[7])
-                if status == 'external' then
-                    state[5] = now  -- and so did the time of its next heartbeat
-                end
-            elseif timers[status] then
-                due = state[10] or now
-            end
-            redis.call('HSET', steps, name, cjson.encode(state))
-            redis.call('ZADD', watch, due, id .. ' ' .. name)
-        end
-    end
-end
+-- What is in a branch that is paused rests on.
+local pauses = have[5] and cjson.decode(have[5]) or {}
+local reply = wake_tokens(function(path)
+    return math.min(paused, pause_over(pauses, path) or paused)
+end, function(path)
+    return pause_over(pauses, path)
+end)
+table.insert(reply, 1, 'RESUMED')
 if have[4] then
     local deadline = string.format('%.0f', tonumber(have[4]) + now - paused)
     redis.call('HSET', record, 'deadline', deadline)

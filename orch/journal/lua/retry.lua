@@ -31,7 +31,7 @@ if have ~= 'failed' then
     return {'DONE', have}
 end
 redis.call('HSET', record, 'status', 'running')
-redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains')
+redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains', 'pauses')
 for _, name in ipairs(drops) do
     redis.call('HDEL', steps, name)
 end

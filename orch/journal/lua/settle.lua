@@ -44,7 +44,7 @@
 -- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
--- USES  expire add_view hand_on decide_join end_branch
+-- USES  expire add_view pause_over hand_on decide_join end_branch
 --
 -- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''

@@ -2,11 +2,15 @@
 -- just come to the state `text` and has no message: what a claim would write and give.
 -- `handoff`: {owner, plan, due, quiet as 1 | 0, fields of the record, pages of items}.
 -- The answer is that of a claim, its first place empty; nil: a message is needed as ever.
--- Needs tell, add_view, and steps, record, watch, id and now of the script.
+-- Needs tell, add_view, pause_over, and steps, record, watch, id and now of the script.
 local function hand_on(handoff, path, text)
     local owner, plan, due, quiet, reads = unpack(handoff)
-    local have = redis.call('HMGET', record, 'status', 'plan', unpack(reads))
+    local have = redis.call('HMGET', record, 'pauses', 'status', 'plan', unpack(reads))
+    local pauses = table.remove(have, 1)
     if have[1] ~= 'running' or have[2] ~= plan then
+        return nil
+    end
+    if pauses and pause_over(cjson.decode(pauses), path) then
         return nil
     end
     local state = cjson.decode(text)
