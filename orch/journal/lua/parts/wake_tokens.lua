@@ -2,6 +2,9 @@
 -- and the times that stood still go on. `rested`, `rests`: path -> since when a token rested
 -- until now, and still does (another pause holds it, too), ms, or nil. The answer: the tokens
 -- that need a message.
+-- What is dispatched was so as of now, so that no queue counts as having overtaken the new
+-- message; what stood still is the time in which a worker must take it, the timeout of a step
+-- whose branches could not go on, and the time of the next heartbeat of an external task.
 -- Needs steps, watch, id, now and grace of the script.
 local function wake_tokens(rested, rests)
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
@@ -16,7 +19,6 @@ local function wake_tokens(rested, rests)
         end
         if status == 'dispatched' then
             if (state[10] or 0) > 0 then
-                -- The time in which a worker must take it stood still.
                 state[10] = state[10] + math.max(to, state[5]) - math.max(from, state[5])
             end
             if not rest then
@@ -24,15 +26,13 @@ local function wake_tokens(rested, rests)
                 if (state[10] or 0) > 0 then
                     due = math.min(due, math.max(state[10], now))
                 end
-                -- As of now, so that no queue counts as having overtaken the new message.
                 state[5] = now
                 woken[#woken + 1] = name
             end
         elseif still[status] then
-            -- Its timeout stood still, too: its branches could not go on.
             state[7] = state[7] + math.max(to, state[7]) - math.max(from, state[7])
             if status == 'external' and not rest then
-                state[5] = now  -- and so did the time of its next heartbeat
+                state[5] = now
             end
         elseif timers[status] then
             due = state[10] or now
