@@ -550,7 +550,15 @@ def test_an_execution_is_paused_and_goes_on(dev: Dev) -> None:
     shown = dev.orch("status", id).out
     assert re.search(r"^paused by ada at .*: lunch$", shown, re.M)
     why = dev.orch("why", id, "--json").json
-    assert set(why) == {"id", "status", "paused", "paused_branches", "waits", "error", "waiting_for"}
+    assert set(why) == {
+        "id",
+        "status",
+        "paused",
+        "paused_branches",
+        "waits",
+        "error",
+        "waiting_for",
+    }
     assert why["paused"]["reason"] == "lunch" and why["waiting_for"]["timer"].endswith("lunch")
     assert "timer: timer until" in dev.orch("why", id).out
     assert dev.orch("status", id, "--watch", "--timeout", "0.1").code == 5
