@@ -18,6 +18,7 @@ from redis import Redis
 
 from orch import AsyncOrchestrator, Orchestrator
 from orch.cli.steering import Chosen
+from orch.control.runtime import Runtime
 from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal.journal import Journal, Refused
 from orch.settings import Settings
@@ -26,6 +27,7 @@ from orch.workflows.pausing import branches_of, pauses_over
 from orch.workflows.state import LIVE, ExecutionStatus, StepStatus
 from tests.build import FakeClock, parallel, task, wait
 from tests.test_control import RECHECK, Life, Steered, hypothesis_settings, steer
+from tests.test_lanes import Played, mapped
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,14 @@ def two(journal: Journal) -> Steered:
         parallel("p", [task("a", "b"), task("b")], [task("c", "d"), task("d")], next="z"),
         task("z"),
     )
+
+
+@pytest.fixture
+def runtime(redis: Redis, settings: Settings, redis_url: str) -> Iterator[Runtime]:
+    """With a time slice that no load of the machine uses up."""
+    runtime = Runtime(settings.model_copy(update={"lane_slice": 60.0}), redis_url)
+    yield runtime
+    runtime.close()
 
 
 class TestPause:
@@ -184,6 +194,23 @@ class TestPause:
         steered.look(journal.grace)
         steered.do("z")
         assert steered.worked.status() is ExecutionStatus.COMPLETED
+
+    def test_a_worker_goes_on_with_no_item_of_a_paused_map(self, runtime: Runtime) -> None:
+        played = Played(runtime, parallel("p", [mapped()], [task("z")]), input=list(range(4)))
+
+        def pause(path: str, item: int | None) -> int | None:
+            if item == 1:
+                assert runtime.journal.pause_branch("x1", "p/0/m", {"by": "me"})
+            return item
+
+        played.act = pause
+        played.run()
+        assert sorted(played.runs) == ["p/0/m[0]/m", "p/0/m[1]/m", "p/1/z"]
+        assert played.worked.state("p/0/m[2]/m").status is StepStatus.DISPATCHED
+        played.messages += runtime.journal.resume_branch("x1", "p/0/m", {}, {}).paths
+        played.run()
+        assert Counter(played.runs).most_common(1)[0][1] == 1 and len(played.runs) == 5
+        assert played.worked.status() is ExecutionStatus.COMPLETED
 
     def test_the_iteration_of_a_loop(self, journal: Journal) -> None:
         of = {"steps": [task("a")], "maxIterations": 2}
