@@ -148,7 +148,17 @@ class Records(Connection):
 
     def read_family(self, execution: str) -> Family | None:
         """The place of an execution in its family; None when it is not there."""
-        names = ["status", "plan", "deadline", "parent", "depth", "output", "error", "cancel", "pauses"]
+        names = [
+            "status",
+            "plan",
+            "deadline",
+            "parent",
+            "depth",
+            "output",
+            "error",
+            "cancel",
+            "pauses",
+        ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
             return None
