@@ -555,6 +555,7 @@ def test_an_execution_is_paused_and_goes_on(dev: Dev) -> None:
         "status",
         "paused",
         "paused_branches",
+        "cancelling",
         "waits",
         "error",
         "waiting_for",
