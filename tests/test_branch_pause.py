@@ -20,7 +20,7 @@ from orch import AsyncOrchestrator, Orchestrator
 from orch.cli.steering import Chosen
 from orch.control.runtime import Runtime
 from orch.errors import InputError, NotAllowed, NotFound
-from orch.journal.journal import Journal, Refused
+from orch.journal.journal import Claimed, Journal, Refused
 from orch.settings import Settings
 from orch.workflows.outcome import Completed
 from orch.workflows.pausing import branches_of, pauses_over
@@ -250,6 +250,28 @@ class TestPause:
             two.verbs.pause("x1", branch="p/1")
 
 
+def test_who_resumes_may_die_before_the_messages_are_sent(two: Steered) -> None:
+    two.verbs.pause("x1", branch="p/0")
+    two.look(100_000)
+    two.worked.sent.clear()
+    assert two.journal.resume_branch("x1", "p/0", {}, {}).paths == ("p/0/a",)
+    two.look(two.journal.grace)
+    assert "p/0/a" in two.worked.sent
+    two.do("p/0/a")
+
+
+def test_a_cancellation_ends_its_pauses_and_waits_for_what_runs(two: Steered) -> None:
+    claimed = two.worked.take("p/0/a")
+    two.verbs.pause("x1", branch="p/0")
+    assert two.verbs.cancel("x1")
+    assert two.worked.status() is ExecutionStatus.CANCELLING
+    assert two.journal.pauses("x1") == {} and two.context().paused_branches == {}
+    with pytest.raises(NotAllowed, match="x1 is cancelling: no branch of it can be paused"):
+        two.verbs.pause("x1", branch="p/0")
+    two.advancer.settle(two.worked.plan, claimed.view, "p/0/a", claimed.state, Completed())
+    assert two.worked.status() is ExecutionStatus.CANCELLED
+
+
 class TestSeveral:
     def test_each_pause_ends_by_itself(self, two: Steered) -> None:
         for branch in ("p", "p/0", None):
@@ -365,10 +387,12 @@ def test_without_a_pause_a_claim_takes_the_same_commands(two: Steered) -> None:
 class BranchLife(Life):
     """As any life, with branches that are paused and resumed at any time."""
 
-    @rule(branch=st.sampled_from(["p", "p/0", "p/1", "p/2", "p/2/q", "p/2/q/0", "c", "c/0"]))
-    def pause_branch(self, branch: str) -> None:
-        with suppress(NotAllowed, NotFound):
-            self.steered.verbs.pause("x1", branch=branch)
+    @rule(pick=st.integers(0, 9))
+    def pause_branch(self, pick: int) -> None:
+        live = branches_of(self.worked.watched())
+        if live:
+            with suppress(NotAllowed):
+                self.steered.verbs.pause("x1", branch=live[pick % len(live)])
 
     @rule(pick=st.integers(0, 9))
     def resume_branch(self, pick: int) -> None:
@@ -376,6 +400,19 @@ class BranchLife(Life):
         if branches:
             with suppress(NotAllowed, NotFound):
                 self.steered.verbs.resume("x1", branch=branches[pick % len(branches)])
+
+    @rule(ok=st.booleans())
+    def try_all(self, ok: bool) -> None:
+        """A message for every step that waits for one; what is claimed runs, or ends at once."""
+        self.tried = getattr(self, "tried", 0)
+        for path, state in self.states().items():
+            if state.status is StepStatus.DISPATCHED:
+                self.tried += 1
+                claimed = self.worked.claim(path, f"t{self.tried}/1/a")
+                if isinstance(claimed, Claimed) and ok:
+                    self.settle(path, claimed, True)
+                elif isinstance(claimed, Claimed):
+                    self.held.append((path, claimed))
 
     def nothing_is_claimed_in_a_paused_branch(self) -> None:
         paused: set[str] = set()
