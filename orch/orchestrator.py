@@ -27,6 +27,7 @@ from orch.control.subscription import (
     Subscription,
 )
 from orch.control.transfer import Exported, Imported
+from orch.control.triggers import Told
 from orch.control.versions import WorkflowVersion
 from orch.control.workers import WorkerProcesses
 from orch.errors import OrchError, WaitTimeout
@@ -310,9 +311,12 @@ class Orchestrator:
         correlation: str | None = None,
         execution: str | None = None,
         id: str | None = None,
-    ) -> int:
+    ) -> Told:
         """Tell all that wait for ``event``, each exactly once; how many took it now.
 
+        The workflows whose `triggers` name it are started, each once for each event: the answer
+        is a number, whose ``started`` names the executions and whose ``not_triggered`` says
+        which could not be, and why (a wrong input, a `match` that cannot be evaluated).
         With ``execution`` it is meant for that one alone. Then, or with a ``correlation``, it is
         kept for steps that come to it later. The same ``id`` is the same event, told once more.
         Raises NotFound, InputError.
@@ -711,7 +715,7 @@ class AsyncOrchestrator:
     async def diff_executions(self, a: str, b: str) -> Difference:
         return await asyncio.to_thread(self.sync.diff_executions, a, b)
 
-    async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> int:
+    async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> Told:
         return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))
 
     async def events(

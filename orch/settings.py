@@ -88,7 +88,10 @@ class Settings(BaseSettings):
         description="seconds for which the stream of events outlives its last subscriber",
     )
     max_depth: int = Field(
-        20, ge=1, description="how many executions may stand above one that a subworkflow starts"
+        20,
+        ge=1,
+        description="how many executions may stand above, or before, one that a subworkflow or an "
+        "event starts",
     )
     redis_patience: float = Field(
         120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"

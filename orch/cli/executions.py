@@ -548,7 +548,10 @@ def emit(
     broker: Broker = None,
     as_json: Json = False,
 ) -> None:
-    """Tell all that wait for an event that it happened, each exactly once."""
+    """Tell all that wait for an event that it happened, each exactly once.
+
+    Workflows with a trigger for it are started, each once for each event.
+    """
     from orch.cli.connection import connect, find_execution
 
     try:
@@ -559,10 +562,16 @@ def emit(
         ) from error
     with connect(redis, data_dir, broker) as orchestrator:
         found = None if execution is None else find_execution(orchestrator, execution)
-        taken = orchestrator.trigger_event(
+        told = orchestrator.trigger_event(
             name, value, correlation=correlation, execution=found, id=event_id
         )
     if as_json:
-        output.print_json({"event": name, "taken": taken})
-    else:
-        output.line(f"event {name} was taken by {taken} step{'s'[: taken != 1]}")
+        output.print_json({"event": name, **told.as_dict()})
+        return
+    started = f" and started {len(told.started)}" if told.triggered else ""
+    output.line(f"event {name} was taken by {told.taken} step{'s'[: told != 1]}{started}")
+    for each in told.triggered:
+        existed = " (before)" if each.existed else ""
+        output.line(f"  {each.workflow}: {each.execution}{existed}")
+    for missed in told.not_triggered:
+        output.warn(f"{missed.workflow} was not started: {missed.name}: {missed.message}")

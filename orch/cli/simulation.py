@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -94,6 +95,10 @@ def _print(found: Simulation) -> None:
     ]
     output.table(("at", "path", "attempt", "outcome"), rows)
     output.line()
+    for start in found.triggered:
+        what = f"cannot: {start.error}" if start.error else json.dumps(start.input)
+        at = output.duration(start.at_ms)
+        output.line(f"{at}  event {start.event} would start {start.workflow}: {what}")
     output.line(found.status)
     if found.error:
         output.line(f"{found.error.get('name')}: {found.error.get('message')}")

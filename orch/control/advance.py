@@ -15,6 +15,14 @@ from typing import Any, TypeGuard
 
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, deadline_of, make_start
+from orch.control.triggers import (
+    DEPTH_EXCEEDED,
+    NewlyTriggered,
+    NotTriggered,
+    Told,
+    Triggered,
+    start_triggered,
+)
 from orch.control.unwinding import Unwinding
 from orch.errors import InputError, JournalError, NotFound, OrchError, StepError, Unreachable
 from orch.faults import fault
@@ -99,6 +107,7 @@ class Advancer:
         self.plans = plans
         self.dispatch = dispatch
         self.unwinding = Unwinding(journal, plans)
+        self.start_triggered = start_triggered
 
     def settle(
         self,
@@ -164,6 +173,7 @@ class Advancer:
         late: str = "",
         patience: float = 0.0,
         hand_on: HandOn | None = None,
+        notes: tuple[Event, ...] = (),
     ) -> tuple[Plan, Settled | Refused, Transition]:
         """Decide and commit; again, where the execution was put on another plan meanwhile."""
         journal, execution = self.journal, view.execution
@@ -178,6 +188,8 @@ class Advancer:
         )
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            if notes:
+                transition = replace(transition, events=(*notes, *transition.events))
             handoff = hand_on(plan, transition) if hand_on is not None else None
             reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
             if reply == _CANCELLING and not transition.unwinds:
@@ -264,10 +276,16 @@ class Advancer:
         return Failed(Failure("OutputTooLarge", message, node.id, path))
 
     def _advance(
-        self, plan: Plan, view: View, path: str, state: StepState, outcome: Outcome
+        self,
+        plan: Plan,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        notes: tuple[Event, ...] = (),
     ) -> Sequence[Todo]:
         """Commit an outcome of which no worker is the owner; what that leaves to be done."""
-        plan, reply, transition = self._commit(plan, view, path, state, outcome)
+        plan, reply, transition = self._commit(plan, view, path, state, outcome, notes=notes)
         if isinstance(reply, Refused):
             return ()
         paths = (*_to_dispatch(transition), *_following(plan, reply))
@@ -491,8 +509,17 @@ class Advancer:
 
     # --- events --------------------------------------------------------------------------
 
-    def trigger(self, event: Occurrence) -> int:
-        """Hand an event to all that wait for it, each once; how many took it now.
+    def trigger(self, event: Occurrence, by: str = "") -> Told:
+        """Hand an event to all that wait for it, each once, and start what it triggers.
+
+        ``by``: the execution that tells it.
+        """
+        told, todo = self._tell(event, by)
+        self._do(todo)
+        return told
+
+    def _tell(self, event: Occurrence, by: str) -> tuple[Told, list[Todo]]:
+        """What it came to, and what that leaves to be done.
 
         It is kept first: a step that begins to listen meanwhile finds it there, or is found.
         Of an event that was triggered before under its id, only what is missing is done.
@@ -506,8 +533,18 @@ class Advancer:
             found = self._deliver(event, execution, path, since, begun)
             taken += found is not None
             todo += found or ()
-        self._do(todo)
-        return taken
+        started = []
+        for each in self.start_triggered(self, event, since, by):
+            if isinstance(each, NewlyTriggered):
+                paths = each.transition.dispatched
+                self.apply(each.plan, each.execution, paths, each.priority)
+                todo += self._left(each.plan, each.execution, each.transition, Settled())
+            started.append(each)
+        return Told(
+            taken,
+            tuple(each for each in started if isinstance(each, Triggered)),
+            tuple(each for each in started if isinstance(each, NotTriggered)),
+        ), todo
 
     def _deliver(
         self, event: Occurrence, execution: str, path: str, since: int | None, begun: int
@@ -584,9 +621,14 @@ class Advancer:
             failed = replace(call, attempt=1).failed(error.name, error.message)
             return self._advance(plan, view, call.path, found[1], failed)
         id = emission_id(call.execution, call.path)
-        self.trigger(Occurrence(id, event.asked.name, payload, correlation))
+        occurrence = Occurrence(id, event.asked.name, payload, correlation)
+        told, todo = self._tell(occurrence, call.execution)
         fault("emitted")
-        return self._advance(plan, view, call.path, found[1], Completed(payload))
+        outcome: Outcome = Completed(payload)
+        if too_deep := told.too_deep():
+            outcome = replace(call, attempt=1).failed(DEPTH_EXCEEDED, too_deep)
+        notes = tuple(told.notes(call.path))
+        return [*todo, *self._advance(plan, view, call.path, found[1], outcome, notes)]
 
     def emit(self, execution: str, path: str) -> None:
         self._do([(self._emit, (Call(execution, path, 0),))])

@@ -61,5 +61,8 @@ class Canaries:
             raise NotFound(
                 f"workflow {key!r} has no canary", hint=f"`orch versions {key}` shows what there is"
             )
+        text = self.journal.read_definition(canary.version)
+        if text is not None:
+            self.journal.store_latest(key, canary.version, text)  # with its triggers
         self.journal.promote(key, canary.version)
         return canary.version

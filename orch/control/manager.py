@@ -40,6 +40,7 @@ from orch.control.status import (
 )
 from orch.control.steering import Steering
 from orch.control.transfer import Transfer
+from orch.control.triggers import Told
 from orch.control.versions import find_version
 from orch.errors import OrchError, SettingsError
 from orch.faults import fault
@@ -150,10 +151,10 @@ class WorkflowManager(Catalog):
         correlation: str | None = None,
         execution: str | None = None,
         id: str | None = None,
-    ) -> int:
-        """Hand an event to all that wait for it; how many took it now. See Orchestrator."""
+    ) -> Told:
+        """Hand an event to all that wait for it, and start what it triggers. See Orchestrator."""
         if execution is not None and self.ended(execution):
-            return 0
+            return Told(0)
         check_json(self.settings, f"the payload of event {name!r}", payload)
         event = Occurrence(id or secrets.token_hex(16), name, payload, correlation, execution or "")
         return self.runtime.advancer.trigger(event)

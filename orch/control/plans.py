@@ -48,7 +48,7 @@ class Plans:
         plan = self.pin(definition, handlers)
         for each, made in (*handlers.items(), (name, definition)):
             version = made.content_hash()
-            self.journal.store_definition(each, version, made.canonical())
+            self.journal.store_latest(each, version, made.canonical())
             said = Defined(self.journal.clock(), by or current_user(), made.version or "")
             self.journal.add_version(each, version, said)
         return plan

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Annotated, Any
@@ -18,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from orch.control.advance import Advancer
 from orch.control.plans import Plans
-from orch.control.starting import make_start
+from orch.control.starting import checked_input, make_start
+from orch.control.triggers import NotTriggered, Triggered
 from orch.embedded import ephemeral
-from orch.errors import InputError, NotFound, StepError
+from orch.errors import InputError, NotFound, OrchError, StepError
 from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, open_redis
 from orch.settings import Settings
 from orch.workflows.calls import Call
@@ -30,6 +32,7 @@ from orch.workflows.external import MARK
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus, encode
+from orch.workflows.triggers import TriggerPolicy, input_for
 from orch.workflows.validation import check_input
 from orch.workflows.view import context_of, fields_for
 
@@ -87,14 +90,36 @@ class SimulatedStep:
 
 
 @dataclass(frozen=True)
+class SimulatedStart:
+    """A workflow that an event would start, and its input; or why it could not be.
+
+    Of those that are at hand: the one that is simulated, and those that it calls.
+    """
+
+    workflow: str
+    event: str
+    at_ms: int
+    input: Any = None
+    error: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {"workflow": self.workflow, "event": self.event, "at_ms": self.at_ms}
+        return {**found, "error": self.error} if self.error else {**found, "input": self.input}
+
+
+@dataclass(frozen=True)
 class Simulation:
-    """How it went. ``steps`` stand in the order in which the attempts began."""
+    """How it went. ``steps`` stand in the order in which the attempts began.
+
+    ``triggered``: what its events would start, which is told and not run.
+    """
 
     status: str
     output: Any
     variables: Mapping[str, Any]
     error: Mapping[str, Any] | None
     steps: Sequence[SimulatedStep] = field(default_factory=list)
+    triggered: Sequence[SimulatedStart] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         found = {
@@ -103,6 +128,8 @@ class Simulation:
             "variables": dict(self.variables),
             "steps": [step.as_dict() for step in self.steps],
         }
+        if self.triggered:
+            found["triggered"] = [start.as_dict() for start in self.triggered]
         return {**found, "error": dict(self.error)} if self.error else found
 
 
@@ -212,6 +239,8 @@ class _Simulator:
         self.workflows = workflows
         self.mocks = Mocks()
         self._events: dict[str, Any] = {}
+        self.advancer.start_triggered = self._would_start
+        self._triggered: list[SimulatedStart] = []
         self._order = count()
         self._todo: list[_Todo] = []
         self._outside: set[tuple[str, str, int]] = set()
@@ -227,6 +256,26 @@ class _Simulator:
             what = f"workflow {key!r}" if version is None else f"version {version} of {key!r}"
             raise NotFound(f"no {what} beside the one that is simulated")
         return self.store(key, found)
+
+    def _would_start(
+        self, advancer: Advancer, event: Occurrence, since: int | None, by: str
+    ) -> Iterator[Triggered | NotTriggered]:
+        """Note what an event would start; nothing is."""
+        keys = [] if event.execution or since is not None else self.journal.triggered_by(event.name)
+        for key in keys:
+            version = self.journal.latest_version(key)
+            definition = self.plans.definition(str(version))
+            start = SimulatedStart(key, event.name, self.now - self.begun)
+            try:
+                given = input_for(map(TriggerPolicy.of, definition.triggers), event)
+                if given is None:
+                    continue
+                text = checked_input(self.journal.settings, key, definition, given[0])
+                start = replace(start, input=json.loads(text))
+            except OrchError as error:
+                start = replace(start, error=error.message)
+            self._triggered.append(start)
+        yield from ()
 
     def run(self, plan: Plan, key: str, input: Any) -> Simulation:
         execution = "simulated"
@@ -409,6 +458,7 @@ class _Simulator:
             record.variables,
             record.error,
             [step for _, step in sorted(self._steps(execution), key=lambda found: found[0])],
+            self._triggered,
         )
 
     def _steps(self, execution: str, prefix: str = "") -> list[tuple[int, SimulatedStep]]:

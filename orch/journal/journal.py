@@ -11,7 +11,6 @@ from orch.journal.beats import Beats
 from orch.journal.branches import Branches
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
-from orch.journal.definitions import Definitions
 from orch.journal.events import Events
 from orch.journal.external import External
 from orch.journal.heads import error_name, members_of, of_error
@@ -28,6 +27,7 @@ from orch.journal.records import (
 from orch.journal.snapshots import Snapshots
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
+from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
 from orch.journal.workers import Workers
 from orch.workflows.calls import Call
@@ -125,7 +125,7 @@ class Start:
 class Journal(
     Records,
     Snapshots,
-    Definitions,
+    Triggers,
     Steering,
     Branches,
     Cancelling,

@@ -110,6 +110,10 @@ class Keys:
         """HASH, permanent: name of a workflow -> JSON of the version that some starts get."""
         return f"{self.namespace}:canaries"
 
+    def triggers(self, event: str) -> str:
+        """HASH, permanent: workflow that may be started by an event -> since when, ms."""
+        return f"{self.namespace}:triggers:{event}"
+
     def definition(self, version: str) -> str:
         """STRING, permanent: the canonical JSON of a version."""
         return f"{self.namespace}:definition:{version}"
@@ -149,7 +153,7 @@ class Keys:
             self.workers(),
             self.priorities(),
         }
-        kinds = ("definition", "plan", "versions")
+        kinds = ("definition", "plan", "triggers", "versions")
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(

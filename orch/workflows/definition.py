@@ -319,6 +319,19 @@ class WorkflowStep(Model):
         return self.output or {}
 
 
+class Trigger(Model):
+    """An event that starts an execution of the workflow, once for each event."""
+
+    event: Name
+    """The name of the event."""
+    match: str | None = None
+    """Which events are meant: an expression that reads the payload as `$.event`."""
+    correlation: str | None = None
+    """Only events with this correlation, literally; without it, any."""
+    input: JsonValue = "$.event"
+    """The input of the execution: values, in which strings may be expressions."""
+
+
 class WorkflowDefinition(Model):
     """A workflow, as its author wrote it. Immutable; its version is the hash of its content."""
 
@@ -335,6 +348,8 @@ class WorkflowDefinition(Model):
     Without it, the output of the step that ended it."""
     steps: Annotated[list[WorkflowStep], Field(min_length=1)]
     error_handlers: list[ErrorHandler] = Field(default_factory=list)
+    triggers: list[Trigger] = Field(default_factory=list)
+    """Events that start an execution of the latest version."""
     timeout_ms: Milliseconds | None = None
     """How long an execution may take, ms."""
     priority: Priority = 0

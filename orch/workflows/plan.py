@@ -46,6 +46,7 @@ from orch.workflows.expressions import (
     compile_value,
     parse_expression,
 )
+from orch.workflows.triggers import TriggerPolicy
 
 ROOT = ""
 TASK_PREFIX = "orch."
@@ -373,6 +374,7 @@ class Plan:
         self._add_scope(ROOT, definition.steps)
         for index, handler in enumerate(definition.error_handlers):
             self._add_handler(index, handler, handlers or {})
+        self.triggers = tuple(TriggerPolicy.of(trigger) for trigger in definition.triggers)
         self.result = compile_value(definition.result) if definition.result is not None else None
         self.attributes = compile_value(definition.attributes) if definition.attributes else None
         self._reads: dict[str, Reads] = {}

@@ -36,6 +36,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "compensate": models.Compensation,
     "onError": models.ErrorAction,
     "errorHandlers": models.ErrorHandler,
+    "triggers": models.Trigger,
     "next": models.Branches,
     "decision": models.Branches,
 }

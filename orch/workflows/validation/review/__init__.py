@@ -25,6 +25,7 @@ from orch.workflows.validation.review.times import (
     check_waits,
 )
 from orch.workflows.validation.review.tracing import check_output_mappings, trace_variables
+from orch.workflows.validation.review.triggers import check_triggers
 
 __all__ = ["Review", "review"]
 
@@ -40,6 +41,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_output_mappings,
     trace_variables,
     check_expressions,
+    check_triggers,
     check_parallel,
     check_waits,
     check_timeouts,

@@ -24,7 +24,7 @@ def check_expressions(review: Review) -> None:
 
 
 def _check_use(review: Review, use: Use, step: Step | None) -> None:
-    for text, reads in _compiled(review, use):
+    for text, reads in compiled(review, use):
         for read in sorted(reads):
             _check_root(review, use, read[0])
             match read:
@@ -49,7 +49,7 @@ def _has_step_before(review: Review, step: Step) -> bool:
     return not first or step in review.led_to
 
 
-def _compiled(review: Review, use: Use) -> Iterator[tuple[str, frozenset[tuple[str, ...]]]]:
+def compiled(review: Review, use: Use) -> Iterator[tuple[str, frozenset[tuple[str, ...]]]]:
     """Text and reads of every expression in a text; an error for what does not parse."""
     try:
         if use.whole:
