@@ -176,6 +176,7 @@ class Orchestrator:
         self,
         name: str,
         definition: Definition,
+        parameters: Mapping[str, Any] | None = None,
         *,
         by: str | None = None,
         canary: float | None = None,
@@ -183,12 +184,24 @@ class Orchestrator:
         """Check a definition and store it under ``name``. Raises InvalidWorkflow.
 
         ``canary``: so many percent of the new executions get it, the others the latest as ever.
-        """
-        return self.manager.define(name, definition, by=by, canary=canary)
 
-    def load_workflow(self, path: Path | str) -> Workflow:
-        """Define the workflow of a YAML, JSON or Python file under the file's stem."""
-        return self.manager.load(path)
+        ``parameters``: values for the `parameters` that it declares; what is stored is the
+        definition filled in with them.
+        """
+        return self.manager.define(name, definition, by=by, canary=canary, parameters=parameters)
+
+    def load_workflow(
+        self,
+        path: Path | str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Workflow:
+        """Define the workflow of a YAML, JSON or Python file under the file's stem, or ``name``.
+
+        ``parameters`` as for `define_workflow`; the files that it includes lie beside it.
+        """
+        return self.manager.load(path, key=name, parameters=parameters)
 
     def save_workflow(self, workflow: Workflow | str, path: Path | str) -> Path:
         """Write a workflow to a .yaml or .json file."""
@@ -226,10 +239,12 @@ class Orchestrator:
         return self.manager.compare(name, *versions, since=since)
 
     def validate_workflow(
-        self, definition: WorkflowDefinition | Mapping[str, Any]
+        self,
+        definition: WorkflowDefinition | Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
     ) -> list[Finding]:
         """All findings of a definition; nothing is stored."""
-        return self.manager.validate(definition)
+        return self.manager.validate(definition, parameters=parameters)
 
     def start_workflow(
         self,
@@ -641,15 +656,22 @@ class AsyncOrchestrator:
         self,
         name: str,
         definition: Definition,
+        parameters: Mapping[str, Any] | None = None,
         *,
         by: str | None = None,
         canary: float | None = None,
     ) -> Workflow:
         define = self.sync.define_workflow
-        return await asyncio.to_thread(define, name, definition, by=by, canary=canary)
+        return await asyncio.to_thread(define, name, definition, parameters, by=by, canary=canary)
 
-    async def load_workflow(self, path: Path | str) -> Workflow:
-        return await asyncio.to_thread(self.sync.load_workflow, path)
+    async def load_workflow(
+        self,
+        path: Path | str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Workflow:
+        return await asyncio.to_thread(self.sync.load_workflow, path, parameters, name=name)
 
     async def save_workflow(self, workflow: Workflow | str, path: Path | str) -> Path:
         return await asyncio.to_thread(self.sync.save_workflow, workflow, path)
@@ -677,9 +699,11 @@ class AsyncOrchestrator:
         return await asyncio.to_thread(self.sync.compare_versions, name, *versions, since=since)
 
     async def validate_workflow(
-        self, definition: WorkflowDefinition | Mapping[str, Any]
+        self,
+        definition: WorkflowDefinition | Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
     ) -> list[Finding]:
-        return await asyncio.to_thread(self.sync.validate_workflow, definition)
+        return await asyncio.to_thread(self.sync.validate_workflow, definition, parameters)
 
     async def start_workflow(
         self,

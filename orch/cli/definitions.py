@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, By, DataDir, Json, Redis, Target
+from orch.cli.options import Broker, By, DataDir, Json, Redis, Sets, Target
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -35,6 +35,7 @@ class GraphFormat(StrEnum):
 
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Definitions to check.")],
+    sets: Sets = None,
     as_json: Json = False,
 ) -> None:
     """Say all that is wrong with definitions. Needs no Redis.
@@ -43,10 +44,12 @@ def validate(
     """
     from orch.cli.connection import settings_of
     from orch.cli.files import review
+    from orch.cli.inputs import read_parameters
     from orch.workflows.validation import errors_in
 
     settings = settings_of()
-    reviews = [(file, review(file, settings)[1]) for file in files]
+    parameters = read_parameters(sets)
+    reviews = [(file, review(file, settings, parameters)[1]) for file in files]
     valid = {file: not errors_in(findings) for file, findings in reviews}
     if as_json:
         objects = [
@@ -78,6 +81,7 @@ def graph(
     format: Annotated[GraphFormat, typer.Option("--format", "-f", help="What to print.")] = (
         GraphFormat.MERMAID
     ),
+    sets: Sets = None,
     redis: Redis = None,
     data_dir: DataDir = None,
     broker: Broker = None,
@@ -87,10 +91,11 @@ def graph(
 
     A file needs no Redis.
     """
+    parameters = parameters_for(target, sets)
     if format is GraphFormat.CANVAS:
         from orch.cli.canvas import as_objects, draw, segments
 
-        found = segments(_plan_of(target, redis, data_dir, broker))
+        found = segments(_plan_of(target, parameters, redis, data_dir, broker))
         if as_json:
             output.print_json(as_objects(found))
         else:
@@ -99,33 +104,58 @@ def graph(
     from orch.workflows.graph import as_json as graph_json
     from orch.workflows.graph import mermaid
 
-    definition = _definition_of(target, redis, data_dir, broker)
+    definition = _definition_of(target, parameters, redis, data_dir, broker)
     if as_json or format is GraphFormat.JSON:
         output.print_json(graph_json(definition))
     else:
         output.line(mermaid(definition).rstrip("\n"))
 
 
+def parameters_for(target: str, sets: list[str] | None) -> dict[str, str]:
+    """The parameters of FILE|NAME. Raises InputError where NAME is given some."""
+    from orch.cli.files import is_file
+    from orch.cli.inputs import read_parameters
+    from orch.errors import InputError
+
+    found = read_parameters(sets)
+    if found and not is_file(target):
+        raise InputError(
+            f"--set fills in a file, and {target!r} is the name of a workflow",
+            hint=f"`orch define FILE --set ... --name {target}` makes a version of it",
+        )
+    return found
+
+
 def _definition_of(
-    target: str, redis: str | None, data_dir: Path | None, broker: str | None
+    target: str,
+    parameters: dict[str, str],
+    redis: str | None,
+    data_dir: Path | None,
+    broker: str | None,
 ) -> WorkflowDefinition:
     from orch.cli.connection import connect
     from orch.cli.files import is_file, read_definition
 
     if is_file(target):
-        return read_definition(Path(target))
+        return read_definition(Path(target), parameters)
     with connect(redis, data_dir, broker) as orchestrator:
         return orchestrator.manager.get(target).definition
 
 
-def _plan_of(target: str, redis: str | None, data_dir: Path | None, broker: str | None) -> Plan:
+def _plan_of(
+    target: str,
+    parameters: dict[str, str],
+    redis: str | None,
+    data_dir: Path | None,
+    broker: str | None,
+) -> Plan:
     from orch.cli.connection import connect, settings_of
     from orch.cli.files import checked_definition, handlers_beside, is_file
     from orch.workflows.plan import Plan
 
     if is_file(target):
         settings = settings_of(redis, data_dir, broker)
-        definition = checked_definition(Path(target), settings)
+        definition = checked_definition(Path(target), settings, parameters)
         return Plan(definition, handlers=handlers_beside(definition, Path(target), settings))
     with connect(redis, data_dir, broker) as orchestrator:
         definition = orchestrator.manager.get(target).definition
@@ -143,7 +173,9 @@ def define(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition to store.")],
     name: Annotated[
         Optional[str],
-        typer.Option("--name", metavar="NAME", help="Store it under NAME, not the file's stem."),
+        typer.Option(
+            "--name", "--as", metavar="NAME", help="Store it under NAME, not the file's stem."
+        ),
     ] = None,
     by: By = None,
     canary: Annotated[
@@ -154,6 +186,7 @@ def define(
             help="Let so many of the new executions get it, and the others the latest as before.",
         ),
     ] = None,
+    sets: Sets = None,
     redis: Redis = None,
     data_dir: DataDir = None,
     broker: Broker = None,
@@ -161,9 +194,11 @@ def define(
 ) -> None:
     """Store a definition, so that it can be started by its name."""
     from orch.cli.connection import connect
+    from orch.cli.inputs import read_parameters
 
+    parameters = read_parameters(sets)
     with connect(redis, data_dir, broker) as orchestrator:
-        workflow = store(orchestrator, file, name, by, canary)
+        workflow = store(orchestrator, file, name, by, canary, parameters)
     if as_json:
         warnings = [finding.as_dict() for finding in workflow.warnings]
         output.print_json({"name": workflow.key, "version": workflow.version, "warnings": warnings})
@@ -177,17 +212,13 @@ def store(
     name: str | None = None,
     by: str | None = None,
     canary: float | None = None,
+    parameters: dict[str, str] | None = None,
 ) -> Workflow:
     """Define the workflow of a file, with those beside it in reach; warnings on stderr."""
     with contextlib.redirect_stdout(sys.stderr):  # a .py file is run, and may print
-        if name is None:
-            workflow = orchestrator.manager.load(file, by=by, canary=canary)
-        else:
-            from orch.cli.files import read_definition
-
-            workflow = orchestrator.manager.define(
-                name, read_definition(file), beside=file, by=by, canary=canary
-            )
+        workflow = orchestrator.manager.load(
+            file, key=name, by=by, canary=canary, parameters=parameters
+        )
     for finding in workflow.warnings[:MOST_WARNINGS]:
         output.say(f"{file}: {finding}")
     if len(workflow.warnings) > MOST_WARNINGS:

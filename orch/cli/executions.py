@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.definitions import store
+from orch.cli.definitions import parameters_for, store
 from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import read_input, start_given
 from orch.cli.options import (
@@ -33,6 +33,7 @@ from orch.cli.options import (
     Priority,
     Quiet,
     Redis,
+    Sets,
     Target,
     Timeout,
 )
@@ -62,6 +63,7 @@ _WORKERS = "Workers"
 
 def run(
     target: Target,
+    sets: Sets = None,
     inputs: Inputs = None,
     input_file: InputFile = None,
     timeout: Timeout = None,
@@ -115,10 +117,11 @@ def run(
     """
     value = read_input(inputs, input_file)
     options = start_given(delay, at, deadline, attributes, priority)
+    parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 
     with connect(redis, data_dir, broker) as orchestrator, contextlib.ExitStack() as stack:
-        key = resolve(orchestrator, target)
+        key = resolve(orchestrator, target, parameters)
         check_startable(orchestrator, key, value, version)
         check_broker(orchestrator)
         given = workers is not None or concurrency is not None or bool(include)
@@ -142,11 +145,13 @@ def run(
     raise typer.Exit(code)
 
 
-def resolve(orchestrator: Orchestrator, target: str) -> str:
+def resolve(orchestrator: Orchestrator, target: str, parameters: dict[str, str]) -> str:
     """The key under which FILE|NAME is started; a file is defined first."""
     from orch.cli.files import is_file
 
-    return store(orchestrator, Path(target)).key if is_file(target) else target
+    if not is_file(target):
+        return target
+    return store(orchestrator, Path(target), parameters=parameters).key
 
 
 def check_startable(
@@ -328,6 +333,7 @@ def result_object(context: ExecutionContext) -> dict[str, Any]:
 
 def start(
     target: Target,
+    sets: Sets = None,
     inputs: Inputs = None,
     input_file: InputFile = None,
     idempotency_key: IdempotencyKey = None,
@@ -366,10 +372,11 @@ def start(
         )
     value = read_input(inputs, input_file)
     options = start_given(delay, at, deadline, attributes, priority)
+    parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 
     with connect(redis, data_dir, broker) as orchestrator:
-        key = resolve(orchestrator, target)
+        key = resolve(orchestrator, target, parameters)
         check_broker(orchestrator)
         if many is not None:
             from orch.cli.bulk import start_many

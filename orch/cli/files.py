@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from orch.errors import DefinitionError, InvalidWorkflow, LoadError, NotSupportedYet
 from orch.workflows.calls import called_names
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.loading import find_beside, library_definition, library_names, load_definition
+from orch.workflows.loading import (
+    Parameters,
+    find_beside,
+    library_definition,
+    library_names,
+    load_definition,
+)
 from orch.workflows.loading import load_document as _load_document
 from orch.workflows.plan import Plan
 from orch.workflows.validation import Finding, Severity, errors_in, validate_document
@@ -27,15 +33,15 @@ def is_file(target: str) -> bool:
     return target.endswith(SUFFIXES) or os.sep in target or Path(target).is_file()
 
 
-def read_definition(path: Path) -> WorkflowDefinition:
+def read_definition(path: Path, parameters: Parameters = None) -> WorkflowDefinition:
     """The definition in a file, by its structure alone. Raises LoadError, InvalidWorkflow."""
     with contextlib.redirect_stdout(sys.stderr):  # a .py file is run, and may print
-        return load_definition(path)
+        return load_definition(path, parameters)
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path, parameters: Parameters = None) -> dict[str, Any]:
     with contextlib.redirect_stdout(sys.stderr):
-        return _load_document(path)
+        return _load_document(path, parameters)
 
 
 def known_workflows(path: Path, settings: Settings) -> set[str]:
@@ -47,10 +53,12 @@ def known_workflows(path: Path, settings: Settings) -> set[str]:
     return known
 
 
-def review(path: Path, settings: Settings) -> tuple[WorkflowDefinition | None, list[Finding]]:
+def review(
+    path: Path, settings: Settings, parameters: Parameters = None
+) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition in a file and all findings; a file that is broken is a finding too."""
     try:
-        document = read_document(path)
+        document = read_document(path, parameters)
     except InvalidWorkflow as error:
         return None, error.findings
     except LoadError as error:
@@ -69,9 +77,11 @@ def review(path: Path, settings: Settings) -> tuple[WorkflowDefinition | None, l
     return definition, findings
 
 
-def checked_definition(path: Path, settings: Settings) -> WorkflowDefinition:
+def checked_definition(
+    path: Path, settings: Settings, parameters: Parameters = None
+) -> WorkflowDefinition:
     """The definition in a file. Raises LoadError, and InvalidWorkflow with all findings."""
-    document = read_document(path)
+    document = read_document(path, parameters)
     definition, findings = validate_document(
         document, known_workflows=known_workflows(path, settings)
     )

@@ -63,6 +63,21 @@ def _attribute(pair: str) -> tuple[str, Any]:
     return name, value if isinstance(value, str | int | float | bool) else text
 
 
+def read_parameters(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Texts by name, of ``name=value``. Raises InputError."""
+    found = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InputError(
+                f"--set {pair!r} is not of the form name=value", hint="for example: --set retries=3"
+            )
+        if name in found:
+            raise InputError(f"--set gives {name!r} twice", hint="keep one of them")
+        found[name] = text
+    return found
+
+
 def set_field(target: dict[str, Any], pair: str) -> None:
     """Set ``a.b=1`` in ``target``: JSON where it is JSON, else text. Raises InputError."""
     key, equals, text = pair.partition("=")

@@ -186,3 +186,13 @@ By = Annotated[
     Optional[str],
     typer.Option("--by", metavar="NAME", help="Who, for the history, instead of the user's name."),
 ]
+
+Sets = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A parameter of FILE; JSON where it takes no text. Repeat it.",
+        rich_help_panel=_INPUT,
+    ),
+]

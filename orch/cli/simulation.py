@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.inputs import read_input, read_json
-from orch.cli.options import InputFile, Inputs, Json
+from orch.cli.inputs import read_input, read_json, read_parameters
+from orch.cli.options import InputFile, Inputs, Json, Sets
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -31,6 +31,7 @@ def simulate(
             help="JSON: what each step gives, how often it fails, how long it takes.",
         ),
     ] = None,
+    sets: Sets = None,
     inputs: Inputs = None,
     input_file: InputFile = None,
     as_json: Json = False,
@@ -43,7 +44,7 @@ def simulate(
     from orch.cli.files import called_beside, checked_definition, handlers_beside
 
     settings = settings_of()
-    definition = checked_definition(file, settings)
+    definition = checked_definition(file, settings, read_parameters(sets))
     given = _read_mocks(mocks) if mocks is not None else None
     value = read_input(inputs, input_file)
     from orch.control.plans import default_retry

@@ -6,6 +6,7 @@ the library of the package. A file's name is its stem.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from orch.workflows.calls import callee
 from orch.workflows.canary import is_chosen
 from orch.workflows.definition import StepType, WorkflowDefinition
 from orch.workflows.loading import (
+    Parameters,
+    filled,
     find_beside,
     library_definition,
     library_names,
@@ -34,6 +37,8 @@ from orch.workflows.validation import (
     validate_definition,
     validate_document,
 )
+
+logger = logging.getLogger(__name__)
 
 MOST_OTHERS = 100
 """Plans of versions that are not the latest, which are remembered."""
@@ -79,17 +84,20 @@ class Catalog:
         beside: Path | None = None,
         by: str | None = None,
         canary: float | None = None,
+        parameters: Parameters = None,
     ) -> Workflow:
         """Check a definition and store it as the latest version of ``key``.
 
         A text is YAML (or JSON, which is YAML). ``beside``: a file or directory in whose
         directory other workflows are looked for. ``by``: who defines it, by default the user
         of this process. ``canary``: it is not the latest yet; so many percent of the new
-        executions get it.
+        executions get it. ``parameters``: what it is filled in with.
         Raises LoadError, InvalidWorkflow with all findings, NotSupportedYet.
         """
         if isinstance(definition, str):
-            definition = loads(definition, source=f"workflow {key!r}")
+            definition = loads(definition, source=f"workflow {key!r}", parameters=parameters)
+        elif not isinstance(definition, WorkflowDefinition):
+            definition = filled(definition, f"workflow {key!r}", None, parameters)
         made, findings = self._checked(key, definition, beside)
         handlers = self.handlers_of(made, beside)
         if canary is None:
@@ -126,20 +134,34 @@ class Catalog:
         return self._checked(key, definition, None)[0]
 
     def validate(
-        self, definition: WorkflowDefinition | Mapping[str, Any], *, beside: Path | None = None
+        self,
+        definition: WorkflowDefinition | Mapping[str, Any],
+        *,
+        beside: Path | None = None,
+        parameters: Parameters = None,
     ) -> list[Finding]:
         """All findings of a definition; nothing is stored."""
         known = self._known_names(beside)
         if isinstance(definition, WorkflowDefinition):
             return validate_definition(definition, known_workflows=known)
+        try:
+            definition = filled(definition, "the definition", None, parameters)
+        except InvalidWorkflow as error:
+            return list(error.findings)
         return validate_document(definition, known_workflows=known)[1]
 
     def load(
-        self, path: Path | str, *, by: str | None = None, canary: float | None = None
+        self,
+        path: Path | str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        canary: float | None = None,
+        parameters: Parameters = None,
     ) -> Workflow:
-        """Define the workflow of a file under the file's stem."""
-        path = Path(path)
-        return self.define(path.stem, load_definition(path), beside=path, by=by, canary=canary)
+        """Define the workflow of a file under the file's stem, or ``key``."""
+        path, made = Path(path), load_definition(path, parameters)
+        return self.define(key or path.stem, made, beside=path, by=by, canary=canary)
 
     def save(self, workflow: Workflow | str, path: Path | str) -> Path:
         """Write a workflow to a .yaml or .json file."""
@@ -168,7 +190,10 @@ class Catalog:
             if (definition := library_definition(key)) is not None:
                 found[key] = _info(key, definition, "library")
         for path in self._directory_files():
-            found[path.stem] = _info(path.stem, load_definition(path), "directory")
+            try:
+                found[path.stem] = _info(path.stem, load_definition(path), "directory")
+            except InvalidWorkflow as error:  # as a file of steps is, or one that needs parameters
+                logger.info("%s is not listed: %s", path, error.message)
         for key, version in self.journal.workflows().items():
             found[key] = _info(key, self.plans.definition(version), "redis")
         return [found[key] for key in sorted(found)]

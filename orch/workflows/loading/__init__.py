@@ -8,13 +8,22 @@ A file is read, nothing else is touched; a broken one raises LoadError with line
 from orch.workflows.loading.catalog import find_beside, library_definition, library_names
 from orch.workflows.loading.changes import load_changes
 from orch.workflows.loading.files import MAX_BYTES, Format
-from orch.workflows.loading.reading import load_definition, load_document, loads, parse_definition
+from orch.workflows.loading.reading import (
+    Parameters,
+    filled,
+    load_definition,
+    load_document,
+    loads,
+    parse_definition,
+)
 from orch.workflows.loading.writing import dumps, save_definition
 
 __all__ = [
     "MAX_BYTES",
     "Format",
+    "Parameters",
     "dumps",
+    "filled",
     "find_beside",
     "library_definition",
     "library_names",

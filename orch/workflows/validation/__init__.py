@@ -8,7 +8,7 @@ its missing targets. The reference of all findings is docs/validation.md.
 from orch.workflows.validation.documents import validate_definition, validate_document
 from orch.workflows.validation.findings import Finding, Severity, errors_in
 from orch.workflows.validation.language import SCHEMA_ID, json_schema
-from orch.workflows.validation.mismatches import check_input, check_output
+from orch.workflows.validation.mismatches import check_input, check_output, sentences_of
 from orch.workflows.validation.plain import MAX_DEPTH, MAX_NODES
 from orch.workflows.validation.review.reads import ROOTS
 from orch.workflows.validation.review.subject import MAX_SUGGESTIONS
@@ -25,6 +25,7 @@ __all__ = [
     "check_output",
     "errors_in",
     "json_schema",
+    "sentences_of",
     "validate_definition",
     "validate_document",
 ]

@@ -21,9 +21,13 @@ def json_schema() -> dict[str, Any]:
     for name, model in [*schema["$defs"].items(), ("WorkflowDefinition", schema)]:
         _polish(name, model)
     step = schema["$defs"]["WorkflowStep"]
+    _allow_in_files(schema, step)
     step["allOf"] = [
         {
-            "if": {"properties": {"type": {"const": kind.value}}, "required": ["type"]},
+            "if": {
+                "properties": {"type": {"const": kind.value}, "use": False},
+                "required": ["type"],
+            },
             "then": {"required": [kind.value]},
         }
         for kind in StepType
@@ -31,7 +35,7 @@ def json_schema() -> dict[str, Any]:
     ]
     step["allOf"].append(
         {
-            "if": {"properties": {"type": {"const": StepType.TASK.value}}},
+            "if": {"properties": {"type": {"const": StepType.TASK.value}, "use": False}},
             "then": {"oneOf": [{"required": ["capability"]}, {"required": ["task"]}]},
         }
     )
@@ -41,6 +45,25 @@ def json_schema() -> dict[str, Any]:
         **schema,
         "title": "Workflow",
     }
+
+
+def _allow_in_files(schema: dict[str, Any], step: dict[str, Any]) -> None:
+    """What stands in files alone, and is gone when they are loaded."""
+    schema["properties"]["parameters"] = {
+        "description": "Values that are filled in for `{{ name }}`: JSON Schemas by name.",
+        "type": "object",
+        "additionalProperties": {"type": "object"},
+    }
+    schema["properties"]["include"] = {
+        "description": "Files of steps, relative to this one, for `use`.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    }
+    step["properties"]["use"] = {
+        "description": "The id of an included step that this one is; fields beside it go before.",
+        "type": "string",
+    }
+    step["required"] = []
+    step["anyOf"] = [{"required": ["id"]}, {"required": ["use"]}]
 
 
 def _polish(name: str, model: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from referencing.exceptions import Unresolvable
 from orch.errors import InputError
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.graph import as_list, as_mapping, join
-from orch.workflows.validation.schemas import validator_of
+from orch.workflows.validation.schemas import schema_problems, validator_of
 from orch.workflows.validation.wording import alternatives, extend, show, similar
 
 _TYPE_WORDS = {
@@ -43,6 +43,12 @@ def check_input(definition: WorkflowDefinition, value: Any) -> None:
 def check_output(definition: WorkflowDefinition, value: Any) -> list[str]:
     """A sentence for every field of an output that misses the workflow's output schema."""
     return [] if definition.output is None else _misses(definition.output, value)
+
+
+def sentences_of(schema: Mapping[str, Any], value: Any) -> list[str]:
+    """A sentence for every way in which a value, or its schema, is wrong."""
+    problems = [f"its schema is wrong: {message}" for _, message in schema_problems(schema)]
+    return problems or _misses(schema, value)
 
 
 def _misses(schema: Mapping[str, Any], value: Any) -> list[str]:
