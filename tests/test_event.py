@@ -259,7 +259,7 @@ def test_no_more_than_the_latest_are_kept(manager: WorkflowManager, redis: Redis
 
 def test_one_that_came_between_is_found_by_the_warden(manager: WorkflowManager) -> None:
     manager.define("w", made(listen(correlation="c")))
-    manager.runtime.advancer.follow = lambda *_: None  # type: ignore[method-assign]
+    manager.runtime.advancer.follow = lambda *_, **__: None  # type: ignore[method-assign]
     manager.trigger_event("paid", 7, correlation="c")
     execution = manager.start("w").id  # its process died before it looked at what was kept
     state = manager.journal.read_state(execution, "wait")
