@@ -194,6 +194,7 @@ class Advancer:
             reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
             if reply == _CANCELLING and not transition.unwinds:
                 transition = while_cancelling(transition, journal.clock())
+                transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
             if not _is_replanned(reply):
                 return plan, reply, transition
