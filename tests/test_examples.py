@@ -60,6 +60,13 @@ def test_every_setting_is_on_its_page_with_its_default() -> None:
         assert row in page
 
 
+def test_every_fault_point_is_on_its_page() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "orch").rglob("*.py"))
+    page = (ROOT / "docs" / "faults.md").read_text()
+    for name in set(re.findall(r'\bfault\("(\w+)"\)', code)):
+        assert f"`{name}`" in page, name
+
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import pytest
 from redis import Redis
@@ -79,6 +80,16 @@ def test_no_script_builds_keys_or_scans(name: str) -> None:
     calls = re.findall(r"redis\.call\('(\w+)', ([^,)]+)", body)
     assert calls
     assert {key for _, key in calls} <= {*load()[name].keys, "watch"}
+
+
+@pytest.mark.parametrize(
+    "entry", [e for e in (resources.files("orch.journal") / "lua/parts").iterdir() if e.is_file()],
+    ids=lambda entry: entry.name,
+)  # fmt: skip
+def test_no_line_of_a_part_ends_in_a_comment(entry: Traversable) -> None:
+    """A part is put on one line: the rest of it would be lost."""
+    for line in entry.read_text(encoding="utf-8").splitlines():
+        assert "--" not in line.lstrip().lstrip("-") or line.lstrip().startswith("--"), line
 
 
 def test_a_part_that_does_not_exist_is_named() -> None:

@@ -96,7 +96,7 @@ def _read_parts(folder: Traversable) -> dict[str, str]:
         entry.name.removesuffix(".lua"): " ".join(
             line.strip()
             for line in entry.read_text(encoding="utf-8").splitlines()
-            if not line.startswith("--")
+            if not line.strip().startswith("--")
         )
         for entry in folder.iterdir()
     }
