@@ -973,7 +973,7 @@ class Life(RuleBasedStateMachine):
 
     def states(self) -> dict[str, StepState]:
         fields = self.journal.steps("x1")
-        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!"}
+        return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!?"}
 
     @invariant()
     def every_live_token_is_watched_and_no_other(self) -> None:
@@ -1031,6 +1031,9 @@ class Life(RuleBasedStateMachine):
         for key in (self.journal.keys.record, self.journal.keys.steps, self.journal.keys.history):
             assert (self.journal.redis.pttl(key("x1")) > 0) == (status is None or status.ended)
 
+    def all_is_done(self) -> None:
+        """What those outside do for it, in a good world."""
+
     def teardown(self) -> None:
         """In a good world, it ends."""
         if not hasattr(self, "worked"):
@@ -1046,6 +1049,7 @@ class Life(RuleBasedStateMachine):
                 self.deliver(0, False)
             while self.held:
                 self.finish(0, True, False)
+            self.all_is_done()
             self.look(5000)
         else:
             raise AssertionError("the execution does not end")
