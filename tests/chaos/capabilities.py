@@ -61,3 +61,32 @@ def work(context: Context, seconds: float = 0.03) -> int:
     note(context)
     time.sleep(seconds)
     return context.attempt
+
+
+class Broken(Exception):
+    pass
+
+
+class Fatal(Exception):
+    pass
+
+
+@capability("chaos_flaky")
+def flaky(context: Context) -> int:
+    """The first attempt always fails, if it is not lost."""
+    note(context)
+    if context.attempt == 1:
+        raise Broken("the first time")
+    return 7
+
+
+@capability("chaos_fail")
+def fail(context: Context, fatal: bool = False) -> None:
+    note(context)
+    raise Fatal("always") if fatal else Broken("always")
+
+
+@capability("chaos_next")
+def one_more(context: Context, last: int | None = None) -> int:
+    note(context)
+    return (last or 0) + 1
