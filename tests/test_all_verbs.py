@@ -57,7 +57,7 @@ MORE: list[list[Step]] = [
         task("y"),
     ],
     [
-        of("map", "m", "l", items=[1, 2, 3, 4], maxConcurrency=2, tolerate={"count": 1},
+        of("map", "m", "l", items=[1, 2, 3, 4], maxConcurrency=2, tolerate={"percentage": 100},
            steps=[task("i", "j"), outside("j")]),
         of("loop", "l", "d", until="$.index >= 1", steps=[task("k", compensate=UNDO), ]),
         decision("d", "$.input.n", {"1": "x"}, default="y"),
