@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orch.agents.capability import capability
     from orch.agents.context import Context
+    from orch.asynchronous import AsyncOrchestrator
     from orch.control.bulk import StartRequest
     from orch.errors import OrchError, RetryAfter, StepCancelled, StepError
-    from orch.orchestrator import AsyncOrchestrator, Execution, Orchestrator
+    from orch.execution import Execution
+    from orch.orchestrator import Orchestrator
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
 
@@ -19,9 +21,9 @@ __version__ = "0.1.0"
 # Loaded at first use: a process that needs one name (the keeper of the embedded server, a
 # module of capabilities) does not pay for all of them.
 _HOME = {
-    "AsyncOrchestrator": "orch.orchestrator",
+    "AsyncOrchestrator": "orch.asynchronous",
     "Context": "orch.agents.context",
-    "Execution": "orch.orchestrator",
+    "Execution": "orch.execution",
     "OrchError": "orch.errors",
     "Orchestrator": "orch.orchestrator",
     "RetryAfter": "orch.errors",

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from bench.find import Pipelined, definition, fill
+from orch.asynchronous import AsyncOrchestrator
 from orch.cli.app import run_command
 from orch.control.filters import Filters
 from orch.control.plans import Plans
@@ -23,7 +24,7 @@ from orch.errors import InputError, LayoutMismatch
 from orch.journal import heads
 from orch.journal.finding import Found, Query
 from orch.journal.journal import Journal, open_redis
-from orch.orchestrator import AsyncOrchestrator, Orchestrator
+from orch.orchestrator import Orchestrator
 from orch.settings import Settings
 from orch.workflows.outcome import Completed
 from orch.workflows.state import ExecutionStatus

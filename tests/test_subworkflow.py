@@ -13,8 +13,8 @@ from orch import Orchestrator
 from orch.control.manager import WorkflowManager
 from orch.control.runtime import Runtime
 from orch.control.simulation import Simulation, simulate
+from orch.execution import Execution
 from orch.journal.journal import Claimed, Start
-from orch.orchestrator import Execution
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from orch.asynchronous import AsyncOrchestrator
 from orch.cli.app import run_command
 from orch.control.lines import content_of, line_of
 from orch.control.plans import Plans
@@ -23,7 +24,7 @@ from orch.errors import InputError, NotAllowed, NotFound
 from orch.journal import heads
 from orch.journal.journal import Journal
 from orch.journal.snapshots import Snapshot
-from orch.orchestrator import AsyncOrchestrator, Orchestrator
+from orch.orchestrator import Orchestrator
 from orch.settings import Settings
 from orch.workflows.state import ExecutionStatus
 from tests.build import Worked, handler, start, task

@@ -30,7 +30,8 @@ from orch.errors import InputError
 # ruff: noqa: UP045
 
 if TYPE_CHECKING:
-    from orch.orchestrator import Execution, Orchestrator
+    from orch.execution import Execution
+    from orch.orchestrator import Orchestrator
     from orch.workflows.comparing import Change, Difference, StepChange
 
 OfVersion = Annotated[

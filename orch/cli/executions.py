@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from orch.cli.progress import Progress
     from orch.control.status import ExecutionContext
     from orch.control.workers import WorkerProcesses
-    from orch.orchestrator import Execution, Orchestrator
+    from orch.execution import Execution
+    from orch.orchestrator import Orchestrator
     from orch.workflows.starts import StartGiven
 
 EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 3}

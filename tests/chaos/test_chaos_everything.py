@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from orch.errors import NotAllowed
+from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
-from orch.orchestrator import Execution
 
 from .conftest import LONG, Measure
 from .processes import System, step

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from orch.orchestrator import Execution
+from orch.execution import Execution
 
 from .conftest import LONG, Measure
 from .processes import System, chain, wait_until

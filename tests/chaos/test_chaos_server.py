@@ -13,7 +13,7 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.errors import Unreachable
-from orch.orchestrator import Execution
+from orch.execution import Execution
 
 from .conftest import LONG, Measure
 from .processes import System, Worker, chain, wait_until

@@ -1,0 +1,368 @@
+"""The facade for coroutines: Redis is talked to in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Unpack
+
+from orch.control.archive import Archived
+from orch.control.bulk import Asked
+from orch.control.comparison import Comparison
+from orch.control.external import ExternalTask
+from orch.control.filters import Instant
+from orch.control.manager import Workflow, WorkflowInfo
+from orch.control.migration import Migrated
+from orch.control.search import ExecutionPage
+from orch.control.status import ExecutionContext
+from orch.control.subscription import (
+    AsyncSubscription,
+    EventFilter,
+    ExecutionEvent,
+    Listener,
+)
+from orch.control.transfer import Exported, Imported
+from orch.control.triggers import Told
+from orch.control.versions import WorkflowVersion
+from orch.errors import OrchError
+from orch.execution import Execution, not_ended
+from orch.journal.journal import HistoryEntry
+from orch.journal.versions import Canary
+from orch.orchestrator import Definition, Orchestrator
+from orch.settings import Settings
+from orch.workflows.comparing import Difference
+from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.starts import StartGiven
+from orch.workflows.validation import Finding
+
+
+class AsyncExecution:
+    """An `Execution` whose methods are coroutines."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.id = execution.id
+        self.existed = execution.existed
+        self.warnings = execution.warnings
+
+    async def status(self) -> ExecutionContext:
+        return await asyncio.to_thread(self._execution.status)
+
+    async def wait(self, timeout: float | None = None) -> ExecutionContext:
+        """As `Execution.wait`, without a thread that is held while it waits."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while not await asyncio.to_thread(self._execution._manager.ended, self.id):
+            if limit is not None and time.monotonic() >= limit:
+                raise not_ended(self._execution, timeout)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return await self.status()
+
+    async def history(self) -> list[HistoryEntry]:
+        return await asyncio.to_thread(self._execution.history)
+
+    async def results(self, path: str) -> AsyncIterator[Any]:
+        """As `Execution.results`, for `async for`."""
+        found = await asyncio.to_thread(self._execution.results, path)
+        end = object()
+        while (each := await asyncio.to_thread(next, found, end)) is not end:
+            yield each
+
+    async def pause(
+        self, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.pause, reason, branch=branch, by=by)
+
+    async def resume(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(
+            self._execution.resume, input, reason=reason, branch=branch, by=by
+        )
+
+    async def cancel(
+        self, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.cancel, reason, grace=grace, by=by)
+
+    async def terminate(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.terminate, reason, by=by)
+
+    async def retry(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.retry, reason, by=by)
+
+    async def skip(
+        self, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.skip, path, output, reason=reason, by=by)
+
+    async def migrate(
+        self,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        migrate = self._execution.migrate
+        return await asyncio.to_thread(
+            migrate, version, mapping, by=by, reason=reason, dry_run=dry_run
+        )
+
+    async def modify(
+        self,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        modify = self._execution.modify
+        return await asyncio.to_thread(modify, changes, by=by, reason=reason, dry_run=dry_run)
+
+
+class AsyncOrchestrator:
+    """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
+
+    def __init__(self, settings: Settings | None = None, **given: Any) -> None:
+        self.sync = Orchestrator(settings, **given)
+
+    async def define_workflow(
+        self,
+        name: str,
+        definition: Definition,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        by: str | None = None,
+        canary: float | None = None,
+    ) -> Workflow:
+        define = self.sync.define_workflow
+        return await asyncio.to_thread(define, name, definition, parameters, by=by, canary=canary)
+
+    async def load_workflow(
+        self,
+        path: Path | str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Workflow:
+        return await asyncio.to_thread(self.sync.load_workflow, path, parameters, name=name)
+
+    async def save_workflow(self, workflow: Workflow | str, path: Path | str) -> Path:
+        return await asyncio.to_thread(self.sync.save_workflow, workflow, path)
+
+    async def list_workflows(self) -> list[WorkflowInfo]:
+        return await asyncio.to_thread(self.sync.list_workflows)
+
+    async def list_versions(self, name: str) -> list[WorkflowVersion]:
+        return await asyncio.to_thread(self.sync.list_versions, name)
+
+    async def canary_workflow(
+        self, name: str, version: str, percent: float, *, by: str | None = None
+    ) -> Canary:
+        return await asyncio.to_thread(self.sync.canary_workflow, name, version, percent, by=by)
+
+    async def stop_canary(self, name: str) -> bool:
+        return await asyncio.to_thread(self.sync.stop_canary, name)
+
+    async def promote_canary(self, name: str) -> str:
+        return await asyncio.to_thread(self.sync.promote_canary, name)
+
+    async def compare_versions(
+        self, name: str, *versions: str, since: Instant | None = None
+    ) -> Comparison:
+        return await asyncio.to_thread(self.sync.compare_versions, name, *versions, since=since)
+
+    async def validate_workflow(
+        self,
+        definition: WorkflowDefinition | Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
+    ) -> list[Finding]:
+        return await asyncio.to_thread(self.sync.validate_workflow, definition, parameters)
+
+    async def start_workflow(
+        self,
+        name: str,
+        input: Any = None,
+        idempotency_key: str | None = None,
+        *,
+        version: str | None = None,
+        **options: Unpack[StartGiven],
+    ) -> AsyncExecution:
+        start = self.sync.start_workflow
+        return AsyncExecution(
+            await asyncio.to_thread(
+                lambda: start(name, input, idempotency_key, version=version, **options)
+            )
+        )
+
+    async def start_workflows(self, requests: Iterable[Asked]) -> list[AsyncExecution | OrchError]:
+        """As `Orchestrator.start_workflows`."""
+        found = await asyncio.to_thread(self.sync.start_workflows, requests)
+        return [each if isinstance(each, OrchError) else AsyncExecution(each) for each in found]
+
+    async def rerun_workflow(self, id: str, input: Any = None, **given: Any) -> AsyncExecution:
+        return AsyncExecution(
+            await asyncio.to_thread(lambda: self.sync.rerun_workflow(id, input, **given))
+        )
+
+    async def fork_workflow(self, id: str, from_step: str, **given: Any) -> AsyncExecution:
+        return AsyncExecution(
+            await asyncio.to_thread(lambda: self.sync.fork_workflow(id, from_step, **given))
+        )
+
+    async def diff_executions(self, a: str, b: str) -> Difference:
+        return await asyncio.to_thread(self.sync.diff_executions, a, b)
+
+    async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> Told:
+        return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))
+
+    async def events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None = None,
+        *,
+        since: str | None = None,
+        follow: bool = True,
+    ) -> AsyncSubscription:
+        """As `Orchestrator.events`, for `async for event in await orchestrator.events()`."""
+        return AsyncSubscription(
+            await asyncio.to_thread(self.sync.events, filter, since=since, follow=follow)
+        )
+
+    async def subscribe_to_events(
+        self,
+        filter: EventFilter | Mapping[str, Any] | None,
+        callback: Callable[[ExecutionEvent], Any],
+        *,
+        since: str | None = None,
+    ) -> Listener:
+        """As `Orchestrator.subscribe_to_events`: ``callback`` is called in a thread."""
+        return await asyncio.to_thread(self.sync.subscribe_to_events, filter, callback, since=since)
+
+    def execution(self, id: str) -> AsyncExecution:
+        return AsyncExecution(self.sync.execution(id))
+
+    async def get_execution_status(self, id: str) -> ExecutionContext:
+        return await asyncio.to_thread(self.sync.get_execution_status, id)
+
+    async def get_execution_history(self, id: str) -> list[HistoryEntry]:
+        return await asyncio.to_thread(self.sync.get_execution_history, id)
+
+    async def list_executions(self, **given: Any) -> ExecutionPage:
+        return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
+
+    async def export_executions(
+        self, target: Path | str | BinaryIO, ids: Sequence[str] | None = None, **given: Any
+    ) -> Exported:
+        return await asyncio.to_thread(lambda: self.sync.export_executions(target, ids, **given))
+
+    async def import_executions(self, source: Path | str | BinaryIO) -> Imported:
+        return await asyncio.to_thread(self.sync.import_executions, source)
+
+    async def archive_executions(
+        self, directory: Path | None = None, *, all: bool = False
+    ) -> Archived:
+        return await asyncio.to_thread(self.sync.archive_executions, directory, all=all)
+
+    async def pause_workflow(
+        self, id: str, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.pause_workflow, id, reason, branch=branch, by=by)
+
+    async def resume_workflow(
+        self,
+        id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(
+            self.sync.resume_workflow, id, input, reason=reason, branch=branch, by=by
+        )
+
+    async def stop_workflow(
+        self, id: str, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.stop_workflow, id, reason, grace=grace, by=by)
+
+    async def terminate_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.terminate_workflow, id, reason, by=by)
+
+    async def retry_workflow(self, id: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.retry_workflow, id, reason, by=by)
+
+    async def skip_step(
+        self, id: str, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self.sync.skip_step, id, path, output, reason=reason, by=by)
+
+    async def list_tasks(
+        self, capability: str | None = None, *, limit: int | None = None
+    ) -> list[ExternalTask]:
+        return await asyncio.to_thread(self.sync.list_tasks, capability, limit=limit)
+
+    async def complete_task(self, task: str, output: Any = None, *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.complete_task, task, output, by=by)
+
+    async def fail_task(
+        self,
+        task: str,
+        error: str = "TaskFailed",
+        message: str = "",
+        *,
+        retryable: bool = True,
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(
+            self.sync.fail_task, task, error, message, retryable=retryable, by=by
+        )
+
+    async def heartbeat_task(self, task: str, progress: Any = None) -> None:
+        await asyncio.to_thread(self.sync.heartbeat_task, task, progress)
+
+    async def migrate_workflow(
+        self,
+        id: str,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        migrate = self.sync.migrate_workflow
+        return await asyncio.to_thread(
+            migrate, id, version, mapping, by=by, reason=reason, dry_run=dry_run
+        )
+
+    async def modify_workflow(
+        self,
+        id: str,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        modify = self.sync.modify_workflow
+        return await asyncio.to_thread(modify, id, changes, by=by, reason=reason, dry_run=dry_run)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.sync.close)
+
+    async def __aenter__(self) -> AsyncOrchestrator:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,130 @@
+"""A handle on one execution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orch.control.manager import WorkflowManager
+from orch.control.migration import Migrated
+from orch.control.status import ExecutionContext
+from orch.errors import WaitTimeout
+from orch.journal.journal import HistoryEntry
+
+
+class Execution:
+    """A handle on one execution: its ``id``, and what can be asked of it."""
+
+    def __init__(
+        self,
+        manager: WorkflowManager,
+        id: str,
+        *,
+        existed: bool = False,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self._manager = manager
+        self.id = id
+        self.existed = existed
+        self.warnings = warnings
+
+    def status(self) -> ExecutionContext:
+        return self._manager.status(self.id)
+
+    def wait(self, timeout: float | None = None) -> ExecutionContext:
+        """Block until it has ended. ``timeout`` in seconds; raises WaitTimeout.
+
+        The answer is read from Redis 5 ms to 100 ms after the end.
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while not self._manager.ended(self.id):
+            if limit is not None and time.monotonic() >= limit:
+                raise not_ended(self, timeout)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return self.status()
+
+    def history(self) -> list[HistoryEntry]:
+        return self._manager.history(self.id)
+
+    def results(self, path: str) -> Iterator[Any]:
+        """What the map, or the parallel step, at ``path`` gave, one after the other.
+
+        Results that are too large to stand in an output are read page by page. Raises NotFound,
+        InputError.
+        """
+        return self._manager.results(self.id, path)
+
+    def pause(self, reason: str = "", *, branch: str | None = None, by: str | None = None) -> bool:
+        """As `Orchestrator.pause_workflow`."""
+        return self._manager.steering.pause(self.id, reason, branch=branch, by=by)
+
+    def resume(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        """As `Orchestrator.resume_workflow`."""
+        return self._manager.steering.resume(self.id, input, reason=reason, branch=branch, by=by)
+
+    def cancel(
+        self, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        """As `Orchestrator.stop_workflow`."""
+        return self._manager.steering.cancel(self.id, reason, grace=grace, by=by)
+
+    def terminate(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.terminate_workflow`."""
+        return self._manager.steering.terminate(self.id, reason, by=by)
+
+    def retry(self, reason: str = "", *, by: str | None = None) -> bool:
+        """As `Orchestrator.retry_workflow`."""
+        return self._manager.steering.retry(self.id, reason, by=by)
+
+    def skip(
+        self, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        """As `Orchestrator.skip_step`."""
+        return self._manager.steering.skip(self.id, path, output, reason=reason, by=by)
+
+    def migrate(
+        self,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """As `Orchestrator.migrate_workflow`."""
+        migrate = self._manager.migration.migrate
+        return migrate(self.id, version, mapping, by=by, reason=reason, dry_run=dry_run)
+
+    def modify(
+        self,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        """As `Orchestrator.modify_workflow`."""
+        modify = self._manager.migration.modify
+        return modify(self.id, changes, by=by, reason=reason, dry_run=dry_run)
+
+    def __repr__(self) -> str:
+        return f"Execution({self.id!r})"
+
+
+def not_ended(execution: Execution, timeout: float | None) -> WaitTimeout:
+    context = execution.status()
+    waiting = "; ".join(f"{p}: {why}" for p, why in context.waiting_for.items()) or context.waits
+    return WaitTimeout(
+        f"execution {execution.id} has not ended within {timeout:g} s ({waiting or 'running'})",
+        hint=f"it goes on; `orch status {execution.id}` shows it",
+    )
