@@ -215,7 +215,7 @@ class Reference:
     def subworkflow(self, step: Step, path: str, place: Place, run: Run) -> None:
         retry = step.get("retry", {"maxAttempts": 1})
         for attempt in range(1, 1000):
-            child = Reference(self.mocks, self.workflows)
+            child = type(self)(self.mocks, self.workflows)
             given = value(step.get("input"), place.seen)
             did = child.run(self.workflows[step["subworkflow"]], given, f"{path}/", run.at)
             run.at = did.at
