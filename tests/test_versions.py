@@ -57,6 +57,22 @@ def test_a_version_that_is_defined_again_is_the_latest_and_keeps_its_date(
     assert orchestrator.start_workflow("w").status().version == first
 
 
+def test_a_start_does_not_undo_what_another_process_defines_meanwhile(
+    orchestrator: Orchestrator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator.define_workflow("w", ONE)
+    with Orchestrator(settings) as starting:
+        read = starting.manager.plans.definition
+
+        def overtaken(version: str) -> Any:
+            orchestrator.define_workflow("w", TWO)
+            return read(version)
+
+        monkeypatch.setattr(starting.manager.plans, "definition", overtaken)
+        starting.start_workflow("w")
+    assert [each.label for each in orchestrator.list_versions("w") if each.latest] == ["2.0"]
+
+
 def test_an_execution_starts_on_the_version_that_is_named(orchestrator: Orchestrator) -> None:
     first = orchestrator.define_workflow("w", ONE).version
     second = orchestrator.define_workflow("w", TWO).version

@@ -276,7 +276,8 @@ class Catalog:
         if version is not None and version != latest:
             return self._pinned(key, find_version(self.journal, key, version))
         definition = self.get(key).definition
-        plan = self.plans.store(key, definition, self.handlers_of(definition, None))
+        # Not as the latest: somebody may have defined a newer one since it was read.
+        plan = self.plans.pin(definition, self.handlers_of(definition, None))
         self._stored[key] = plan
         return plan
 
