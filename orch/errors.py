@@ -13,6 +13,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── NotFound                   no such workflow or execution                exit 2
     ├── NotAllowed                 the state of an execution does not allow it  exit 1
     │   └── AlreadyReported        somebody else said before what a task came to
+    ├── ConcurrencyRejected        as many executions as may be are active      exit 1
     ├── SettingsError              a setting has a wrong value                  exit 2
     ├── Unreachable                Redis or the broker does not answer          exit 4
     │   └── NoServer               there is no Redis to be found
@@ -95,6 +96,10 @@ class NotFound(OrchError):
 
 class NotAllowed(OrchError):
     """What was asked for does not fit the state that an execution or a step is in."""
+
+
+class ConcurrencyRejected(OrchError):
+    """As many executions of a workflow, or of one key of it, are active as may be."""
 
 
 class PositionLost(OrchError):

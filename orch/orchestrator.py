@@ -148,8 +148,9 @@ class Orchestrator:
         """Start an execution. The same ``idempotency_key`` gives the same execution.
 
         ``version``: the hash of one, the beginning of it, or its label; by default the latest.
-        ``options``: ``delay`` or ``at``, ``deadline``, ``attributes``; see `StartGiven`.
-        Raises NotFound, InputError, Unreachable.
+        ``options``: ``delay`` or ``at``, ``deadline``, ``attributes``, ``priority``,
+        ``concurrency_key``; see `StartGiven`.
+        Raises NotFound, InputError, ConcurrencyRejected, Unreachable.
         """
         started = self.manager.start(
             name, input, idempotency_key=idempotency_key, version=version, **options

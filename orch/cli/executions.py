@@ -17,6 +17,7 @@ from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import read_input, start_given
 from orch.cli.options import (
     At,
+    ConcurrencyKey,
     Attributes,
     Broker,
     DataDir,
@@ -75,6 +76,7 @@ def run(
     deadline: Deadline = None,
     attributes: Attributes = None,
     priority: Priority = None,
+    concurrency_key: ConcurrencyKey = None,
     with_workers: Annotated[
         Optional[bool],
         typer.Option(
@@ -117,7 +119,7 @@ def run(
     was cancelled, 5 when it had not ended after --timeout.
     """
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority)
+    options = start_given(delay, at, deadline, attributes, priority, concurrency_key)
     parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 
@@ -344,6 +346,7 @@ def start(
     deadline: Deadline = None,
     attributes: Attributes = None,
     priority: Priority = None,
+    concurrency_key: ConcurrencyKey = None,
     many: Annotated[
         Optional[Path],
         typer.Option(
@@ -372,7 +375,7 @@ def start(
             hint="each line has its own `input` and `idempotency_key`",
         )
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority)
+    options = start_given(delay, at, deadline, attributes, priority, concurrency_key)
     parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 

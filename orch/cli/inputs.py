@@ -41,11 +41,14 @@ def start_given(
     deadline: str | None,
     attributes: Sequence[str] | None,
     priority: int | None,
+    concurrency_key: str | None = None,
 ) -> StartGiven:
     """The options of a start, as texts were given. Raises InputError."""
     from orch.workflows.starts import start_options
 
     given: StartGiven = {"delay": delay, "at": at, "deadline": deadline, "priority": priority}
+    if concurrency_key is not None:
+        given["concurrency_key"] = concurrency_key
     if attributes:
         given["attributes"] = dict(_attribute(pair) for pair in attributes)
     start_options(int(time.time() * 1000), given)  # before anything is begun

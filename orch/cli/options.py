@@ -29,6 +29,7 @@ class Status(StrEnum):
     """The states of an execution; the same as `orch.workflows.transition.ExecutionStatus`."""
 
     SCHEDULED = "scheduled"
+    QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLING = "cancelling"
@@ -137,6 +138,15 @@ Attributes = Annotated[
         "--attribute",
         metavar="NAME=VALUE",
         help="What it is found by: a text, a number, true or false. May be repeated.",
+        rich_help_panel=_START,
+    ),
+]
+ConcurrencyKey = Annotated[
+    Optional[str],
+    typer.Option(
+        "--concurrency-key",
+        metavar="KEY",
+        help="Executions with the same key wait for each other, as the workflow says.",
         rich_help_panel=_START,
     ),
 ]

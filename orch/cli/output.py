@@ -19,6 +19,7 @@ BROKEN_PIPE = 141
 
 STYLES = {
     "scheduled": "blue",
+    "queued": "blue",
     "running": "cyan",
     "dispatched": "blue",
     "retrying": "yellow",

@@ -45,18 +45,20 @@ class Verb:
     already: str
 
 
-PAUSE = Verb("pause", "paused", (Status.SCHEDULED, Status.RUNNING), "was paused before")
+PAUSE = Verb(
+    "pause", "paused", (Status.SCHEDULED, Status.QUEUED, Status.RUNNING), "was paused before"
+)
 RESUME = Verb("resume", "resumed", (Status.PAUSED,), "is not paused")
 CANCEL = Verb(
     "cancel",
     "cancelled",
-    (Status.SCHEDULED, Status.RUNNING, Status.PAUSED),
+    (Status.SCHEDULED, Status.QUEUED, Status.RUNNING, Status.PAUSED),
     "was asked to end before",
 )
 TERMINATE = Verb(
     "terminate",
     "terminated",
-    (Status.SCHEDULED, Status.RUNNING, Status.PAUSED, Status.CANCELLING),
+    (Status.SCHEDULED, Status.QUEUED, Status.RUNNING, Status.PAUSED, Status.CANCELLING),
     "had ended before",
 )
 RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")

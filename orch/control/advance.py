@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeGuard
 
+from orch.control.gating import Gating, full
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, deadline_of, make_start
 from orch.control.triggers import (
@@ -24,10 +25,18 @@ from orch.control.triggers import (
     start_triggered,
 )
 from orch.control.unwinding import Unwinding
-from orch.errors import InputError, JournalError, NotFound, OrchError, StepError, Unreachable
+from orch.errors import (
+    ConcurrencyRejected,
+    InputError,
+    JournalError,
+    NotFound,
+    OrchError,
+    StepError,
+    Unreachable,
+)
 from orch.faults import fault
 from orch.journal.journal import Cancelled, Ended, Journal, Refused, Settled
-from orch.journal.records import Family
+from orch.journal.records import Family, Pending
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_cancelling
@@ -40,6 +49,7 @@ from orch.workflows.events import (
     taken_field,
 )
 from orch.workflows.external import Report, report_field, waits_for
+from orch.workflows.gates import CANCEL_PREVIOUS, GATE_MARK, Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.outcome import (
     Branched,
@@ -108,6 +118,8 @@ class Advancer:
         self.dispatch = dispatch
         self.unwinding = Unwinding(journal, plans)
         self.start_triggered = start_triggered
+        self.gating = Gating(journal)
+        self.gated = True
 
     def settle(
         self,
@@ -223,10 +235,9 @@ class Advancer:
             todo.append((self._unwind, (Call(execution, transition.path, 0),)))
         if transition.end is not None and reply.repeated:
             family = self.journal.read_family(execution)
-            reply = replace(reply, parent=family.parent if family else None)
-        if reply.parent is not None:
-            todo.append((self._call, (reply.parent,)))
-        return todo
+            if family is not None:
+                reply = replace(reply, parent=family.parent, slots=family.slots)
+        return todo + self._after(execution, reply.parent, reply.slots)
 
     def _do(self, todo: list[Todo]) -> None:
         """Carry on what was committed: it raises nothing, since the watch would do it too.
@@ -357,12 +368,17 @@ class Advancer:
             depth=parent.depth + 1,
             deadline=parent.deadline,
             options=StartOptions(priority=own.definition.priority or view.priority),
+            gated=self.gated,
         )
+        self.gating.admit(start)
         if not self.journal.start(start):
+            self.gating.take_back(start.id, start.slots)
             return ()  # another one was faster
         fault("child_started")
         todo: list[Todo] = []
-        if start.transition is not None:
+        if start.slots is not None:
+            todo = [(self._begin, (Call(call.child, "", 0),))]
+        elif start.transition is not None:
             self.apply(own, call.child, start.transition.dispatched, start.priority)
             todo = self._left(own, call.child, start.transition, Settled())
             if start.transition.end is not None:
@@ -387,7 +403,7 @@ class Advancer:
             "message": f"step {call.path!r} of its parent {call.execution} waits for it no more",
         }
         reply = self.journal.end(call.child, ExecutionStatus.CANCELLED, error)
-        return [] if isinstance(reply, Refused) else self._behind_end(reply)
+        return [] if isinstance(reply, Refused) else self._behind_end(call.child, reply)
 
     # --- cancellation ----------------------------------------------------------------------
 
@@ -407,7 +423,8 @@ class Advancer:
             return reply, []
         fault("cancelling")
         if reply.status is ExecutionStatus.CANCELLED:
-            return reply, self._behind_end(Ended(reply.parent, reply.calls))
+            ended = Ended(reply.parent, reply.calls, reply.slots)
+            return reply, self._behind_end(execution, ended)
         todo: list[Todo] = [(self._unwind, (Call(execution, "", 0),))]
         return reply, [*todo, *((self._cancel_with, (call,)) for call in reply.calls)]
 
@@ -429,16 +446,23 @@ class Advancer:
         if isinstance(found, Ended):
             if found.parent is not None:
                 fault("child_ended")
-            return self._behind_end(found)
+            return self._behind_end(call.execution, found)
         if found is not None:
             plan, path = found
             self.apply(plan, call.execution, (path,), self.journal.priority_of(call.execution))
         return ()
 
-    def _behind_end(self, ended: Ended) -> list[Todo]:
+    def _behind_end(self, execution: str, ended: Ended) -> list[Todo]:
         todo: list[Todo] = [(self._cancel_child, (call,)) for call in ended.calls]
-        if ended.parent is not None:
-            todo.append((self._call, (ended.parent,)))
+        return todo + self._after(execution, ended.parent, ended.slots)
+
+    def _after(self, execution: str, parent: Call | None, slots: Slots | None) -> list[Todo]:
+        """Behind an end: slots are given back, and who called it is told."""
+        todo: list[Todo] = []
+        if slots is not None:
+            todo.append((self._leave, (Call(execution, "", 0), slots)))
+        if parent is not None:
+            todo.append((self._call, (parent,)))
         return todo
 
     def end(
@@ -449,7 +473,7 @@ class Advancer:
         if isinstance(reply, Ended):
             if reply.parent is not None:
                 fault("child_ended")
-            self._do(self._behind_end(reply))
+            self._do(self._behind_end(execution, reply))
         return reply
 
     def cancel_child(self, execution: str, path: str, attempt: int) -> None:
@@ -462,6 +486,9 @@ class Advancer:
 
     def look_at_whole(self, execution: str) -> None:
         """An execution is due as a whole: out of time, to begin, or a child nobody waits for."""
+        if execution.startswith(GATE_MARK):
+            self._do([(self._look_at_gate, (Call(execution, "", 0),))])
+            return
         family = self.journal.read_family(execution)
         now = self.journal.clock()
         if family is not None and _may_begin(family, now) and self._is_wanted(family):
@@ -493,20 +520,95 @@ class Advancer:
         execution, now = call.execution, self.journal.clock()
         pending = self.journal.read_pending(execution)
         if pending is None:
-            return ()
+            return self._let_begin(self.gating.give_up(execution))
         if pending.at > now:
             self.journal.look_later(execution, pending.deadline, pending.parent, pending.at)
             return ()
         plan = self.plans.get(pending.plan)
+        todo: Sequence[Todo] = ()
+        if pending.slots is not None:
+            passed, todo = self._at_gates(pending, pending.slots)
+            if passed is None:
+                return todo
+            pending = passed
+            if self.journal.has_steps(execution):
+                return [*todo, *self._go_on(plan, pending)]
         view = self.journal.read_view(execution, [INPUT_FIELD, ALL_VARIABLES])
         transition = begin(plan, view, now, self.journal.grace)
         deadline = deadline_of(plan, now, pending.deadline, pending.within)
         if not self.journal.begin(pending, transition, 0 if transition.end else deadline):
-            return ()
+            return [*todo, *self._let_begin(self.gating.give_up(execution))]
         fault("begun")
         self.apply(plan, execution, transition.dispatched, view.priority)
-        parent = pending.parent if transition.end is not None else None
-        return self._left(plan, execution, transition, Settled(parent=parent))
+        reply = Settled()
+        if transition.end is not None:
+            reply = Settled(parent=pending.parent, slots=pending.slots)
+        return [*todo, *self._left(plan, execution, transition, reply)]
+
+    # --- gates ---------------------------------------------------------------------------
+
+    def begin(self, execution: str) -> None:
+        """Let an execution begin that was queued, if it has its slots. Harmless if repeated."""
+        self._do([(self._begin, (Call(execution, "", 0),))])
+
+    def _at_gates(self, pending: Pending, slots: Slots) -> tuple[Pending | None, list[Todo]]:
+        """What may begin, None if it may not; and what is left to be done in any case."""
+        execution, journal = pending.id, self.journal
+        if pending.status is ExecutionStatus.SCHEDULED:
+            slots = replace(slots, since=pending.at)
+            if not journal.queue(execution, slots.since, journal.clock() + journal.grace):
+                return None, []
+            fault("queued")
+            pending = replace(pending, status=ExecutionStatus.QUEUED, slots=slots)
+        passage = self.gating.enter(pending, slots)
+        todo = self._let_begin(passage.granted)
+        gate = passage.stopped
+        if gate is None:
+            return pending, todo
+        if passage.rejected:
+            error = {"name": "ConcurrencyRejected", "message": full(gate, pending.workflow)}
+            ended = journal.end(execution, ExecutionStatus.FAILED, error)
+            if isinstance(ended, Ended):
+                todo += self._behind_end(execution, ended)
+            return None, todo
+        if gate.policy == CANCEL_PREVIOUS:
+            todo += [
+                (self._supersede, (Call(each, "", 0), execution))
+                for each in self.gating.superseded(gate, execution)
+            ]
+        # The gate itself is in the watch while somebody waits at it.
+        later = journal.clock() + int(journal.settings.recheck_interval * 1000)
+        journal.look_later(execution, pending.deadline, pending.parent, later)
+        return None, todo
+
+    def _go_on(self, plan: Plan, pending: Pending) -> Sequence[Todo]:
+        """One that was taken up again, or forked, goes on: its steps are there."""
+        deadline = deadline_of(plan, self.journal.clock(), pending.deadline, pending.within)
+        paths = self.journal.go_on(pending, deadline)
+        if paths is None:
+            return self._let_begin(self.gating.give_up(pending.id))
+        fault("begun")
+        self.apply(plan, pending.id, paths, self.journal.priority_of(pending.id))
+        return ()
+
+    def _leave(self, call: Call, slots: Slots) -> Sequence[Todo]:
+        return self._let_begin(self.gating.leave(call.execution, slots))
+
+    def _let_begin(self, executions: Sequence[str]) -> list[Todo]:
+        return [(self._begin, (Call(each, "", 0),)) for each in reversed(executions)]
+
+    def _supersede(self, call: Call, following: str) -> Sequence[Todo]:
+        """Cancel one that has the slot for which another one asks."""
+        message = f"execution {following}, with the same concurrency key, takes its place"
+        grace = int(self.journal.settings.cancel_grace * 1000)
+        return self._begin_to_cancel(call.execution, message, "concurrency", grace)[1]
+
+    def _look_at_gate(self, call: Call) -> Sequence[Todo]:
+        """Do what somebody should have done at a gate who died."""
+        looked = self.gating.look(call.execution.removeprefix(GATE_MARK))
+        todo = self._let_begin(looked.begin)
+        todo += [(self._supersede, (Call(each, "", 0), new)) for each, new in looked.cancel]
+        return todo
 
     # --- events --------------------------------------------------------------------------
 
@@ -540,6 +642,7 @@ class Advancer:
                 paths = each.transition.dispatched
                 self.apply(each.plan, each.execution, paths, each.priority)
                 todo += self._left(each.plan, each.execution, each.transition, Settled())
+                todo += self._let_begin((each.execution,) if each.queued else ())
             started.append(each)
         return Told(
             taken,
@@ -832,6 +935,8 @@ def _cannot_start(call: Call, error: OrchError) -> Failed:
             return call.failed(error.name, error.message, data=error.data, retryable=False)
         case NotFound():
             return call.failed("WorkflowNotFound", error.message)
+        case ConcurrencyRejected():
+            return call.failed("ConcurrencyRejected", error.message)
         case InputError():
             return call.failed("InvalidInput", error.message, retryable=False)
         case _:

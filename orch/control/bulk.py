@@ -22,6 +22,7 @@ from orch.workflows.canary import is_chosen
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven, start_options
+from orch.workflows.state import ExecutionStatus
 
 if TYPE_CHECKING:
     from orch.control.manager import WorkflowManager
@@ -162,6 +163,7 @@ class Bulk:
             idempotency_key=request.idempotency_key,
             options=start_options(journal.clock(), request.options),
         )
+        self.runtime.advancer.gating.admit(start)
         return _Made(number, request, plan, start)
 
     def _commit(self, made: Sequence[_Made], found: list[Started | OrchError | None]) -> None:
@@ -180,6 +182,7 @@ class Bulk:
         for each, started in zip(made, new, strict=True):
             start, keyed = each.start, each.request.idempotency_key is not None
             if not started and keyed:
+                self.runtime.advancer.gating.take_back(start.id, start.slots)
                 record = journal.record(start.id)
                 found[each.number] = Started(
                     start.id, record.workflow, record.version, existed=True
@@ -197,7 +200,7 @@ class Bulk:
         canvases = [
             canvas
             for each in begun
-            if each.start.transition is not None
+            if each.start.transition is not None and each.start.slots is None
             for canvas in compile_canvas(
                 each.plan,
                 each.start.id,
@@ -208,5 +211,7 @@ class Bulk:
         ]
         self.runtime.advancer.publish(lambda: dispatch(self.runtime.app, canvases))
         for each in begun:
-            if each.start.transition is not None:
+            if each.start.status is ExecutionStatus.QUEUED:
+                self.runtime.advancer.begin(each.start.id)
+            elif each.start.transition is not None:
                 self.runtime.advancer.behind(each.plan, each.start.id, each.start.transition)

@@ -12,7 +12,7 @@ from orch.control.starting import check_json, checked_input, execution_id, make_
 from orch.control.steering import current_user
 from orch.errors import InputError, NotAllowed
 from orch.journal.journal import HistoryEntry, Record, Start
-from orch.workflows.commit import Event
+from orch.workflows.commit import Event, Transition
 from orch.workflows.forking import begin_fork, keep
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartOptions
@@ -58,8 +58,7 @@ class Forking:
         at = self.journal.clock()
         who = by or current_user()
         told = Event("rerun_of", detail=_said({"execution": origin, "by": who}, reason))
-        begun = start.transition
-        assert begun is not None  # nothing puts it off
+        begun = start.transition or Transition("", None)  # it waits for a slot
         source = encode({"execution": origin, "by": who, "at": at})
         begun = replace(
             begun, events=(told, *begun.events), fields=(*begun.fields, ("origin", source))
@@ -106,6 +105,12 @@ class Forking:
         source = encode({"execution": origin, "path": path, "by": who, "at": now})
         begun = replace(begun, fields=(*begun.fields, ("origin", source)))
         deadline = 0 if begun.end or not timeout else now + timeout
+        if begun.end is not None:
+            start = replace(start, slots=None)
+        elif start.slots is not None:
+            # Its steps are there, and nobody looks at them until it has its slots.
+            deadline, resting = 0, tuple(replace(opened, due=None) for opened in begun.opens)
+            begun = replace(begun, opens=resting)
         return Again(plan, replace(start, transition=begun, deadline=deadline))
 
     # --- what both need ----------------------------------------------------------------------

@@ -49,6 +49,7 @@ from orch.workflows.comparing import Difference
 from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven, start_options
+from orch.workflows.state import ExecutionStatus
 
 __all__ = ["Started", "Workflow", "WorkflowInfo", "WorkflowManager", "execution_id"]
 
@@ -93,7 +94,7 @@ class WorkflowManager(Catalog):
 
         ``version``: a hash, the beginning of one, or a label; see `Catalog.plan`.
         The same ``idempotency_key`` gives the same execution for as long as it is kept.
-        Raises NotFound, InputError, NotSupportedYet, Unreachable.
+        Raises NotFound, InputError, ConcurrencyRejected, NotSupportedYet, Unreachable.
         """
         execution = execution_id(key, idempotency_key)
         plan = self.plan(key, version, execution)
@@ -107,23 +108,27 @@ class WorkflowManager(Catalog):
             idempotency_key=idempotency_key,
             options=start_options(self.journal.clock(), given),
         )
-        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
-        return self._started(plan, start, started)
+        return self._start(plan, start)
 
     def start_again(self, again: Again) -> Started:
         """Start what `Forking` has made of another execution."""
-        start = again.start
-        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
-        return self._started(again.plan, start, started)
+        return self._start(again.plan, again.start)
 
-    def _started(self, plan: Plan, start: Start, started: bool) -> Started:
+    def _start(self, plan: Plan, start: Start) -> Started:
+        gating = self.runtime.advancer.gating
+        self.journal.patiently(lambda: gating.admit(start), START_PATIENCE)
+        fault("admitted")
+        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
         execution = start.id
         # Without a key the id is ours alone: it exists because a reply was lost on the way.
         if not started and start.idempotency_key is not None:
+            gating.take_back(start.id, start.slots)
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
         fault("started")
-        if start.transition is not None:
+        if start.status is ExecutionStatus.QUEUED:
+            self.runtime.advancer.begin(execution)
+        elif start.transition is not None:
             self.runtime.advancer.follow(plan, execution, start.transition, priority=start.priority)
         return Started(execution, start.workflow, plan.version, warnings=self.warnings(plan))
 

@@ -240,6 +240,7 @@ class _Simulator:
         self.mocks = Mocks()
         self._events: dict[str, Any] = {}
         self.advancer.start_triggered = self._would_start
+        self.advancer.gated = False
         self._triggered: list[SimulatedStart] = []
         self._order = count()
         self._todo: list[_Todo] = []
@@ -279,7 +280,7 @@ class _Simulator:
 
     def run(self, plan: Plan, key: str, input: Any) -> Simulation:
         execution = "simulated"
-        start = make_start(self.journal, plan, key, execution, encode(input))
+        start = make_start(self.journal, plan, key, execution, encode(input), gated=False)
         self.journal.start(start)
         assert start.transition is not None
         self.advancer.follow(plan, execution, start.transition)

@@ -13,8 +13,9 @@ from orch.journal.journal import Journal, Start
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.gates import Slots, make_gates
 from orch.workflows.plan import ROOT, Plan
-from orch.workflows.starts import Scalar, StartOptions, checked_attributes
+from orch.workflows.starts import Scalar, StartOptions, checked_attributes, key_text
 from orch.workflows.state import encode
 from orch.workflows.transition import begin
 from orch.workflows.validation import check_input
@@ -57,17 +58,22 @@ def make_start(
     depth: int = 0,
     deadline: int = 0,
     options: StartOptions = NOW,
+    gated: bool = True,
 ) -> Start:
     """The start of an execution of ``key``. ``input``: JSON text.
 
     ``deadline``: ms, where one is set from outside; the earliest of it, of the options' and of
-    `timeoutMs` counts. Raises InputError where an attribute cannot be one.
+    `timeoutMs` counts. Raises InputError where an attribute, or a key, cannot be one.
+    ``gated``: False where it has not to wait for others, as in a simulation.
     """
     now = journal.clock()
     view = View(execution, key, input=json.loads(input))
     attributes = attributes_of(plan, view, options)
     later = options.at > now
-    transition = None if later else begin(plan, view, now, journal.grace)
+    own = concurrency_key(plan, view, options)
+    gates = make_gates(plan.definition, key, own)
+    slots = Slots(gates, now) if gates and gated else None
+    transition = None if later or slots else begin(plan, view, now, journal.grace)
     deadline = earliest(deadline, options.deadline)
     if transition is not None:
         deadline = 0 if transition.end else deadline_of(plan, now, deadline, options.within)
@@ -87,6 +93,7 @@ def make_start(
         within=options.within,
         attributes=attributes,
         priority=plan.definition.priority if options.priority is None else options.priority,
+        slots=slots,
     )
 
 
@@ -111,6 +118,17 @@ def attributes_of(plan: Plan, view: View, options: StartOptions) -> dict[str, Sc
         raise InputError(f"an attribute of the workflow cannot be told: {error.message}") from error
     found = {name: value for name, value in own.items() if value is not None}
     return checked_attributes({**found, **options.attributes})
+
+
+def concurrency_key(plan: Plan, view: View, options: StartOptions) -> str | None:
+    """The key of the call, else that of the definition; None: it has none."""
+    if options.concurrency_key is not None or plan.concurrency_key is None:
+        return options.concurrency_key
+    try:
+        told = plan.concurrency_key.evaluate(context_of(view, plan.scopes[ROOT].entry.id))
+    except StepError as error:
+        raise InputError(f"the concurrency key cannot be told: {error.message}") from error
+    return key_text(told)
 
 
 def checked_input(settings: Settings, key: str, definition: WorkflowDefinition, input: Any) -> str:

@@ -26,6 +26,9 @@ from orch.workflows.view import scopes_up
 ITEMS_SHOWN = 100
 """Steps of items, at work or failed, that a status shows."""
 
+HOLDERS_SHOWN = 3
+"""Executions that have a slot for which another one waits, that a status names."""
+
 Depth = Callable[[str], int | None]
 """Queue -> how many messages lie in it; None where nobody can say."""
 
@@ -321,7 +324,7 @@ def execution_context(
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,
         begins=instant(record.at) if record.at else None,
-        waits=_not_begun(record, waits),
+        waits=_not_begun(journal, record, waits),
         paused=paused,
         paused_branches=branches,
         cancelling=Cancelling.of(record),
@@ -344,11 +347,28 @@ def _canary(journal: Journal, record: Record) -> float | None:
     return canary.percent if canary is not None and canary.version == record.version else None
 
 
-def _not_begun(record: Record, waits: Waits) -> str | None:
+def _not_begun(journal: Journal, record: Record, waits: Waits) -> str | None:
     """Why an execution has not begun, in one line; None where it has."""
+    if record.status is ExecutionStatus.QUEUED:
+        return _queued(journal, record)
     if record.status is not ExecutionStatus.SCHEDULED:
         return None
     return f"begins at {instant(record.at)}, in {seconds(record.at - waits.now)}"
+
+
+def _queued(journal: Journal, record: Record) -> str:
+    """Which gate has no slot for it, who has them, and how many go before it."""
+    for gate in record.slots.gates if record.slots is not None else ():
+        ahead = journal.place_in(gate, record.id)
+        if ahead is None:
+            continue
+        held = [place.execution for place in journal.read_gate(gate.id)[0]]
+        shown = ", ".join(held[:HOLDERS_SHOWN])
+        more = f" and {len(held) - HOLDERS_SHOWN} more" if len(held) > HOLDERS_SHOWN else ""
+        since = journal.begun_of(held[0]) if held else None
+        when = f" since {instant(since)}" if since is not None else ""
+        return f"{gate.name(record.workflow)} held by {shown}{more}{when}, {ahead} before it"
+    return "it has its slots, or asks for them; a worker goes on"
 
 
 def _by_path(history: Iterable[HistoryEntry]) -> dict[str, list[HistoryEntry]]:

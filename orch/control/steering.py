@@ -17,6 +17,7 @@ from orch.control.starting import check_json, deadline_of
 from orch.control.user import current_user as current_user
 from orch.control.user import said as _said
 from orch.errors import InputError, NotAllowed, NotFound
+from orch.faults import fault
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import in_compensation
@@ -164,6 +165,10 @@ class Steering:
             if status is ExecutionStatus.FAILED:
                 raise
             return self._not_failed(execution, status)
+        slots = self.journal.read_slots(execution)
+        if slots is not None:
+            slots = replace(slots, since=self.journal.clock())
+            self.runtime.advancer.gating.admit_again(execution, record.workflow, slots)
         said = _said(by, reason)
         sent = [p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED]
         now = self.journal.clock()
@@ -175,7 +180,7 @@ class Steering:
                 Event("retried", detail=said),
                 *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
             ],
-            self._deadline(plan, execution),
+            self._deadline(plan, execution, begins=slots is None),
             str((record.error or {}).get("name") or ""),
             {path: plan.node(path).schedule_limit(now) for path in sent},
             {
@@ -185,8 +190,13 @@ class Steering:
             },
         )
         if not steered.done:
+            self.runtime.advancer.gating.take_back(execution, slots)
             return self._not_failed(execution, steered.status)
-        self._publish(execution, tuple(sent))
+        fault("retried")
+        if slots is not None:
+            self.runtime.advancer.begin(execution)
+        else:
+            self._publish(execution, tuple(sent))
         return True
 
     def skip(
@@ -254,11 +264,12 @@ class Steering:
             raise _ended(execution, status, "be retried: only one that failed can")
         return False
 
-    def _deadline(self, plan: Plan, execution: str) -> int:
-        """Its limits count from now on; an instant that was given stays, unless it is over."""
+    def _deadline(self, plan: Plan, execution: str, *, begins: bool) -> int:
+        """Its limits count from now on, if it ``begins``; an instant stays, unless it is over."""
         now = self.journal.clock()
         until, within = self.journal.read_limits(execution)
-        return deadline_of(plan, now, until if until > now else 0, within)
+        until = until if until > now else 0
+        return deadline_of(plan, now, until, within) if begins else until
 
     def _publish(self, execution: str, paths: tuple[str, ...]) -> None:
         """Send their messages at once; where that fails, the watch does it."""

@@ -48,6 +48,7 @@ class NewlyTriggered(Triggered):
     plan: Plan = field(repr=False)
     transition: Transition = field(repr=False)
     priority: int = field(repr=False)
+    queued: bool = field(repr=False)  # it begins when it has its slots
 
 
 @dataclass(frozen=True)
@@ -181,14 +182,23 @@ def _start(
         input = {}
     text = checked_input(journal.settings, key, plan.definition, input)
     start = make_start(journal, plan, key, execution, text)
-    assert start.transition is not None  # it begins now
+    begun = start.transition or Transition("", None)  # it waits for a slot
     detail = {"event": event.name, "id": event.id, **({"by": by} if by else {})}
     transition = replace(
-        start.transition,
-        events=(Event("triggered_by", detail=detail), *start.transition.events),
-        fields=(*start.transition.fields, *((("depth", str(depth)),) if depth else ())),
+        begun,
+        events=(Event("triggered_by", detail=detail), *begun.events),
+        fields=(*begun.fields, *((("depth", str(depth)),) if depth else ())),
     )
+    advancer.gating.admit(start)
     if not journal.start(replace(start, transition=transition)):
+        advancer.gating.take_back(execution, start.slots)
         return Triggered(key, execution)
     fault("triggered")
-    return NewlyTriggered(key, execution, plan=plan, transition=transition, priority=start.priority)
+    return NewlyTriggered(
+        key,
+        execution,
+        plan=plan,
+        transition=transition,
+        priority=start.priority,
+        queued=start.slots is not None,
+    )

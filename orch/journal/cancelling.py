@@ -12,6 +12,7 @@ from orch.journal.connection import Connection
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Open
 from orch.workflows.compensating import CANCELLED
+from orch.workflows.gates import Slots
 from orch.workflows.state import ExecutionStatus
 
 
@@ -27,6 +28,7 @@ class Cancelled:
     status: ExecutionStatus | None
     parent: Call | None = None
     calls: tuple[Call, ...] = ()
+    slots: Slots | None = None
 
 
 class Cancelling(Connection):
@@ -67,7 +69,9 @@ class Cancelling(Connection):
         status = ExecutionStatus.CANCELLED if word == "ENDED" else ExecutionStatus.CANCELLING
         pairs = (text.rsplit(" ", 1) for text in reply[2])
         calls = tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
-        return Cancelled(True, status, Call.loads(reply[1]) if reply[1] else None, calls)
+        parent = Call.loads(reply[1]) if reply[1] else None
+        slots = Slots.loads(reply[3], reply[4]) if word == "ENDED" else None
+        return Cancelled(True, status, parent, calls, slots)
 
     def fence(self, execution: str, paths: Sequence[str]) -> int:
         """End the steps at ``paths`` that run still; how many."""

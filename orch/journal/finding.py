@@ -73,7 +73,8 @@ class Found:
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
-        if self.at and not self.begun:
+        waits = self.status is ExecutionStatus.QUEUED
+        if (self.at or waits) and not self.begun:
             return 0
         return (self.ended or now) - (self.begun or self.created)
 

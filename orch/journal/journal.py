@@ -13,6 +13,7 @@ from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.events import Events
 from orch.journal.external import External
+from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.migration import Migration
 from orch.journal.records import (
@@ -33,6 +34,7 @@ from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
+from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, PAGE, PRIORITY_FIELD, WORKFLOW_FIELD, View
@@ -77,10 +79,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ended:
-    """An execution has ended. ``parent``: who called it; ``calls``: its own, now cancelled."""
+    """An execution has ended. ``parent``: who called it; ``calls``: its own, now cancelled;
+    ``slots``: what it has to give back."""
 
     parent: Call | None = None
     calls: tuple[Call, ...] = ()
+    slots: Slots | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Settled:
     ``joined``: the parallel step whose branches it closed. ``following``: where the next item
     of a map, or branch, begins, whose turn has come; ``handed``: it is ours already.
     ``parent``: who called the execution that ended with it. ``calls``: tokens that were
-    cancelled, and whose children must be.
+    cancelled, and whose children must be. ``slots``: what an execution that ended gives back.
     """
 
     joined: str | None = None
@@ -99,11 +103,13 @@ class Settled:
     repeated: bool = False
     parent: Call | None = None
     calls: tuple[Call, ...] = ()
+    slots: Slots | None = None
 
 
 @dataclass(frozen=True)
 class Start:
-    """All that a new execution is made of. Without ``transition`` it begins later, ``at`` ms."""
+    """All that a new execution is made of. ``at``: it begins later, ms; ``slots``: when it has
+    them; then ``transition`` is what is written of it before."""
 
     id: str
     workflow: str
@@ -120,6 +126,14 @@ class Start:
     within: int = 0  # how long it may take from its beginning, ms, 0: no limit of its own
     attributes: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
+    slots: Slots | None = None
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """What it is at first, unless it has ended at once."""
+        if self.at:
+            return ExecutionStatus.SCHEDULED
+        return ExecutionStatus.RUNNING if self.slots is None else ExecutionStatus.QUEUED
 
 
 class Journal(
@@ -136,6 +150,7 @@ class Journal(
     External,
     Versions,
     Migration,
+    Gates,
 ):
     """The journal of all executions in one Redis.
 
@@ -163,7 +178,7 @@ class Journal(
         """Arguments of the script that starts an execution."""
         now = self.clock()
         fields: dict[str, str] = {
-            "status": ExecutionStatus.RUNNING.value,
+            "status": start.status.value,
             WORKFLOW_FIELD: start.workflow,
             "version": start.version,
             "plan": start.plan,
@@ -185,15 +200,21 @@ class Journal(
             fields[PRIORITY_FIELD] = str(start.priority)
         if start.attributes:
             fields["attributes"] = encode(start.attributes)
-        if start.transition is None:
-            fields |= {"status": ExecutionStatus.SCHEDULED.value, "at": str(start.at)}
+        if start.at:
+            fields["at"] = str(start.at)
+        look = start.at
+        if start.slots is not None:
+            fields["gates"] = start.slots.dumps()
+            if not start.at:
+                fields["queued"] = str(start.slots.since)
+                look = now + self.grace
         fields |= _end_fields(start.transition, now)
         return {
             **self._first(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
             "members": [part for member in members_of(start.id, fields) for part in (0, member)],
-            "look": self._look(start.deadline, start.parent, now, start.at),
+            "look": self._look(start.deadline, start.parent, now, look),
         }
 
     def _first(
@@ -233,11 +254,33 @@ class Journal(
             **self._first(pending.id, transition, fields, Event("begun"), now),
             now=now,
             expect=pending.status.value,
+            since=pending.slots.since if pending.slots is not None else 0,
             status=fields["status"],
             name=_error_head(error_name(fields.get("error"))),
             look=self._look(deadline, pending.parent, now),
         )
         return self._word("begin", reply, "BEGUN", "DONE", "MISSING") == "BEGUN"
+
+    def go_on(self, pending: Pending, deadline: int) -> tuple[str, ...] | None:
+        """Let a queued execution go on whose steps are there; which of them need a message.
+
+        None: it does not wait for these slots any more.
+        """
+        now = self.clock()
+        reply = self.run(
+            "go_on",
+            **self._four(pending.id),
+            index=self._index_of(pending.id),
+            now=now,
+            id=pending.id,
+            since=pending.slots.since if pending.slots is not None else 0,
+            grace=self.grace,
+            deadline=deadline,
+            look=self._look(deadline, pending.parent, now),
+            event=Event("begun").dumps(now),
+        )
+        word = self._word("go_on", reply, "BEGUN", "DONE", "MISSING")
+        return tuple(reply[1:]) if word == "BEGUN" else None
 
     def _look(self, deadline: int, parent: Call | None, now: int, at: int = 0) -> int:
         """When to look at an execution as a whole; 0: never. ``at``: when it is to begin."""
@@ -364,7 +407,10 @@ class Journal(
             if handoff is not None and following is not None and len(reply) > 4:
                 handed = _claimed(execution, handoff.reads_at(following), reply[4:])
             calls = _calls(execution, reply[2])
-            return Settled(following=following, handed=handed, parent=parent, calls=calls)
+            slots = Slots.loads(reply[4], reply[5]) if end is not None else None
+            return Settled(
+                following=following, handed=handed, parent=parent, calls=calls, slots=slots
+            )
         if word == "JOINED":
             return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
         if word == "REPEATED":
@@ -516,7 +562,8 @@ class Journal(
         if word != "ENDED":
             return Refused(word, tuple(reply[1:]))
         parent = Call.loads(reply[1]) if reply[1] else None
-        return Ended(parent, _calls(execution, reply[2]))
+        slots = Slots.loads(reply[3], reply[4])
+        return Ended(parent, _calls(execution, reply[2]), slots)
 
 
 def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Claimed:

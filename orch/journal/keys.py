@@ -56,10 +56,23 @@ class Keys:
         """LIST, `event_retention`: events that were sent to an execution, as JSON."""
         return self._in(self.partition(execution), f"m:{execution}")
 
+    # --- of a gate, in a partition of its own; gone when they are empty --------------------
+
+    def held(self, gate: str) -> str:
+        """ZSET: `execution limit policy` -> place, of those that have a slot.
+
+        The place is since when they ask, ms, times 1024, and their number in that millisecond.
+        """
+        return self._in(self.partition(gate), f"g:{gate}")
+
+    def waiting(self, gate: str) -> str:
+        """ZSET: `execution limit policy` -> place, of those that wait for a slot."""
+        return self._in(self.partition(gate), f"q:{gate}")
+
     # --- of a partition; permanent -------------------------------------------------------
 
     def watch(self, partition: int) -> str:
-        """ZSET: `execution path` -> when to look at the token again, ms."""
+        """ZSET: `execution path` -> when to look at the token again, ms; also `gate:… `."""
         return self._in(partition, "watch")
 
     def index(self, partition: int) -> str:

@@ -11,6 +11,7 @@ from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
+from orch.workflows.gates import Slots
 from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
@@ -77,10 +78,11 @@ class Record:
     begun: int = 0  # when it began, if that was not when it was created
     attributes: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
+    slots: Slots | None = None
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
-        if self.at and not self.begun:
+        if (self.at or self.slots) and not self.begun:
             return 0
         return (self.ended or now) - (self.begun or self.created)
 
@@ -96,6 +98,8 @@ class Pending:
     deadline: int
     within: int
     parent: Call | None
+    slots: Slots | None = None
+    workflow: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class Family:
     error: str | None
     cancel: Mapping[str, Any] | None = None  # message, by, at and until (ms)
     pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
+    slots: Slots | None = None
 
 
 class Records(Connection):
@@ -158,6 +163,8 @@ class Records(Connection):
             "error",
             "cancel",
             "pauses",
+            "gates",
+            "queued",
         ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
@@ -172,17 +179,25 @@ class Records(Connection):
             error=found[6],
             cancel=json.loads(found[7]) if found[7] else None,
             pauses=load_pauses(found[8]),
+            slots=Slots.loads(found[9], found[10]),
         )
 
     def read_pending(self, execution: str) -> Pending | None:
         """None for one that has begun, is held by a pause, has ended, or is not there."""
-        names = ["status", "plan", "at", "deadline", "within", "parent"]
+        names = ["status", "plan", "at", "deadline", "within", "parent", "gates", "queued"]
+        names.append(WORKFLOW_FIELD)
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None or ExecutionStatus(found[0]).begun:
             return None
         at, deadline, within = (int(text or 0) for text in found[2:5])
         parent = Call.loads(found[5]) if found[5] else None
-        return Pending(execution, ExecutionStatus(found[0]), found[1], at, deadline, within, parent)
+        status, slots = ExecutionStatus(found[0]), Slots.loads(found[6], found[7])
+        limits = (at, deadline, within)
+        return Pending(execution, status, found[1], *limits, parent, slots, found[8] or "")
+
+    def has_steps(self, execution: str) -> bool:
+        """Whether any step of it was ever written."""
+        return bool(self.read(self.redis.exists, self.keys.steps(execution)))
 
     def priority_of(self, execution: str) -> int:
         """How urgent the messages of an execution are."""
@@ -381,4 +396,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         begun=int(found.get("begun", 0)),
         attributes=json.loads(found.get("attributes", "{}")),
         priority=view.priority,
+        slots=Slots.loads(found.get("gates"), found.get("queued")),
     )

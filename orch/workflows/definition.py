@@ -22,6 +22,7 @@ CapabilityName = Annotated[
 ]
 Milliseconds = Annotated[int, Field(ge=1)]
 Priority = Annotated[int, Field(ge=0, le=9)]
+ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
 AttributeName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)
 ]
@@ -332,6 +333,24 @@ class Trigger(Model):
     """The input of the execution: values, in which strings may be expressions."""
 
 
+class Concurrency(Model):
+    """How many executions with the same key may be active at a time."""
+
+    key: str
+    """What is told from the input, as `$.input.customer`; null: no limit holds."""
+    limit: Annotated[int, Field(ge=1)] = 1
+    policy: ConcurrencyPolicy = "queue"
+    """What becomes of one more: it waits for its turn, is refused, or takes the place of those
+    before it, which are cancelled."""
+
+
+class MaxActive(Model):
+    """How many executions of a workflow may be active at a time."""
+
+    limit: Annotated[int, Field(ge=1)]
+    policy: Literal["queue", "reject"] = "queue"
+
+
 class WorkflowDefinition(Model):
     """A workflow, as its author wrote it. Immutable; its version is the hash of its content."""
 
@@ -359,6 +378,10 @@ class WorkflowDefinition(Model):
     )
     """What executions are found by: name to value, in which texts may be expressions of the
     input. An attribute that is null is left out."""
+    concurrency: Concurrency | None = None
+    """How many executions with the same key, `one per customer`, may be active at a time."""
+    max_active: Annotated[int, Field(ge=1)] | MaxActive | None = None
+    """How many executions of the workflow may be active at a time; more wait for their turn."""
     tags: list[str] = Field(default_factory=list)
 
     def canonical(self) -> str:

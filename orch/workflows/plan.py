@@ -377,6 +377,8 @@ class Plan:
         self.triggers = tuple(TriggerPolicy.of(trigger) for trigger in definition.triggers)
         self.result = compile_value(definition.result) if definition.result is not None else None
         self.attributes = compile_value(definition.attributes) if definition.attributes else None
+        rule = definition.concurrency
+        self.concurrency_key = compile_value(rule.key) if rule is not None else None
         self._reads: dict[str, Reads] = {}
         self._uses_previous: dict[str, bool] = {}
 

@@ -5,6 +5,7 @@ Options come from a call, and from the definition; what a call says goes before.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ class StartGiven(TypedDict, total=False):
 
     ``delay``: how long after the call it begins; ``at``: the instant. ``deadline``: an instant,
     or how long it may take from its beginning. ``attributes``: what it is found by.
-    ``priority``: 0 to 9, the highest goes first.
+    ``priority``: 0 to 9, the highest goes first. ``concurrency_key``: instead of the one that
+    the definition tells.
     Durations are seconds, `timedelta`, or text like "10m", "1h30m" or "PT10M"; instants
     `datetime` with a time zone, or ISO 8601 text.
     """
@@ -44,6 +46,7 @@ class StartGiven(TypedDict, total=False):
     deadline: float | str | timedelta | datetime | None
     attributes: Mapping[str, Scalar] | None
     priority: int | None
+    concurrency_key: Scalar | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class StartOptions:
     within: int = 0
     attributes: Mapping[str, Scalar] = field(default_factory=dict)
     priority: int | None = None
+    concurrency_key: str | None = None
 
 
 def start_options(now: int, given: StartGiven) -> StartOptions:
@@ -87,7 +91,8 @@ def start_options(now: int, given: StartGiven) -> StartOptions:
     if priority is not None and (type(priority) is not int or not 0 <= priority <= 9):
         raise InputError(f"`priority` is a number from 0 to 9, the most urgent; found {priority!r}")
     attributes = checked_attributes(given.get("attributes") or {})
-    return StartOptions(begins, ends, within, attributes, priority)
+    key = key_text(given.get("concurrency_key"))
+    return StartOptions(begins, ends, within, attributes, priority, key)
 
 
 def checked_attributes(given: Mapping[str, Any]) -> dict[str, Scalar]:
@@ -113,6 +118,25 @@ def checked_attributes(given: Mapping[str, Any]) -> dict[str, Scalar]:
                 f"attribute {name!r} has {len(value)} characters, and {MOST_TEXT} are allowed"
             )
     return dict(given)
+
+
+def key_text(value: Any) -> str | None:
+    """A concurrency key as text: 5 and "5" are one. Raises InputError where it cannot be one."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float | bool):
+        raise InputError(
+            f"the concurrency key is a {type(value).__name__}",
+            hint="a key is a text, a number, true or false",
+        )
+    text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) > MOST_TEXT:
+        raise InputError(
+            f"the concurrency key has {len(text)} characters, and {MOST_TEXT} are allowed"
+        )
+    return text
 
 
 def parse_span(text: str) -> int:

@@ -47,6 +47,7 @@ LIVE = frozenset(
 
 class ExecutionStatus(StrEnum):
     SCHEDULED = "scheduled"  # it begins at an instant that is still to come
+    QUEUED = "queued"  # it waits for a slot of a gate
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLING = "cancelling"  # what runs may end, then what was done is compensated
@@ -65,7 +66,7 @@ class ExecutionStatus(StrEnum):
     @property
     def begun(self) -> bool:
         """Whether its first step was entered; of a paused one its record must be asked."""
-        return self is not ExecutionStatus.SCHEDULED
+        return self not in (ExecutionStatus.SCHEDULED, ExecutionStatus.QUEUED)
 
 
 @dataclass(frozen=True)

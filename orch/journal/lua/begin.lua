@@ -1,4 +1,4 @@
--- begin.lua: an execution that was only scheduled begins with its first tokens.
+-- begin.lua: an execution that was scheduled, or queued, begins with its first tokens.
 --
 -- KEYS  record   HASH  its `status` must be the one from before its beginning
 -- KEYS  steps    HASH  path -> state
@@ -11,6 +11,7 @@
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  expect   str   the status that it must have
+-- ARGV  since    int   since when it asks for its slots, ms; 0: it has no gates
 -- ARGV  status   str   the one that it comes to: it may end at once
 -- ARGV  name     str   the head in the index of the error with which it does, or ''
 -- ARGV  fields   list  flat name, value, … of the record, `status` among them
@@ -27,12 +28,12 @@
 --
 -- Reply  {'BEGUN'} | {'DONE', status} | {'MISSING'}
 
-local have = redis.call('HGET', record, 'status')
+local have, queued = unpack(redis.call('HMGET', record, 'status', 'queued'))
 if not have then
     redis.call('ZREM', watch, id .. ' ')
     return {'MISSING'}
 end
-if have ~= expect then
+if have ~= expect or (since > 0 and tonumber(queued) ~= since) then
     return {'DONE', have}
 end
 call_with('HSET', record, fields)

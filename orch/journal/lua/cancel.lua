@@ -21,7 +21,8 @@
 --
 -- USES  tell stop_listening cancel_tokens index expire
 --
--- Reply  {'ENDED', parent, {}}  nothing ran, and there is nothing to compensate
+-- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
+--        gates, queued: as of end_execution.lua
 --        {'CANCELLING', '', calls}  calls: `path attempt` of those that wait for a child
 --        {'DONE', status} | {'MISSING'}
 
@@ -44,7 +45,8 @@ if spared == 0 and undoes == 0 then
     redis.call('ZREM', watch, id .. ' ')
     move_index(have, 'cancelled', name)
     expire(keep)
-    return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}
+    local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
+    return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}
 end
 tell({begun})
 move_index(have, 'cancelling', '')

@@ -18,8 +18,9 @@
 --
 -- USES  tell stop_listening cancel_tokens index expire
 --
--- Reply  {'ENDED', parent, calls}  parent: who called it, or ''; calls: `path attempt` of the
---        tokens that waited for a child
+-- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
+--        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or
+--        nil, and since when it asked for them
 --        {'DONE', status} | {'MISSING'}
 
 local have = redis.call('HGET', record, 'status')
@@ -39,4 +40,5 @@ tell({event})
 redis.call('ZREM', watch, id .. ' ')
 move_index(have, status, name)
 expire(keep)
-return {'ENDED', redis.call('HGET', record, 'parent') or '', calls}
+local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
+return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}

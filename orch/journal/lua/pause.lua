@@ -18,7 +18,7 @@ local status = redis.call('HGET', record, 'status')
 if not status then
     return {'MISSING'}
 end
-local pending = {scheduled = 1}
+local pending = {scheduled = 1, queued = 1}
 if pending[status] then
     redis.call('HSET', record, 'status', 'paused', 'paused', string.format('%.0f', now))
     redis.call('HSET', record, 'held', status)

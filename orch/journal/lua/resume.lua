@@ -24,7 +24,7 @@ end
 if have[1] ~= 'paused' then
     return {'DONE', have[1]}
 end
-local held = redis.call('HMGET', record, 'held', 'at')
+local held = redis.call('HMGET', record, 'held', 'at', 'queued')
 redis.call('HSET', record, 'status', held[1] or 'running')
 -- One command for many values, in pieces: `unpack` ends at some thousands.
 for i = 1, #fields, 1000 do
@@ -33,6 +33,11 @@ end
 if held[1] then
     -- It had not begun: its instant, and an instant that is its deadline, stay what they are.
     redis.call('HDEL', record, 'held', 'paused')
+    if held[1] == 'queued' then
+        -- It gave up its place, and asks anew.
+        local since = math.max(now, tonumber(held[3]) + 1)
+        redis.call('HSET', record, 'queued', string.format('%.0f', since))
+    end
     redis.call('ZADD', watch, math.max(now, tonumber(held[2] or 0)), id .. ' ')
     tell({event})
     move_index('paused', held[1], '')

@@ -1,4 +1,5 @@
--- retry.lua: an execution that failed goes on from the steps that failed.
+-- retry.lua: an execution that failed goes on from the steps that failed; where it has gates,
+-- when it has its slots again.
 --
 -- KEYS  record   HASH  its `status` must be failed
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
@@ -23,14 +24,14 @@
 --
 -- Reply  {'RETRIED'} | {'DONE', status} | {'MISSING'}
 
-local have = redis.call('HGET', record, 'status')
+local have, gates, queued = unpack(redis.call('HMGET', record, 'status', 'gates', 'queued'))
 if not have then
     return {'MISSING'}
 end
 if have ~= 'failed' then
     return {'DONE', have}
 end
-redis.call('HSET', record, 'status', 'running')
+redis.call('HSET', record, 'status', gates and 'queued' or 'running')
 redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains', 'pauses')
 for _, name in ipairs(drops) do
     redis.call('HDEL', steps, name)
@@ -87,14 +88,24 @@ for _, token in ipairs(tokens) do
         redis.call('HSET', steps, '?' .. path, token[4])
         redis.call('ZADD', listening, 0, token[4] .. ' ' .. id .. ' ' .. path)
     end
-    redis.call('ZADD', watch, due, id .. ' ' .. path)
+    if not gates then
+        redis.call('ZADD', watch, due, id .. ' ' .. path)
+    end
+end
+if gates then
+    -- It asks for its slots anew, and goes on when it has them.
+    local since = math.max(now, tonumber(queued) + 1)
+    redis.call('HSET', record, 'queued', string.format('%.0f', since))
+    redis.call('HDEL', record, 'deadline')
+    redis.call('ZADD', watch, now + grace, id .. ' ')
+elseif deadline > 0 then
+    redis.call('ZADD', watch, deadline, id .. ' ')
 end
 if deadline > 0 then
-    redis.call('ZADD', watch, deadline, id .. ' ')
     redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
 end
 tell(events)
-move_index('failed', 'running', error)
+move_index('failed', gates and 'queued' or 'running', error)
 redis.call('PERSIST', record)
 redis.call('PERSIST', steps)
 redis.call('PERSIST', items)

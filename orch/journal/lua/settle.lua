@@ -46,8 +46,9 @@
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
 -- USES  expire add_view pause_over hand_on decide_join end_branch
 --
--- Reply  {'SETTLED', parent, calls} | {'SETTLED', '', calls, path, … }
---        parent: who called an execution that ends with it, or ''
+-- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
+--        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
+--        JSON, or nil, and since when it asked for them
 --        path: it is the turn of the item, or the branch, that begins there. If the worker
 --        goes on with it there follow its state, and values as a claim gives them
 --        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
@@ -143,4 +144,8 @@ if ends[1] then
     move_index(status, ends[1], ends[4])
     expire(keep)
 end
-return {'SETTLED', ends[1] and redis.call('HGET', record, 'parent') or '', calls}
+if not ends[1] then
+    return {'SETTLED', '', calls}
+end
+local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
+return {'SETTLED', rest[1] or '', calls, false, rest[2], rest[3]}

@@ -13,7 +13,7 @@ local function move_index(from, to, error)
     local found = string.format('%013.0f', tonumber(have[3])) .. id
     redis.call('ZREM', index, 's' .. from .. ' ' .. found, kind .. from .. ' ' .. found)
     redis.call('ZADD', index, 0, 's' .. to .. ' ' .. found, 0, kind .. to .. ' ' .. found)
-    if error ~= '' and to == 'running' then
+    if error ~= '' and (to == 'running' or to == 'queued') then
         redis.call('ZREM', index, error .. found)
     elseif error ~= '' then
         redis.call('ZADD', index, 0, error .. found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orch.errors import ExpressionError
 from orch.workflows.expressions import parse_template
 from orch.workflows.starts import START_ROOTS
@@ -13,6 +15,21 @@ from orch.workflows.validation.review.uses import Use, texts
 def check_starts(review: Review) -> None:
     for use in texts(review, "attributes", review.document.get("attributes")):
         _check_use(review, use)
+    rule = review.document.get("concurrency")
+    if isinstance(rule, dict):
+        _check_key(review, rule.get("key"))
+
+
+def _check_key(review: Review, key: Any) -> None:
+    found = list(texts(review, "concurrency.key", key))
+    for use in found:
+        _check_use(review, use)
+    if isinstance(key, str) and not found:
+        review.warning(
+            "concurrency.key",
+            f"the key {key!r} is the same for all executions",
+            "tell it from the input, as `$.input.customer`; or use `maxActive`",
+        )
 
 
 def _check_use(review: Review, use: Use) -> None:

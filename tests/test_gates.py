@@ -1,0 +1,438 @@
+"""Gates: at most so many executions of a key, or of a workflow, are active; the others wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from orch import Orchestrator
+from orch.control.bulk import StartRequest
+from orch.control.manager import Started
+from orch.errors import ConcurrencyRejected, InputError
+from orch.journal.journal import Claimed
+from orch.settings import Settings
+from orch.workflows.gates import Gate, Place, Slots, Stand, cancelled_by, is_void
+from orch.workflows.starts import key_text
+from orch.workflows.validation import validate_document
+from tests.build import FakeClock, task, wait
+from tests.test_starting import Played
+
+ONE = {"concurrency": {"key": "$.input.customer"}}
+REJECTS = {"concurrency": {"key": "$.input.customer", "policy": "reject"}}
+CANCELS = {"concurrency": {"key": "$.input.customer", "policy": "cancel-previous"}}
+ACME = {"customer": "acme"}
+GRACE = 3000
+
+
+@pytest.fixture
+def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
+    with Orchestrator(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def played(orchestrator: Orchestrator, clock: FakeClock) -> Iterator[Played]:
+    played = Played(orchestrator, clock)
+    played.define("one", [wait("w", 1000)], **ONE)
+    played.define()
+    yield played
+    for info in played.manager.executions():
+        played.manager.steering.terminate(info.id)
+    played.look(GRACE)
+    played.look(60_000)
+    left = played.journal.redis.keys("*:[gq]:*")
+    assert left == [], "a slot is held by nobody"
+
+
+def statuses(played: Played, ids: list[str]) -> list[str]:
+    return [played.status(id) for id in ids]
+
+
+class TestQueue:
+    def test_one_at_a_time_in_the_order_of_their_starts(self, played: Played) -> None:
+        ids = [played.start("one", ACME) for _ in range(3)]
+        other = played.start("one", {"customer": "other"})
+        assert statuses(played, [*ids, other]) == ["running", "queued", "queued", "running"]
+        played.look(1000)
+        assert statuses(played, ids) == ["completed", "running", "queued"]
+        played.look(1000)
+        played.look(1000)
+        assert statuses(played, ids) == ["completed"] * 3
+        assert played.told(ids[2])[:2] == ["started", "begun"]
+        assert played.see(ids[2]).metrics.duration == 1000
+
+    def test_a_limit_is_how_many(self, played: Played) -> None:
+        key = {"key": "$.input.customer", "limit": 2}
+        played.define("two", [wait("w", 1000)], concurrency=key)
+        ids = [played.start("two", ACME) for _ in range(5)]
+        assert statuses(played, ids) == ["running"] * 2 + ["queued"] * 3
+        played.look(1000)
+        assert statuses(played, ids) == ["completed"] * 2 + ["running"] * 2 + ["queued"]
+
+    def test_why_names_the_key_who_has_the_slot_and_how_many_go_before(
+        self, played: Played
+    ) -> None:
+        ids = [played.start("one", ACME) for _ in range(3)]
+        why = played.see(ids[2]).waits or ""
+        assert why.startswith(f"concurrency key 'acme' of workflow 'one' held by {ids[0]} since ")
+        assert why.endswith(", 1 before it")
+        assert {e.id for e in played.manager.executions(status="queued")} == {*ids[1:]}
+
+    def test_the_key_of_the_call_goes_before_that_of_the_definition(self, played: Played) -> None:
+        ids = [
+            played.start("one", ACME),
+            played.start("one", ACME, concurrency_key="mine"),
+            played.start("one", {"customer": "other"}, concurrency_key="mine"),
+        ]
+        assert statuses(played, ids) == ["running", "running", "queued"]
+
+    def test_without_a_rule_a_key_lets_one_in(self, played: Played) -> None:
+        ids = [played.start("w", concurrency_key=5), played.start("w", concurrency_key="5")]
+        assert statuses(played, ids) == ["running", "queued"]
+
+    def test_a_key_that_is_null_is_none(self, played: Played) -> None:
+        assert statuses(played, [played.start("one", {}) for _ in range(2)]) == ["running"] * 2
+
+    def test_a_key_that_cannot_be_one_refuses_the_start(self, played: Played) -> None:
+        with pytest.raises(InputError, match="the concurrency key is a dict"):
+            played.start("one", {"customer": {"name": "acme"}})
+        with pytest.raises(InputError, match="1001 characters"):
+            played.start("one", ACME, concurrency_key="x" * 1001)
+        assert played.manager.executions() == []
+
+    def test_a_workflow_may_say_how_many_are_active(self, played: Played) -> None:
+        played.define("few", [wait("w", 1000)], maxActive=2)
+        ids = [played.start("few") for _ in range(3)]
+        assert statuses(played, ids) == ["running", "running", "queued"]
+        assert "`maxActive` of workflow 'few' held by" in (played.see(ids[2]).waits or "")
+
+    def test_both_hold(self, played: Played) -> None:
+        played.define("both", [wait("w", 1000)], maxActive=2, **ONE)
+        inputs = [ACME, ACME, {"customer": "b"}, {"customer": "c"}]
+        ids = [played.start("both", each) for each in inputs]
+        assert statuses(played, ids) == ["running", "queued", "running", "queued"]
+        for _ in range(2):
+            played.look(1000)
+        assert statuses(played, ids) == ["completed"] * 4
+
+    def test_one_that_starts_later_asks_at_its_instant(self, played: Played) -> None:
+        later = played.start("one", ACME, delay=0.5)
+        now = played.start("one", ACME)
+        assert statuses(played, [later, now]) == ["scheduled", "running"]
+        played.look(500)
+        assert played.status(later) == "queued"
+        assert played.told(later) == ["started", "queued"]
+        played.look(500)
+        assert statuses(played, [later, now]) == ["running", "completed"]
+
+    def test_many_at_once_and_a_key_that_is_given_twice(self, played: Played) -> None:
+        options: Any = {"concurrency_key": "k"}
+        asked = [StartRequest("w", None, str(i // 2), None, options) for i in range(6)]
+        found = list(played.manager.start_many(asked))
+        assert [each.existed for each in found if isinstance(each, Started)] == [False, True] * 3
+        ids = [each.id for each in found[::2] if isinstance(each, Started)]
+        assert statuses(played, ids) == ["running", "queued", "queued"]
+
+
+class TestSteering:
+    def test_what_ends_while_it_waits_gives_up_its_place(self, played: Played) -> None:
+        ids = [played.start("one", ACME) for _ in range(3)]
+        assert played.manager.cancel(ids[1])
+        assert played.status(ids[1]) == "cancelled"
+        played.look(1000)
+        assert statuses(played, ids) == ["completed", "cancelled", "running"]
+
+    def test_cancelling_what_runs_lets_the_next_one_begin(self, played: Played) -> None:
+        ids = [played.start("one", ACME) for _ in range(2)]
+        played.manager.cancel(ids[0])
+        assert statuses(played, ids) == ["cancelled", "running"]
+
+    def test_a_paused_one_keeps_its_slot(self, played: Played) -> None:
+        ids = [played.start("one", ACME) for _ in range(2)]
+        played.manager.steering.pause(ids[0])
+        played.look(120_000)
+        assert statuses(played, ids) == ["paused", "queued"]
+        played.manager.steering.resume(ids[0])
+        played.look(0)
+        assert statuses(played, ids) == ["completed", "running"]
+
+    def test_one_that_is_paused_while_it_waits_lets_others_go_before_it(
+        self, played: Played
+    ) -> None:
+        ids = [played.start("one", ACME) for _ in range(3)]
+        played.manager.steering.pause(ids[1])
+        played.look(1000)
+        assert statuses(played, ids) == ["completed", "paused", "running"]
+        played.manager.steering.resume(ids[1])
+        assert played.status(ids[1]) == "queued"
+        played.look(1000)
+        played.look(0)
+        assert statuses(played, ids) == ["completed", "running", "completed"]
+
+    def test_a_deadline_ends_it_while_it_waits(self, played: Played) -> None:
+        at = datetime.fromtimestamp((played.clock.now + 90_000) / 1000, UTC)
+        ids = [played.start("one", ACME), played.start("one", ACME, deadline=at)]
+        played.manager.steering.pause(ids[0])
+        played.look(89_999)
+        assert played.status(ids[1]) == "queued"
+        played.look(1)
+        seen = played.see(ids[1])
+        assert (seen.status, (seen.error or {})["name"]) == ("failed", "ExecutionTimeout")
+
+    def test_one_that_is_retried_asks_anew_and_its_time_counts_from_then(
+        self, played: Played
+    ) -> None:
+        played.define("t", [task("a")], timeoutMs=5000, **ONE)
+        first, second = [played.start("t", ACME) for _ in range(2)]
+        self._fail(played, first, "a")
+        assert statuses(played, [first, second]) == ["failed", "running"]
+        assert played.manager.steering.retry(first)
+        assert played.manager.steering.retry(first) is False
+        assert played.status(first) == "queued"
+        played.look(4000)
+        assert played.status(first) == "queued"
+        self._fail(played, second, "a")
+        assert played.status(first) == "running"
+        claimed = played.journal.read_state(first, "a")
+        assert claimed is not None
+        assert (claimed[1].status, claimed[1].attempt) == ("dispatched", 2)
+        played.look(4999)
+        assert played.status(first) == "running"
+        played.look(1)
+        assert played.status(first) == "failed"
+
+    def test_so_does_a_fork_and_a_rerun(self, played: Played) -> None:
+        played.define("t", [wait("a", 10, "b"), wait("b", 1000)], **ONE)
+        first = played.start("t", ACME)
+        played.look(10)
+        again = played.manager.start_again(played.manager.forking.fork(first, "b")).id
+        rerun = played.manager.start_again(played.manager.forking.rerun(first)).id
+        assert statuses(played, [first, again, rerun]) == ["running", "queued", "queued"]
+        played.manager.steering.terminate(first)
+        assert statuses(played, [first, again, rerun]) == ["cancelled", "running", "queued"]
+        played.look(1000)
+        assert statuses(played, [again, rerun]) == ["completed", "running"]
+        assert "rerun_of" in played.told(rerun)
+        assert "forked_from" in played.told(again)
+
+    @staticmethod
+    def _fail(played: Played, id: str, path: str) -> None:
+        key = played.journal.record(id).plan
+        claimed = played.journal.claim(
+            id, path, owner="me/1/a", plan=key, queue="work", reads=["workflow"], lease=1000
+        )
+        assert isinstance(claimed, Claimed)
+        played.warden.advancer.time_out(id, path, claimed.state, 1)
+
+
+class TestPolicies:
+    def test_rejected_is_not_stored(self, played: Played) -> None:
+        played.define("r", [wait("w", 1000)], **REJECTS)
+        id = played.start("r", ACME)
+        with pytest.raises(ConcurrencyRejected, match="1 execution is active for concurrency key"):
+            played.start("r", ACME)
+        assert [info.id for info in played.manager.executions()] == [id]
+        played.look(1000)
+        assert played.status(played.start("r", ACME)) == "running"
+
+    def test_many_at_once_say_which_were_rejected(self, played: Played) -> None:
+        played.define("few", [wait("w", 1000)], maxActive={"limit": 2, "policy": "reject"})
+        found = list(played.manager.start_many([("few",)] * 3))
+        assert [isinstance(each, ConcurrencyRejected) for each in found] == [False, False, True]
+
+    def test_the_same_idempotency_key_is_not_rejected(self, played: Played) -> None:
+        played.define("r", [wait("w", 1000)], **REJECTS)
+        first = played.manager.start("r", ACME, idempotency_key="k")
+        again = played.manager.start("r", ACME, idempotency_key="k")
+        assert (again.id, again.existed) == (first.id, True)
+
+    def test_one_that_starts_later_fails_at_its_instant(self, played: Played) -> None:
+        played.define("r", [wait("w", 1000)], **REJECTS)
+        ids = [played.start("r", ACME), played.start("r", ACME, delay=0.5)]
+        played.look(500)
+        assert statuses(played, ids) == ["running", "failed"]
+        assert (played.see(ids[1]).error or {})["name"] == "ConcurrencyRejected"
+
+    def test_a_retry_is_rejected_and_changes_nothing(self, played: Played) -> None:
+        played.define("r", [task("a")], **REJECTS)
+        first = played.start("r", ACME)
+        TestSteering._fail(played, first, "a")
+        second = played.start("r", ACME)
+        with pytest.raises(ConcurrencyRejected):
+            played.manager.steering.retry(first)
+        assert played.status(first) == "failed"
+        TestSteering._fail(played, second, "a")
+        assert played.manager.steering.retry(first)
+        assert played.status(first) == "running"
+
+    def test_the_next_one_takes_the_place_of_those_before_it(self, played: Played) -> None:
+        played.define("c", [wait("w", 1000)], **CANCELS)
+        ids = [played.start("c", ACME) for _ in range(3)]
+        assert statuses(played, ids) == ["cancelled", "cancelled", "running"]
+        error = played.see(ids[0]).error or {}
+        assert error["message"].startswith(f"execution {ids[1]}, with the same concurrency key")
+
+    def test_and_waits_until_they_have_ended(self, played: Played) -> None:
+        played.define("c", [task("a")], **CANCELS)
+        first = played.start("c", ACME)
+        key = played.manager.plan("c").key
+        played.journal.claim(
+            first, "a", owner="me/1/a", plan=key, queue="work", reads=["workflow"], lease=100_000
+        )
+        ids = [first, *(played.start("c", ACME) for _ in range(2))]
+        assert statuses(played, ids) == ["cancelling", "cancelled", "queued"]
+        played.manager.steering.terminate(first)
+        assert statuses(played, ids) == ["cancelled", "cancelled", "running"]
+
+    def test_children_obey_their_own_gates(self, played: Played) -> None:
+        played.define("child", [wait("w", 1000)], **ONE)
+        call = {"id": "call", "type": "subworkflow", "subworkflow": "child", "input": "$.input"}
+        played.define("parent", [call])
+        ids = [played.start("parent", ACME) for _ in range(2)]
+        played.look(1000)
+        assert statuses(played, ids) == ["completed", "running"]
+        played.look(1000)
+        assert statuses(played, ids) == ["completed", "completed"]
+
+    def test_a_child_that_is_rejected_fails_its_step(self, played: Played) -> None:
+        played.define("child", [wait("w", 1000)], **REJECTS)
+        call = {"id": "call", "type": "subworkflow", "subworkflow": "child", "input": "$.input"}
+        played.define("parent", [{**call, "onError": "b"}, wait("b", 1)])
+        ids = [played.start("parent", ACME) for _ in range(2)]
+        steps = {step.path: step for step in played.see(ids[1]).steps}
+        assert (steps["call"].error or {})["name"] == "ConcurrencyRejected"
+
+
+class TestRepair:
+    """What a process did not come to is done by the warden, in seconds."""
+
+    def _start_only(self, played: Played, monkeypatch: pytest.MonkeyPatch, *lost: str) -> str:
+        """A start whose process dies before these."""
+        with monkeypatch.context() as patch:
+            for name in lost:
+                owner, _, attribute = name.rpartition(".")
+                target: Any = played.warden.advancer if owner == "advancer" else played.journal
+                patch.setattr(target, attribute, _die)
+            with pytest.raises(Killed):
+                played.start("one", ACME)
+        return played.manager.executions()[0].id
+
+    def test_stored_and_no_slot_asked_for(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        id = self._start_only(played, monkeypatch, "advancer.begin")
+        played.look(GRACE - 1)
+        assert played.status(id) == "queued"
+        played.look(1)
+        assert played.status(id) == "running"
+
+    def test_a_slot_got_and_not_begun(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        id = self._start_only(played, monkeypatch, "journal.begin")
+        assert played.status(id) == "queued"
+        played.look(GRACE)
+        assert played.status(id) == "running"
+
+    def test_begun_and_a_place_that_is_not_given_back(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = [played.start("one", ACME) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(played.warden.advancer.gating, "leave", _die)
+            with pytest.raises(Killed):
+                played.manager.cancel(ids[0])
+        assert statuses(played, ids) == ["cancelled", "queued"]
+        played.look(GRACE)
+        assert statuses(played, ids) == ["cancelled", "running"]
+
+    def test_given_back_and_the_next_one_not_begun(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = [played.start("one", ACME) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(played.journal, "begin", _die)
+            with pytest.raises(Killed):
+                played.manager.cancel(ids[0])
+        assert statuses(played, ids) == ["cancelled", "queued"]
+        played.look(GRACE)
+        assert statuses(played, ids) == ["cancelled", "running"]
+
+    def test_a_slot_taken_for_a_start_that_was_never_stored(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        played.define("r", [wait("w", 1000)], **REJECTS)
+        with monkeypatch.context() as patch:
+            patch.setattr(played.journal, "start", _die)
+            with pytest.raises(Killed):
+                played.start("r", ACME)
+        with pytest.raises(ConcurrencyRejected):
+            played.start("r", ACME)
+        played.clock.advance(GRACE)
+        assert played.status(played.start("r", ACME)) == "running"
+
+    def test_however_often_one_looks_nothing_changes(self, played: Played) -> None:
+        ids = [played.start("one", ACME) for _ in range(3)]
+        gate = played.journal.record(ids[0]).slots
+        assert gate is not None
+        for _ in range(3):
+            for id in (*ids, f"gate:{gate.gates[0].id}"):
+                if played.status(ids[0]) == "running" and id != ids[0]:
+                    played.warden.advancer.look_at_whole(id)
+        assert statuses(played, ids) == ["running", "queued", "queued"]
+
+
+class Killed(BaseException):
+    """Not an error that anybody handles."""
+
+
+def _die(*_: Any, **__: Any) -> Any:
+    raise Killed
+
+
+class TestRules:
+    def test_a_place_is_void_if_its_execution_needs_it_no_more(self) -> None:
+        place = Place("x", 1, "queue", 5000 * 1024 + 3)
+        lives = Stand(ended=False, held=False, since=5000, queued=True)
+        assert not is_void(place, lives, 10**6, 100)
+        assert is_void(place, Stand(True, False, 5000, False), 5001, 100)
+        assert is_void(place, Stand(False, True, 5000, False), 5001, 100)
+        assert is_void(place, Stand(False, False, 6000, True), 6001, 100)
+        for stand in (None, Stand(True, False, 4000, False)):
+            assert not is_void(place, stand, 5099, 100)
+            assert is_void(place, stand, 5100, 100)
+
+    def test_who_is_cancelled_for_a_new_one(self) -> None:
+        held = [Place(f"h{i}", 2, "cancel-previous", i) for i in range(3)]
+        waiting = [Place(f"w{i}", 2, "cancel-previous", 10 + i) for i in range(3)]
+        assert cancelled_by(held, waiting, waiting[1]) == ["w0", "h0", "h1"]
+        assert cancelled_by(held[:1], waiting[:1], waiting[0]) == []
+
+    def test_slots_are_text(self) -> None:
+        slots = Slots((Gate.of("w", 2, "queue", "ä ' \" x"), Gate.of("w", 1, "reject", None)), 7)
+        assert Slots.loads(slots.dumps(), "7") == slots
+        assert slots.gates[0].id != slots.gates[1].id
+        assert Slots.loads(None, None) is None
+
+    def test_a_key_is_text(self) -> None:
+        assert [key_text(each) for each in (5, 5.0, "5", True, None)] == ["5"] * 3 + ["true", None]
+
+    @pytest.mark.parametrize(
+        ("given", "path"),
+        [
+            ({"concurrency": {"key": "$.input.a", "limit": 0}}, "concurrency.limit"),
+            ({"concurrency": {"key": "$.input.a", "policy": "wait"}}, "concurrency.policy"),
+            ({"concurrency": {"key": "$.variables.a"}}, "concurrency.key"),
+            ({"concurrency": {"key": "$.input.a ||"}}, "concurrency.key"),
+            ({"maxActive": 0}, "maxActive"),
+            ({"maxActive": {"limit": 1, "policy": "cancel-previous"}}, "maxActive.policy"),
+        ],
+    )
+    def test_what_cannot_be_is_found(self, given: Any, path: str) -> None:
+        _, found = validate_document({"name": "w", "steps": [wait("w", 1)], **given})
+        errors = [f for f in found if f.severity == "error"]
+        assert [f.path for f in errors] == [path], errors
