@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +20,14 @@ from orch import Orchestrator
 from orch.control.bulk import StartRequest
 from orch.control.manager import Started
 from orch.errors import ConcurrencyRejected, InputError
+from orch.journal.connection import milliseconds
 from orch.journal.journal import Claimed
 from orch.settings import Settings
 from orch.workflows.gates import Gate, Place, Slots, Stand, cancelled_by, is_void
 from orch.workflows.starts import key_text
 from orch.workflows.validation import validate_document
 from tests.build import FakeClock, task, wait
+from tests.conftest import wait_for
 from tests.test_starting import Played
 
 ONE = {"concurrency": {"key": "$.input.customer"}}
@@ -436,3 +445,94 @@ class TestRules:
         _, found = validate_document({"name": "w", "steps": [wait("w", 1)], **given})
         errors = [f for f in found if f.severity == "error"]
         assert [f.path for f in errors] == [path], errors
+
+
+STARTER = """
+import sys
+from orch import Orchestrator
+from orch.faults import arm
+with Orchestrator(redis_url=sys.argv[1]) as orchestrator:
+    arm(sys.argv[2])
+    orchestrator.start_workflow(sys.argv[3], {"customer": "acme"}, "k")
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "name"),
+    [("admitted", "r"), ("started", "one"), ("granted", "one"), ("begun", "one"), ("ended", "c")],
+)
+def test_a_submitter_that_is_killed_between_two_scripts_costs_seconds(
+    played: Played, redis_url: str, tmp_path: Path, point: str, name: str
+) -> None:
+    played.define("r", [wait("w", 1000)], **REJECTS)
+    played.define("c", [wait("w", 1000)], **CANCELS)
+    before = played.start("c", ACME)
+    struck = tmp_path / "struck"
+    command = [sys.executable, "-c", STARTER, redis_url, f"{point}:{struck}", name]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert struck.exists()
+    played.clock.now = milliseconds()
+    again = played.manager
+    if point == "admitted":
+        assert [e.id for e in again.executions()] == [before]
+        played.look(GRACE)
+        assert played.status(played.start("r", ACME)) == "running"
+        return
+    found = again.start(name, ACME, idempotency_key="k")
+    assert found.existed
+    played.look(2 * GRACE)
+    played.look(GRACE)
+    assert played.told(found.id).count("begun") == 1
+    played.look(1000)
+    assert played.status(found.id) == "completed"
+
+
+CAPABILITIES = """
+import pathlib, time
+from orch import capability
+@capability("guarded")
+def guarded(path, id):
+    log = pathlib.Path(path)
+    with log.open("a") as file:
+        file.write(f"in {id} {time.time()}\\n")
+    time.sleep(0.1)
+    with log.open("a") as file:
+        file.write(f"out {id} {time.time()}\\n")
+"""
+
+
+def test_twenty_on_one_key_with_workers_that_die_never_two_at_a_time(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    module, log, struck = tmp_path / "guarded.py", tmp_path / "log", tmp_path / "struck"
+    module.write_text(CAPABILITIES)
+    step = {"id": "a", "capability": "guarded", "input": {"path": str(log), "id": "$.executionId"}}
+    orchestrator.define_workflow("one", {"name": "one", "steps": [step], **ONE})
+    given: Any = {"include": [str(module)], "pool": "solo", "environment": None}
+    armed = {"ORCH_FAULT_POINT": f"ended:{struck}"}
+    some = random.randint(3, 9)
+    with (
+        orchestrator.workers(**given) as first,
+        orchestrator.workers(**{**given, "environment": armed}),
+        orchestrator.workers(**given),
+    ):
+        executions = [orchestrator.start_workflow("one", ACME) for _ in range(20)]
+        wait_for(lambda: log.exists() and log.read_text().count("out") >= some, 60)
+        os.killpg(first.processes[0].pid, signal.SIGKILL)
+        for execution in executions:
+            assert execution.wait(90).status == "completed"
+    assert struck.exists(), "a worker died before it gave the slot back"
+    begun = []
+    spans = []
+    for execution in executions:
+        history = execution.history()
+        begun.append(next(e.at for e in history if e.event == "begun"))
+        spans.append((begun[-1], next(e.at for e in history if e.event == "completed")))
+    assert begun == sorted(begun), "in the order of their starts"
+    assert all(ended <= start for (_, ended), (start, _) in itertools.pairwise(spans))
+    inside = ""
+    for line in log.read_text().splitlines():
+        word, id, _ = line.split()
+        assert inside in ("", id), "two at a time"
+        inside = id if word == "in" else ""

@@ -17,9 +17,9 @@ from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import read_input, start_given
 from orch.cli.options import (
     At,
-    ConcurrencyKey,
     Attributes,
     Broker,
+    ConcurrencyKey,
     DataDir,
     Deadline,
     Delay,

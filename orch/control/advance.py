@@ -504,9 +504,10 @@ class Advancer:
             self._do([(self._unwind, (Call(execution, "", 0),))])
             return
         in_time = family is not None and not (family.deadline and now >= family.deadline)
-        if family is not None and parent is not None and in_time:
-            self.journal.look_later(execution, family.deadline, parent)
-            return
+        if family is not None and in_time:
+            if family.deadline or parent is not None:
+                self.journal.look_later(execution, family.deadline, parent)
+            return  # else it has begun since it was taken from the watch
         if family is not None and family.status is ExecutionStatus.PAUSED:
             return  # since it was taken from the watch; its resumption brings it back
         message = "the execution took longer than its `timeoutMs` or deadline"
