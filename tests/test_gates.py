@@ -17,9 +17,10 @@ import pytest
 from redis import Redis
 
 from orch import Orchestrator
+from orch.cli.app import run_command
 from orch.control.bulk import StartRequest
 from orch.control.manager import Started
-from orch.errors import ConcurrencyRejected, InputError
+from orch.errors import ConcurrencyRejected, InputError, NotAllowed
 from orch.journal.connection import milliseconds
 from orch.journal.journal import Claimed
 from orch.settings import Settings
@@ -227,6 +228,42 @@ class TestSteering:
         assert statuses(played, [again, rerun]) == ["completed", "running"]
         assert "rerun_of" in played.told(rerun)
         assert "forked_from" in played.told(again)
+
+    def test_nothing_of_one_that_waits_can_be_skipped(self, played: Played) -> None:
+        played.define("t", [task("a")], **ONE)
+        first, _ = [played.start("t", ACME) for _ in range(2)]
+        self._fail(played, first, "a")
+        played.manager.steering.retry(first)
+        with pytest.raises(NotAllowed, match="is queued and cannot have step 'a' skipped"):
+            played.manager.steering.skip(first, "a")
+
+    def test_a_trigger_and_the_command_line_ask_for_slots_too(
+        self, played: Played, redis_url: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        triggers = {"triggers": [{"event": "come"}]}
+        played.define("r", [wait("w", 1000)], **REJECTS, **triggers)
+        played.define("one", [wait("w", 1000)], **ONE, **triggers)
+        waits = played.start("one", ACME)
+        command = ["start", "r", "--input", "customer=x", "--redis", redis_url]
+        assert run_command([*command, "--concurrency-key", "acme"]) == 0
+        rejects = capsys.readouterr().out.strip()
+        assert run_command([*command, "--concurrency-key", "acme"]) == 1
+        assert "1 execution is active for concurrency key 'acme'" in capsys.readouterr().err
+        told = played.manager.trigger_event("come", ACME)
+        (queued,) = told.started
+        assert [(each.workflow, each.name) for each in told.not_triggered] == [
+            ("r", "ConcurrencyRejected")
+        ]
+        assert statuses(played, [rejects, waits, queued]) == ["running", "running", "queued"]
+        assert run_command(["why", queued, "--redis", redis_url]) == 0
+        assert f"concurrency key 'acme' of workflow 'one' held by {waits}" in (
+            capsys.readouterr().out
+        )
+        assert run_command(["list", "--status", "queued", "--redis", redis_url]) == 0
+        assert queued in capsys.readouterr().out
+        played.look(1000)
+        assert played.status(queued) == "running"
+        assert played.told(queued)[:3] == ["started", "triggered_by", "begun"]
 
     @staticmethod
     def _fail(played: Played, id: str, path: str) -> None:

@@ -324,11 +324,12 @@ class Steering:
         return state
 
     def _check_open_to_skips(self, execution: str, path: str) -> None:
-        """While an execution is being cancelled, only its compensations can be skipped."""
+        """Not while it waits for a slot; while it is being cancelled, only its compensations."""
         if in_compensation(path):
             return
-        if self.journal.status(execution) is ExecutionStatus.CANCELLING:
-            raise _ended(execution, ExecutionStatus.CANCELLING, f"have step {path!r} skipped")
+        status = self.journal.status(execution)
+        if status in (ExecutionStatus.CANCELLING, ExecutionStatus.QUEUED):
+            raise _ended(execution, status, f"have step {path!r} skipped")
 
     def _skip(
         self, plan: Plan, execution: str, path: str, state: StepState, outcome: Completed
