@@ -45,9 +45,11 @@ class Pipelined(Journal):
         self.pipe.evalsha(made.sha, len(keys), *keys, *argv)
         if len(self.pipe.command_stack) >= 500:
             self.pipe.execute()
-        return {"start": ["STARTED"], "pause": ["PAUSED"], "end_execution": ["ENDED", "", []]}[
-            script
-        ]
+        return {
+            "start": ["STARTED"],
+            "pause": ["PAUSED"],
+            "end_execution": ["ENDED", "", [], None, None],
+        }[script]
 
 
 def definition(name: str, version: int, condition: str) -> WorkflowDefinition:
