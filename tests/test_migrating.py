@@ -458,6 +458,17 @@ def test_a_step_that_failed_must_be_there(chain: Moved) -> None:
         chain.to(task("q"))
 
 
+def test_what_is_being_cancelled_is_undone_by_the_version_that_it_has(journal: Journal) -> None:
+    moved = begin(journal, task("a", "b", compensate={"capability": "undo"}), task("b"))
+    moved.do("a")
+    moved.verbs.cancel("x1", grace=0)
+    assert moved.worked.state("compensations/a").status is StepStatus.DISPATCHED
+    with pytest.raises(NotAllowed, match="x1 is being cancelled"):
+        moved.to(*LONGER)
+    with pytest.raises(NotAllowed, match="x1 is being cancelled"):
+        moved.moves.modify("x1", [{"insert": task("x"), "after": "b"}])
+
+
 def test_what_has_ended_or_is_not_there_is_refused(chain: Moved) -> None:
     with pytest.raises(NotFound, match="no version 'zz'"):
         chain.moves.migrate("x1", "zz")
