@@ -57,7 +57,7 @@ MORE: list[list[Step]] = [
         task("y"),
     ],
     [
-        of("map", "m", "l", items=[1, 2, 3, 4], maxConcurrency=2, tolerate={"percentage": 100},
+        of("map", "m", "l", items=[1, 2, 3, 4], maxConcurrency=2, tolerate={"count": 1},
            steps=[task("i", "j"), outside("j")]),
         of("loop", "l", "d", until="$.index >= 1", steps=[task("k", compensate=UNDO), ]),
         decision("d", "$.input.n", {"1": "x"}, default="y"),
@@ -118,6 +118,35 @@ class Everything(Moving):
         with suppress(NotFound):
             self.worked.plan = self.moved.plans.get(self.journal.record("x1").plan)
 
+    # --- what gets it on
+
+    @rule(pick=st.integers(0, 9), ok=st.sampled_from([True, True, False]))
+    def work(self, pick: int, ok: bool) -> None:
+        """A message comes, and is done with."""
+        if self.worked.sent:
+            before = len(self.held)
+            self.deliver(pick, False)
+            if len(self.held) > before:
+                self.past.append(self.held[-1])
+                self.settle(*self.held.pop(), ok)
+
+    @rule(picks=st.lists(st.integers(0, 5), min_size=2, max_size=6))
+    def fail_all(self, picks: list[int]) -> None:
+        """So that retries and handlers have their turn, and the execution fails."""
+        for pick in picks:
+            self.work(pick, False)
+            self.look(1000)
+
+    @precondition(lambda self: self.claims > 1)
+    @rule(grace=st.sampled_from([0.0, 2.0, 60.0]))
+    def cancel(self, grace: float) -> None:
+        self.tries(lambda: self.steered.verbs.cancel("x1", grace=grace))
+
+    @precondition(lambda self: self.claims > 8)
+    @rule()
+    def terminate(self) -> None:
+        self.steered.verbs.terminate("x1")
+
     # --- those outside
 
     @rule(pick=st.integers(0, 9), attempt=st.integers(0, 2))
@@ -140,8 +169,11 @@ class Everything(Moving):
         return TaskId("x1", paths[pick % len(paths)] if paths else "nothing", attempt)
 
     def external(self, path: str) -> bool:
+        return self.known(path) and self.worked.plan.node(path).external
+
+    def known(self, path: str) -> bool:
         with suppress(KeyError):
-            return self.worked.plan.node(path).external
+            return self.worked.plan.node(path) is not None
         return False
 
     @rule(kept=st.booleans())
@@ -177,7 +209,7 @@ class Everything(Moving):
     @rule(verb=st.sampled_from(["pause", "resume", "terminate", "cancel"]))
     def twice(self, verb: str) -> None:
         """The second time changes nothing."""
-        if verb in ("terminate", "cancel") and self.claims < 15:
+        if verb in ("terminate", "cancel") and self.claims < 4:
             return
         act = getattr(self.steered.verbs, verb)
         self.tries(lambda: act("x1"))
@@ -192,7 +224,7 @@ class Everything(Moving):
 
     def one(self, name: str, pick: int) -> None:
         """One of all acts, if it can be now."""
-        if name in ("cancel", "terminate") and self.claims < 8:
+        if name in ("cancel", "terminate") and self.claims < 2:
             return
         match name:
             case "finish" if self.held:
@@ -221,12 +253,10 @@ class Everything(Moving):
     def deliver(self, pick: int, keep: bool) -> None:
         """A worker drops what is about a step that is no more."""
         path = self.worked.sent[pick % len(self.worked.sent)]
-        try:
-            self.worked.plan.node(path)
-        except KeyError:
+        if self.known(path):
+            Moving.deliver(self, pick, keep)
+        else:
             self.worked.sent.remove(path)
-            return
-        Moving.deliver(self, pick, keep)
 
     deliver = precondition(lambda self: self.worked.sent)(
         rule(pick=st.integers(0, 9), keep=st.booleans())(deliver)
@@ -292,6 +322,13 @@ class Everything(Moving):
                 case "completed" | "failed" | "retrying" | "compensating":
                     assert not status.ended
         assert status is self.worked.status()
+
+    def is_refused_for_good(self) -> bool:
+        if self.worked.status() is not ExecutionStatus.FAILED:
+            return False
+        failed = [p for p, state in self.states().items() if state.status is StepStatus.FAILED]
+        nodes = [self.worked.plan.node(path) for path in failed if self.known(path)]
+        return any(node.loop is not None or node.mapped is not None for node in nodes)
 
     def all_is_done(self) -> None:
         for path, state in self.states().items():
