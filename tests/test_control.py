@@ -520,13 +520,6 @@ class TestRetry:
             steered.verbs.retry("x1")
         assert (journal.steps("x1"), journal.redis.hgetall(journal.keys.record("x1"))) == before
 
-    def test_a_failure_in_a_loop_is_refused(self, journal: Journal) -> None:
-        loop = {"while": "true", "steps": [task("a")]}
-        steered = steer(journal, {"id": "l", "type": "loop", "loop": loop})
-        steered.fail("l[0]/a")
-        with pytest.raises(NotAllowed, match="step 'l' is a loop"):
-            steered.verbs.retry("x1")
-
     def test_a_failure_that_is_tolerated_stays(self, journal: Journal) -> None:
         inner = parallel("q", [task("a")], [task("b")])
         inner["parallel"]["tolerate"] = {"count": 1}

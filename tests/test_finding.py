@@ -26,6 +26,7 @@ from orch.journal.finding import Found, Query
 from orch.journal.journal import Journal, open_redis
 from orch.orchestrator import Orchestrator
 from orch.settings import Settings
+from orch.workflows.reopening import Reopening
 from orch.workflows.outcome import Completed
 from orch.workflows.state import ExecutionStatus
 from tests.build import FakeClock, Worked, start, task
@@ -56,7 +57,7 @@ class TestTheIndex:
             lambda: journal.resume("x1", {}, {}),
             lambda: one.do("a"),
             lambda: one.fail("b", "Odd=ü % \ud800" + "y" * 200),
-            lambda: journal.retry("x1", [], [], [], error="Odd=ü % \ud800" + "y" * 200),
+            lambda: journal.retry("x1", Reopening(), error="Odd=ü % \ud800" + "y" * 200),
             lambda: journal.pause("x1", {}),
             lambda: journal.end("x1", ExecutionStatus.CANCELLED, {"name": "Cancelled"}),
         ]

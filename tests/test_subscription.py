@@ -70,7 +70,7 @@ def test_what_people_do_is_told_too(journal: Journal) -> None:
     journal.pause("x1", {"by": "ada"})
     journal.resume("x1", {}, {"by": "ada"})
     worked.fail("a")
-    journal.retry("x1", [], [], [])
+    journal.retry("x1", Reopening())
     told = words(all_of(subscription))
     assert [word for word, _ in told] == ["paused", "resumed", "claimed", "failed", "ended"]
 

@@ -914,10 +914,10 @@ def _to_dispatch(transition: Transition) -> tuple[str, ...]:
 
 
 def _following(plan: Plan, reply: Settled) -> tuple[str, ...]:
-    """Where the item or branch begins whose turn has come, if that takes a message, no more."""
+    """Where the item or branch stands whose turn has come, if that takes a message, no more."""
     found = reply.following
     if found is None or reply.handed is not None:
-        return ()
+        return reply.again
     return (found,) if plan.node(found).plain else ()
 
 

@@ -157,7 +157,8 @@ class Migration:
                 continue  # somebody else moved it between the two
             reopened: tuple[str, ...] = ()
             if record.status is ExecutionStatus.FAILED:
-                reopened = tuple(reopen(old, execution, fields, record.error).tokens)
+                ends = self.journal.read_ends(execution)
+                reopened = tuple(reopen(old, execution, fields, record.error, ends).paths)
             new, more = make(record, old, fields, reopened)
             names = (execution, record.workflow, record.version, new.version)
             if new.key == record.plan:

@@ -408,7 +408,7 @@ def _is_of_item(plan: Plan, path: str) -> bool:
 def _at_work(state: StepState) -> int:
     """Items, or branches, whose turn has come and that have not ended."""
     ended = state.total - state.left
-    return state.opened - ended if state.status is StepStatus.JOINING else 0
+    return state.opened - state.waits - ended if state.status is StepStatus.JOINING else 0
 
 
 def _items(state: StepState) -> dict[str, int]:

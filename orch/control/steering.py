@@ -21,7 +21,6 @@ from orch.faults import fault
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import in_compensation
-from orch.workflows.external import waits_for
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
@@ -158,7 +157,8 @@ class Steering:
             )
         plan = self.runtime.plans.get(record.plan)
         try:
-            found = reopen(plan, execution, self.journal.steps(execution), record.error)
+            ends = self.journal.read_ends(execution)
+            found = reopen(plan, execution, self.journal.steps(execution), record.error, ends)
         except NotAllowed:
             # Somebody else's retry between the two reads leaves no step that failed.
             status = self.journal.status(execution)
@@ -170,33 +170,27 @@ class Steering:
             slots = replace(slots, since=self.journal.clock())
             self.runtime.advancer.gating.admit_again(execution, record.workflow, slots)
         said = _said(by, reason)
-        sent = [p for p, status in found.tokens.items() if status is StepStatus.DISPATCHED]
-        now = self.journal.clock()
         steered = self.journal.retry(
             execution,
-            found.tokens.items(),
-            found.drops,
+            found,
             [
                 Event("retried", detail=said),
                 *(Event("retried", path, attempt) for path, attempt in found.attempts.items()),
             ],
             self._deadline(plan, execution, begins=slots is None),
             str((record.error or {}).get("name") or ""),
-            {path: plan.node(path).schedule_limit(now) for path in sent},
-            {
-                path: waits_for(plan.node(path).capability)
-                for path, status in found.tokens.items()
-                if status is StepStatus.EXTERNAL
-            },
+            record.ended,
         )
         if not steered.done:
             self.runtime.advancer.gating.take_back(execution, slots)
+            if steered.status is ExecutionStatus.FAILED:  # it was retried, and has failed again
+                return self.retry(execution, reason, by=by)
             return self._not_failed(execution, steered.status)
         fault("retried")
         if slots is not None:
             self.runtime.advancer.begin(execution)
         else:
-            self._publish(execution, tuple(sent))
+            self._publish(execution, found.sent)
         return True
 
     def skip(

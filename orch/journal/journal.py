@@ -95,6 +95,8 @@ class Settled:
     of a map, or branch, begins, whose turn has come; ``handed``: it is ours already.
     ``parent``: who called the execution that ended with it. ``calls``: tokens that were
     cancelled, and whose children must be. ``slots``: what an execution that ended gives back.
+    ``again``: tokens that need a message, of an item or a branch that is tried again, whose turn
+    has come.
     """
 
     joined: str | None = None
@@ -104,6 +106,7 @@ class Settled:
     parent: Call | None = None
     calls: tuple[Call, ...] = ()
     slots: Slots | None = None
+    again: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -407,6 +410,8 @@ class Journal(
             if handoff is not None and following is not None and len(reply) > 4:
                 handed = _claimed(execution, handoff.reads_at(following), reply[4:])
             calls = _calls(execution, reply[2])
+            if isinstance(following, list):
+                return Settled(calls=calls, again=tuple(following))
             slots = Slots.loads(reply[4], reply[5]) if end is not None else None
             return Settled(
                 following=following, handed=handed, parent=parent, calls=calls, slots=slots

@@ -45,7 +45,8 @@ class Keys:
         return self._in(self.partition(execution), f"s:{execution}")
 
     def items(self, execution: str) -> str:
-        """HASH: `path/page` -> JSON of items of a map; `=scope`, `!scope` -> how one ended."""
+        """HASH: `path/page` -> JSON of items of a map; `=scope`, `!scope` -> how one ended;
+        `@scope` -> how a failed one goes on at its turn."""
         return self._in(self.partition(execution), f"i:{execution}")
 
     def history(self, execution: str) -> str:

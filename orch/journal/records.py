@@ -247,6 +247,22 @@ class Records(Connection):
             texts += page if sizes[1] <= self.settings.output_limit else []
         return _results(texts), sizes[0], sizes[1]
 
+    def read_ends(self, execution: str) -> dict[str, str]:
+        """How the items of maps ended: `=scope` -> '', `!scope` -> its failure.
+
+        `@scope` -> what is to be done at the turn of an item, or a branch, that waits to be tried
+        again.
+        """
+        key = self.keys.items(execution)
+        names = [name for name in self.read(self.redis.hkeys, key) if name[0] in "=!@"]
+        found = dict.fromkeys((name for name in names if name[0] == "="), "")
+        told = [name for name in names if name[0] != "="]
+        for first in range(0, len(told), ITEMS_READ):
+            page = told[first : first + ITEMS_READ]
+            texts = self.read(self.redis.hmget, key, page)
+            found |= {n: text for n, text in zip(page, texts, strict=True) if text is not None}
+        return found
+
     def read_results(self, execution: str, path: str, total: int) -> Iterator[Any]:
         """The results of a map that are kept beside its output, in item order.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orch.journal.connection import Connection
 from orch.journal.heads import of_error
 from orch.workflows.commit import Event
-from orch.workflows.state import ExecutionStatus, StepStatus
+from orch.workflows.reopening import Reopening
+from orch.workflows.state import ExecutionStatus
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,15 @@ class Steering(Connection):
     def retry(
         self,
         execution: str,
-        tokens: Iterable[tuple[str, StepStatus]],
-        drops: Sequence[str],
-        events: Iterable[Event],
+        found: Reopening,
+        events: Iterable[Event] = (),
         deadline: int = 0,
         error: str = "",
-        limits: Mapping[str, int] | None = None,
-        listens: Mapping[str, str] | None = None,
+        seen: int = 0,
     ) -> Steered:
-        """Let a failed execution go on. ``tokens``: each step that lives again, and as what.
+        """Let a failed execution go on, if it has not failed again since ``seen``, ms.
 
-        ``drops``: failures of the steps' hash that no longer hold; ``deadline`` in ms, 0: none;
-        ``error``: the name of what it failed with; ``limits``: when a worker must have taken a
-        step, ms, where there is such an instant; ``listens``: what external tasks wait for.
+        ``deadline`` in ms, 0: none; ``error``: the name of what it failed with.
         """
         now = self.clock()
         reply = self.run(
@@ -85,11 +82,10 @@ class Steering(Connection):
             now=now,
             id=execution,
             listening=self.keys.listening(self.keys.partition(execution)),
-            tokens=[
-                [path, status.value, (limits or {}).get(path, 0), (listens or {}).get(path, "")]
-                for path, status in tokens
-            ],
-            drops=list(drops),
+            seen=seen,
+            tokens=[token.as_list() for token in found.tokens.values()],
+            turns=[part for scope, turn in found.turns.items() for part in (scope, turn.dumps())],
+            drops=found.drops,
             grace=self.grace,
             deadline=deadline,
             events=[event.dumps(now) for event in events],

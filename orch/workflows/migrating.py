@@ -184,6 +184,8 @@ class _Fitter:
             )
 
     def _differences(self, path: str, state: StepState, before: Node, after: Node) -> Iterator[str]:
+        if state.waits:
+            yield "holds branches or items that wait to be tried again"
         if before.policy is not None and after.policy is not None:
             if len(after.branches) != state.total:
                 yield f"has {state.total} branches, and {len(after.branches)} in the other version"

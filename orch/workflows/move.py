@@ -188,14 +188,15 @@ class Move:
     ) -> Transition:
         """Behind an iteration: the next one, or the end of the loop.
 
-        The attempt counts the iterations, so that a join is fenced by the one it belongs to.
+        The attempt counts the iterations, and the retries of the execution that went down into
+        the loop, so that a join is fenced by the one it belongs to.
         """
         output, failure = result or (None, None)
-        done = replace(state, total=state.attempt, attempt=1)
+        done = replace(state, total=state.iteration, attempt=1)
         if failure is not None:
             return self._fail_joined(node, path, done, dict(failure))
         try:
-            if not self._goes_on(loop, path, output, state.attempt):
+            if not self._goes_on(loop, path, output, state.iteration):
                 return self.complete_attempt(node, path, done, output, None)
         except StepError as error:
             failed = self._failure(error, node, path).as_dict()
@@ -203,7 +204,7 @@ class Move:
         again = replace(
             state, status=StepStatus.JOINING, attempt=state.attempt + 1, left=1, since=self.now
         )
-        self._iterate(node, path, state.attempt, output)
+        self._iterate(node, path, state.iteration, output)
         return replace(self.transition(path, again), due=self._look(node, state.started))
 
     def _goes_on(self, loop: LoopPolicy, path: str, output: Any, iterations: int) -> bool:

@@ -90,6 +90,8 @@ class StepState:
     tolerated: int = 0  # branches that may fail; -1: any number
     failed: int = 0  # branches that did
     opened: int = 0  # items of a map whose turn has come; branches, where not all run at once
+    again: int = 0  # 1 + the number of the next of those that wait to be tried again
+    waits: int = 0  # how many of them do
 
     def dumps(self) -> str:
         values: list[Any] = [
@@ -102,10 +104,15 @@ class StepState:
             self.started,
         ]
         rest = [self.total, self.left, self.due, self.need, self.tolerated, self.failed]
-        rest.append(self.opened)
+        rest += [self.opened, self.again, self.waits]
         while rest and not rest[-1]:
             rest.pop()
         return encode(values + rest)
+
+    @property
+    def iteration(self) -> int:
+        """Of a loop: which one it is at, from 1. Its attempts count them, and its retries."""
+        return self.attempt - self.failures
 
     @property
     def succeeded(self) -> int:

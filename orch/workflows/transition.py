@@ -155,7 +155,7 @@ def scopes_to_join(plan: Plan, path: str, state: StepState) -> list[str]:
     """The branches or items, or the iteration, whose ends decide about the step at ``path``."""
     node = plan.node(path)
     if node.loop is not None:
-        return [iteration_path(path, state.attempt - 1)]
+        return [iteration_path(path, state.iteration - 1)]
     if node.mapped is not None:
         return [iteration_path(path, number) for number in range(state.total)]
     return [join_path(path, str(number)) for number in range(state.total)]

@@ -23,7 +23,8 @@ from redis.crc import key_slot
 import orch.control.advance
 from orch.control.advance import Advancer
 from orch.control.plans import Plans
-from orch.errors import Unreachable
+from orch.control.steering import Steering
+from orch.errors import NotAllowed, Unreachable
 from orch.journal.journal import Claimed, Journal, Settled, Start, open_redis
 from orch.journal.scripts import Script
 from orch.settings import Settings
@@ -251,6 +252,7 @@ class World:
         self.held: list[tuple[str, Claimed]] = []
         self.frozen: list[tuple[str, Claimed]] = []
         self.born = 0
+        self.mended = False
 
     def strikes(self, fault: str) -> bool:
         if self.calm or self.struck >= self.faults.budget:
@@ -277,18 +279,38 @@ class World:
         self.calm = False
         self.attempt(self.start)
         self.check()
-        for _ in range(MOST_ACTIONS):
-            if self.journal.status(EXECUTION).ended:  # type: ignore[union-attr]
-                break
-            self.act()
-            self.check()
-        else:
-            raise AssertionError("the execution does not end")
+        self.go_on()
         self.calm = True
         self.stragglers()
         self.check()
         self.check_end()
         return self
+
+    def go_on(self) -> None:
+        for _ in range(MOST_ACTIONS):
+            if self.journal.status(EXECUTION).ended:  # type: ignore[union-attr]
+                return
+            self.act()
+            self.check()
+        raise AssertionError("the execution does not end")
+
+    def retry(self) -> bool:
+        """Retry it; from now on what fails is mended. False: that is refused."""
+        self.mended, self.calm = True, False
+        runtime: Any = SimpleNamespace(
+            settings=self.journal.settings,
+            journal=self.journal,
+            plans=self.plans,
+            advancer=self.advancer,
+        )
+        while self.journal.status(EXECUTION) is ExecutionStatus.FAILED:
+            try:
+                self.attempt(lambda: Steering(runtime).retry(EXECUTION))
+            except NotAllowed:
+                return False
+        self.check()
+        self.go_on()
+        return True
 
     def start(self) -> None:
         seen = View(EXECUTION, "w", input=INPUT)
@@ -388,7 +410,7 @@ class World:
 
     def outcome(self, path: str, state: StepState) -> Outcome:
         node = self.plan.node(path)
-        if state.failures < self.case.trouble.get(node.key, 0):
+        if not self.mended and state.failures < self.case.trouble.get(node.key, 0):
             return Failed(Failure("Trouble", "as planned", node.id, path, state.attempt))
         return Completed({"path": path, "lap": split_lap(split(path)[1])[1]})
 
@@ -442,12 +464,13 @@ class World:
                 open_items = {p.removeprefix(path).partition("]")[0] for p in live
                               if mapped and p.startswith(f"{path}[")}  # fmt: skip
                 assert len(open_items) <= 3, "no more lanes than allowed"
-                assert not mapped or len(open_items) == state.opened - ended
+                at_work = state.opened - state.waits - ended
+                assert not mapped or len(open_items) == at_work
                 policy = self.plan.node(path).policy
                 if policy is not None and policy.lanes:
                     branches = {p.removeprefix(f"{path}/").partition("/")[0] for p in live
                                 if p.startswith(f"{path}/")}  # fmt: skip
-                    assert len(branches) == state.opened - ended <= policy.lanes
+                    assert len(branches) == at_work <= policy.lanes
 
     def check_end(self) -> None:
         history = self.journal.history(EXECUTION)
@@ -525,6 +548,24 @@ def without_attempts(found: Any) -> Any:
     if isinstance(found, dict):
         return {k: without_attempts(v) for k, v in found.items() if k != "attempt"}
     return [without_attempts(v) for v in found] if isinstance(found, (list, tuple)) else found
+
+
+@randomly
+@given(case=cases(), faults=FAULTS)
+def test_what_failed_is_tried_again_and_ends(server: Redis, case: Case, faults: Faults) -> None:
+    world = play(server, case, faults)
+    if world.result()[0] is not ExecutionStatus.FAILED:
+        return
+    before = Counter(e.path for e in world.journal.history(EXECUTION) if e.event == "completed")
+    if not world.retry():
+        return
+    world.calm = True
+    world.stragglers()
+    world.check()
+    completed = Counter(e.path for e in world.journal.history(EXECUTION) if e.event == "completed")
+    assert before <= completed and max(completed.values(), default=0) <= 1
+    error = world.result()[2]
+    assert error is None or "Trouble" not in str(error["name"]), "what fails is mended"
 
 
 @randomly

@@ -44,13 +44,14 @@
 -- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
--- USES  expire add_view pause_over hand_on decide_join end_branch
+-- USES  expire add_view pause_over hand_on decide_join reopen end_branch
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
 --        JSON, or nil, and since when it asked for them
 --        path: it is the turn of the item, or the branch, that begins there. If the worker
---        goes on with it there follow its state, and values as a claim gives them
+--        goes on with it there follow its state, and values as a claim gives them. A list
+--        instead: what of a member that is tried again needs a message
 --        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
 --        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
