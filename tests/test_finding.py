@@ -26,8 +26,8 @@ from orch.journal.finding import Found, Query
 from orch.journal.journal import Journal, open_redis
 from orch.orchestrator import Orchestrator
 from orch.settings import Settings
-from orch.workflows.reopening import Reopening
 from orch.workflows.outcome import Completed
+from orch.workflows.reopening import Reopening
 from orch.workflows.state import ExecutionStatus
 from tests.build import FakeClock, Worked, start, task
 

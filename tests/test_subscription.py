@@ -22,6 +22,7 @@ from orch.control.subscription import ExecutionEvent, Listener, Subscription
 from orch.errors import InputError, PositionLost
 from orch.journal.journal import Journal
 from orch.settings import Settings
+from orch.workflows.reopening import Reopening
 from tests.build import parallel, start, task
 
 CAPABILITIES = """
