@@ -55,9 +55,6 @@ if gates then
     redis.call('ZADD', watch, now + grace, id .. ' ')
 elseif deadline > 0 then
     redis.call('ZADD', watch, deadline, id .. ' ')
-=======
-    reopen(token)
->>>>>>> f27f78e (Retry goes down into maps, bounded parallels and loops)
 end
 if deadline > 0 then
     redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
