@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from .test_chaos_load import EVERY, all_ended
 EXECUTIONS, CANCELLED, SECONDS = (150, 60, 75.0) if LONG else (24, 8, 12.0)
 TAIL = 240.0 if LONG else 60.0
 HOUR = 3_600_000
+LIMIT, CHILDREN = 2, 5
+"""Most that are active at a time: of those that are undone, in each lane; of the children."""
 
 Step = dict[str, Any]
 
@@ -120,7 +123,7 @@ def define(system: System) -> None:
         step("c1", "chaos_next", input={"last": "$.input.last"}, next="c2"),
         step("c2", "chaos_next", input={"last": "$.output"}),
     ]
-    define("child", {"name": "child", "steps": child})
+    define("child", {"name": "child", "steps": child, "maxActive": CHILDREN})
     result = {name: f"$.variables.{name}" for name in [*RESULT, "heard", "outside"]}
     handlers = [{"error": "Fatal", "handler": "rescue"}]
     define(
@@ -134,7 +137,8 @@ def define(system: System) -> None:
         of("subworkflow", "u3", "child", input={"last": 1}, compensate=UNDO, next="u4"),
         of("wait", "u4", {"duration": HOUR}),
     ]  # fmt: skip
-    define("undone", {"name": "undone", "steps": undone})
+    gate = {"key": "$.input.lane", "limit": LIMIT}
+    define("undone", {"name": "undone", "steps": undone, "concurrency": gate})
     define("held", {"name": "held", "steps": [step("hold", "chaos_hold")]})
 
 
@@ -154,7 +158,7 @@ def test_steps_of_all_types_end_once_while_workers_are_killed_at_random(
         system.start("everything", input={"own": f"n{n}", "other": f"n{n ^ 1}"})
         for n in range(EXECUTIONS)
     ]
-    undone = [system.start("undone") for _ in range(CANCELLED)]
+    undone = [system.start("undone", input={"lane": n % 2}) for n in range(CANCELLED)]
     kills = 0
     open_ones = undone[:]
     begun = time.monotonic()
@@ -180,9 +184,23 @@ def test_steps_of_all_types_end_once_while_workers_are_killed_at_random(
     print(f"{kills} kills, {lost} attempts lost")
     assert lost > 0, "no worker died inside a step: nothing was tested"
     system.assert_committed_once(held, ["hold"])
-    calls = [i for i in system.orchestrator.list_executions(limit=10_000) if i.workflow == "child"]
-    for each in calls:
-        ends_once(system.orchestrator.execution(each.id).history())
+    listed = system.orchestrator.list_executions(limit=10_000)
+    children = [system.orchestrator.execution(i.id) for i in listed if i.workflow == "child"]
+    for each in children:
+        ends_once(each.history())
+    assert at_most(CHILDREN, children)
+    assert at_most(LIMIT, undone[::2]) and at_most(LIMIT, undone[1::2])
+
+
+def at_most(limit: int, executions: list[Execution]) -> bool:
+    """Whether no more of them were ever active at a time."""
+    changes: list[tuple[int, int]] = []
+    for each in executions:
+        at = {entry.event: entry.at for entry in each.history() if not entry.path}
+        if "begun" in at:
+            changes += [(at["begun"], 1), (at["ended"], -1)]
+    active = accumulate(change for _, change in sorted(changes))
+    return 0 < max(active, default=0) <= limit
 
 
 def report(system: System) -> None:
