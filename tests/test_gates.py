@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -430,6 +431,86 @@ class TestRepair:
                 if played.status(ids[0]) == "running" and id != ids[0]:
                     played.warden.advancer.look_at_whole(id)
         assert statuses(played, ids) == ["running", "queued", "queued"]
+
+
+class TestAnyOrder:
+    """Whatever is asked for in whatever order, and whoever dies on the way."""
+
+    VERBS = ("start", "start", "start", "later", "cancel", "pause", "resume", "retry", "fail")
+    DEATHS = (
+        "gating.leave",
+        "gating.enter",
+        "gating.admit",
+        "journal.begin",
+        "journal.go_on",
+        "journal.leave_gate",
+        "journal.queue",
+        "begin",
+    )
+
+    @pytest.mark.parametrize("policy", ["queue", "reject", "cancel-previous"])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_no_more_are_active_than_may_be_and_all_end(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch, policy: str, seed: int
+    ) -> None:
+        dice = random.Random(f"{policy} {seed}")
+        limit = dice.choice([1, 1, 2, 3])
+        key = {"key": "$.input.customer", "limit": limit, "policy": policy}
+        played.define("t", [task("a")], concurrency=key, maxActive=limit + 1)
+        for _ in range(60):
+            with monkeypatch.context() as patch:
+                if dice.random() < 0.25:
+                    owner, _, name = dice.choice(self.DEATHS).rpartition(".")
+                    advancer: Any = played.warden.advancer
+                    patch.setattr(getattr(advancer, owner) if owner else advancer, name, _die)
+                with contextlib.suppress(Killed, ConcurrencyRejected, NotAllowed):
+                    self._act(played, dice)
+            self._check(played, limit)
+        for info in played.manager.executions():
+            if info.status == "paused":
+                played.manager.steering.resume(info.id)
+        for _ in range(200):
+            played.look(GRACE)
+            self._check(played, limit)
+            left = [info for info in played.manager.executions() if info.ended is None]
+            if not left:
+                break
+            for info in left:
+                if info.status == "running":
+                    TestSteering._fail(played, info.id, "a")
+        assert [info.status for info in played.manager.executions() if info.ended is None] == []
+
+    def _act(self, played: Played, dice: random.Random) -> None:
+        verb = dice.choice(self.VERBS)
+        input = {"customer": dice.choice("ab")}
+        if verb in ("start", "later"):
+            played.start("t", input, **({"delay": 2} if verb == "later" else {}))
+            return
+        found = played.manager.executions()
+        if dice.random() < 0.3 or not found:
+            played.look(dice.choice([0, 500, 3000, 10_000]))
+            return
+        info = dice.choice(found)
+        if verb == "fail":
+            if info.status == "running":
+                TestSteering._fail(played, info.id, "a")
+        elif verb == "cancel":
+            played.manager.steering.terminate(info.id)
+        else:
+            getattr(played.manager.steering, verb)(info.id)
+
+    def _check(self, played: Played, limit: int) -> None:
+        active: dict[str, int] = {}
+        for info in played.manager.executions(limit=200):
+            record = played.journal.record(info.id)
+            held = played.journal.redis.hexists(played.journal.keys.record(info.id), "held")
+            if record.status in ("running", "cancelling") or (
+                record.status == "paused" and not held
+            ):
+                customer = record.input["customer"]
+                active[customer] = active.get(customer, 0) + 1
+        assert all(count <= limit for count in active.values()), active
+        assert sum(active.values()) <= limit + 1, active
 
 
 class Killed(BaseException):
