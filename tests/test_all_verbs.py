@@ -6,6 +6,7 @@ As the machines of `test_control` and `test_migrating`, with reports, events and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -81,7 +82,7 @@ MORE: list[list[Step]] = [
 
 PEOPLE = (
     "pause", "resume", "retry", "cancel", "terminate", "skip", "complete", "fail", "heartbeat",
-    "tell", "migrate", "modify",
+    "tell", "migrate", "modify", "pause_branch", "resume_branch",
 )  # fmt: skip
 ALL = (*PEOPLE, "finish", "come_late", "deliver", "look")
 
@@ -146,6 +147,25 @@ class Everything(Moving):
     @rule()
     def terminate(self) -> None:
         self.steered.verbs.terminate("x1")
+
+    # --- one branch alone
+
+    @rule(pick=st.integers(0, 9))
+    def pause_branch(self, pick: int) -> None:
+        self.tries(lambda: self.steered.verbs.pause("x1", branch=self.branch(pick)))
+
+    @rule(pick=st.integers(0, 9))
+    def resume_branch(self, pick: int) -> None:
+        self.tries(lambda: self.steered.verbs.resume("x1", branch=self.branch(pick)))
+
+    def branch(self, pick: int) -> str:
+        found = {path.rpartition("/")[0] for path in self.states() if "/" in path}
+        found |= set(json.loads(self.paused_branches()))
+        return sorted(found)[pick % len(found)] if found else "nothing"
+
+    def paused_branches(self) -> str:
+        key = self.journal.keys.record("x1")
+        return str(self.journal.redis.hget(key, "pauses") or "{}")
 
     # --- those outside
 
@@ -247,7 +267,7 @@ class Everything(Moving):
                 self.tries(lambda: self.migrate(pick % 3))
             case "tell":
                 self.tell()
-            case "complete" | "fail" | "heartbeat" | "modify":
+            case "complete" | "fail" | "heartbeat" | "modify" | "pause_branch" | "resume_branch":
                 getattr(self, name)(pick)
 
     def deliver(self, pick: int, keep: bool) -> None:
@@ -331,6 +351,8 @@ class Everything(Moving):
         return any(node.loop is not None or node.mapped is not None for node in nodes)
 
     def all_is_done(self) -> None:
+        for branch in json.loads(self.paused_branches()):
+            self.tries(lambda branch=branch: self.steered.verbs.resume("x1", branch=branch))  # type: ignore[misc]
         for path, state in self.states().items():
             if state.status is StepStatus.EXTERNAL:
                 self.tries(lambda path=path: self.tasks.complete(TaskId("x1", path), 1))  # type: ignore[misc]
