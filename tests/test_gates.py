@@ -238,6 +238,18 @@ class TestSteering:
         with pytest.raises(NotAllowed, match="is queued and cannot have step 'a' skipped"):
             played.manager.steering.skip(first, "a")
 
+    def test_a_task_of_one_that_waits_is_not_open_yet(self, played: Played) -> None:
+        played.define("t", [{**task("a"), "external": True}], **ONE)
+        first, second = [played.start("t", ACME) for _ in range(2)]
+        played.manager.external.fail(f"{first}:a:1", "Broken", "no")
+        assert statuses(played, [first, second]) == ["failed", "running"]
+        played.manager.steering.retry(first)
+        with pytest.raises(NotAllowed, match="its execution waits for a slot"):
+            played.manager.external.complete(f"{first}:a:2", 1)
+        assert played.manager.external.complete(f"{second}:a:1", 1)
+        assert played.manager.external.complete(f"{first}:a:2", 1)
+        assert statuses(played, [first, second]) == ["completed", "completed"]
+
     def test_a_trigger_and_the_command_line_ask_for_slots_too(
         self, played: Played, redis_url: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

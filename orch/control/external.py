@@ -23,7 +23,7 @@ from orch.journal.journal import HistoryEntry, Refused
 from orch.workflows.beat import Beat
 from orch.workflows.external import Report, TaskId
 from orch.workflows.plan import Node, Plan
-from orch.workflows.state import LIVE, StepState, StepStatus
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 
 MOST_TRIES = 20
 """How often a report may find that the task moved on under it."""
@@ -148,6 +148,11 @@ class ExternalTasks:
         if report.error is None:
             self._check_fits(plan, task, state, report)
         reply, transition = self.advancer.report(plan, task.execution, task.path, state, report)
+        if reply == Refused("ENDED", (ExecutionStatus.QUEUED.value,)):
+            raise NotAllowed(
+                f"task {task} is not open yet: its execution waits for a slot",
+                hint=f"report it again when it goes on; `orch why {task.execution}`",
+            )
         if isinstance(reply, Refused):
             return None
         fault("reported")
