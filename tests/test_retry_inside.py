@@ -531,7 +531,7 @@ def test_after_retries_it_is_as_if_nothing_had_failed(
     expected = good.journal.record("x1").output
     ran = set(good.done)
     bad = play(server, steps, random.randrange, most)
-    assert max(Counter(bad.done).values()) == 1, "what had ended well is not run again"
+    assert max(Counter(bad.done).values(), default=1) == 1, "what had ended well is not run again"
     failures = [name for name in bad.journal.steps("x1") if name[0] == "!"]
     if "tolerate" not in json.dumps(steps):
         assert not failures
