@@ -996,7 +996,7 @@ class Life(RuleBasedStateMachine):
             if entry.event == "claimed":
                 assert not paused
                 claimed[entry.path, entry.attempt] += 1
-            elif entry.event in ("paused", "resumed", "retried"):
+            elif entry.event in ("paused", "resumed", "retried", "cancelling"):
                 paused = entry.event == "paused"
         assert max(completed.values(), default=0) <= 1, completed
         assert max(claimed.values(), default=0) <= 1, claimed
