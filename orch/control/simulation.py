@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from orch.control.advance import Advancer
+from orch.control.advance.committing import Committing
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, make_start
 from orch.control.triggers import NotTriggered, Triggered
@@ -259,7 +260,7 @@ class _Simulator:
         return self.store(key, found)
 
     def _would_start(
-        self, advancer: Advancer, event: Occurrence, since: int | None, by: str
+        self, advancer: Committing, event: Occurrence, since: int | None, by: str
     ) -> Iterator[Triggered | NotTriggered]:
         """Note what an event would start; nothing is."""
         keys = [] if event.execution or since is not None else self.journal.triggered_by(event.name)

@@ -16,7 +16,7 @@ from orch.workflows.plan import Plan
 from orch.workflows.triggers import input_for, triggered_id
 
 if TYPE_CHECKING:
-    from orch.control.advance import Advancer
+    from orch.control.advance.committing import Committing
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Told(int):
 
 
 def start_triggered(
-    advancer: Advancer, event: Occurrence, since: int | None, by: str
+    advancer: Committing, event: Occurrence, since: int | None, by: str
 ) -> Iterator[Triggered | NotTriggered]:
     """Start the workflows whose latest version has a trigger for the event.
 
@@ -150,13 +150,13 @@ def start_triggered(
                 yield found
 
 
-def _depth_below(advancer: Advancer, by: str) -> int:
+def _depth_below(advancer: Committing, by: str) -> int:
     family = advancer.journal.read_family(by) if by else None
     return family.depth + 1 if family is not None else 0
 
 
 def _start(
-    advancer: Advancer, key: str, event: Occurrence, depth: int, by: str
+    advancer: Committing, key: str, event: Occurrence, depth: int, by: str
 ) -> Triggered | None:
     """None: it is not meant. Raises what makes it impossible."""
     journal = advancer.journal

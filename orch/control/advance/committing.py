@@ -1,0 +1,395 @@
+"""Commit a transition, then see to what it leaves: messages, joins, and the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeGuard
+
+from orch.control.gating import Gating
+from orch.control.plans import Plans
+from orch.control.triggers import (
+    start_triggered,
+)
+from orch.control.unwinding import Unwinding
+from orch.errors import (
+    NotFound,
+    OrchError,
+    Unreachable,
+)
+from orch.faults import fault
+from orch.journal.journal import Cancelled, Ended, Journal, Refused, Settled
+from orch.journal.records import Family
+from orch.workflows.calls import Call
+from orch.workflows.commit import Event, Transition
+from orch.workflows.compensating import while_cancelling
+from orch.workflows.gates import Slots
+from orch.workflows.handoff import Handoff
+from orch.workflows.outcome import (
+    Branched,
+    Entered,
+    Failed,
+    Failure,
+    Outcome,
+)
+from orch.workflows.plan import (
+    Plan,
+)
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.transition import decide, scopes_to_join
+from orch.workflows.view import (
+    View,
+    entry_fields_for,
+    fields_for,
+)
+
+logger = logging.getLogger(__name__)
+
+Dispatch = Callable[..., None]
+"""(plan, execution, paths, priority=0): see to it that these tokens get a message."""
+
+HandOn = Callable[[Plan, Transition], Handoff | None]
+"""(plan by which it was decided, transition): what the caller goes on with itself."""
+
+FindPlan = Callable[[str, str | None, str], Plan]
+"""(key of a workflow, version or None, execution that it is for): its plan.
+
+Raises NotFound, DefinitionError.
+"""
+
+Todo = tuple[Callable[..., Sequence[Any]], tuple[Any, ...]]
+"""What a transition leaves to be done: a method, its arguments; it answers what that leaves."""
+
+
+def find_nothing(key: str, version: str | None, execution: str) -> Plan:
+    raise NotFound(f"no workflow {key!r}")
+
+
+class Committing:
+    """Commits what an outcome means, and sees to what that leaves to be done."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        plans: Plans,
+        dispatch: Dispatch,
+        find_plan: FindPlan = find_nothing,
+    ) -> None:
+        self.find_plan = find_plan
+        self.journal = journal
+        self.plans = plans
+        self.dispatch = dispatch
+        self.unwinding = Unwinding(journal, plans)
+        self.start_triggered = start_triggered
+        self.gating = Gating(journal)
+        self.gated = True
+
+    def settle(
+        self,
+        plan: Plan,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        *,
+        late: str = "",
+        patience: float = 0.0,
+        skip_dispatch: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
+        hand_on: HandOn | None = None,
+    ) -> Settled | Refused:
+        """Commit what an attempt came to, and go on with what it opened.
+
+        ``late``: the worker that the history names if the outcome comes too late.
+        ``patience``: seconds for which the commit is repeated while Redis is away.
+        ``skip_dispatch``: gets the opened paths and returns those that still need a message
+        (the rest of a running chain carries the others).
+        ``hand_on``: says what the caller goes on with itself, if the transition lets it; then
+        the reply holds it, as ``handed``.
+        """
+        plan, reply, transition = self._commit(
+            plan, view, path, state, outcome, late, patience, hand_on
+        )
+        if isinstance(reply, Refused):
+            return reply
+        fault("settled")
+        if reply.parent is not None:
+            fault("child_ended")
+        paths = to_dispatch(transition)
+        if skip_dispatch is not None:
+            paths = skip_dispatch(paths)
+        self.apply(plan, view.execution, (*paths, *following_paths(plan, reply)), view.priority)
+        self._do(self._left(plan, view.execution, transition, reply))
+        return reply
+
+    def follow(
+        self,
+        plan: Plan,
+        execution: str,
+        transition: Transition,
+        reply: Settled | None = None,
+        priority: int = 0,
+    ) -> None:
+        """Go on behind a transition that somebody else committed: a start, or a skip."""
+        reply = reply or Settled()
+        self.apply(
+            plan, execution, (*transition.dispatched, *following_paths(plan, reply)), priority
+        )
+        self._do(self._left(plan, execution, transition, reply))
+
+    def behind(self, plan: Plan, execution: str, transition: Transition) -> None:
+        """As `follow`, where the messages were sent."""
+        self._do(self._left(plan, execution, transition, Settled()))
+
+    def _commit(
+        self,
+        plan: Plan,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        late: str = "",
+        patience: float = 0.0,
+        hand_on: HandOn | None = None,
+        notes: tuple[Event, ...] = (),
+    ) -> tuple[Plan, Settled | Refused, Transition]:
+        """Decide and commit; again, where the execution was put on another plan meanwhile."""
+        journal, execution = self.journal, view.execution
+        reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
+        commit = partial(
+            journal.settle,
+            execution,
+            expect=state.status.value,
+            attempt=state.attempt,
+            owner=state.owner if state.status is StepStatus.RUNNING else "",
+            late=late,
+        )
+        while True:
+            transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            if notes:
+                transition = replace(transition, events=(*notes, *transition.events))
+            handoff = hand_on(plan, transition) if hand_on is not None else None
+            reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
+            if reply == _CANCELLING and not transition.unwinds:
+                transition = while_cancelling(transition, journal.clock())
+                transition = replace(transition, events=(*notes, *transition.events))
+                reply = journal.patiently(partial(commit, transition), patience)
+            if not is_replanned(reply):
+                return plan, reply, transition
+            plan = journal.patiently(partial(self.plans.get, reply.rest[0]), patience)
+            view = journal.patiently(
+                partial(journal.read_view, execution, reads(plan, path)), patience
+            )
+
+    def _left(
+        self, plan: Plan, execution: str, transition: Transition, reply: Settled
+    ) -> list[Todo]:
+        """What is to be done behind a transition that was committed, beside messages."""
+        todo: list[Todo] = [
+            (self._join, (plan, execution, path))
+            for path in (*transition.joined, *((reply.joined,) if reply.joined else ()))
+        ]
+        if reply.following is not None and not plan.node(reply.following).plain:
+            todo.append((self._join, (plan, execution, reply.following)))
+        todo += [(self._call, (Call(execution, path, 0),)) for path in transition.calling]
+        todo += [(self._cancel_child, (call,)) for call in reply.calls]
+        todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
+        todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
+        todo += [(self._take_report, (Call(execution, path, 0),)) for path in transition.external]
+        if transition.unwinds:
+            fault("unwound")
+            todo.append((self._unwind, (Call(execution, transition.path, 0),)))
+        if transition.end is not None and reply.repeated:
+            family = self.journal.read_family(execution)
+            if family is not None:
+                reply = replace(reply, parent=family.parent, slots=family.slots)
+        return todo + self._after(execution, reply.parent, reply.slots)
+
+    def _do(self, todo: list[Todo]) -> None:
+        """Carry on what was committed: it raises nothing, since the watch would do it too.
+
+        A loop, not a recursion: a join may close the next one, a child may end its parent, and
+        iterations or items that do nothing follow one another here.
+        """
+        while todo:
+            act, given = todo.pop()
+            try:
+                todo += act(*given)
+            except OrchError as exc:
+                what, path, execution = _named(act.__name__.strip("_"), given)
+                logger.warning(
+                    "the %s %s of execution %s is left to the watch: %s", what, path, execution, exc
+                )
+
+    def _join(self, plan: Plan, execution: str, path: str) -> Sequence[Todo]:
+        """Go on behind a step whose branches are decided, or into an item."""
+        found = self.journal.read_state(execution, path)
+        if found is None:
+            return ()
+        state = found[1]
+        outcome: Outcome
+        match state.status:
+            case StepStatus.JOINED:
+                outcome = self._joined(plan, execution, path, state)
+                fields = fields_for(plan, path)
+            case StepStatus.ENTERING:
+                outcome, fields = Entered(), entry_fields_for(plan, path)
+            case _:
+                return ()
+        view = self.journal.read_view(execution, fields)
+        return self._advance(plan, view, path, state, outcome)
+
+    def _joined(self, plan: Plan, execution: str, path: str, state: StepState) -> Outcome:
+        node, scopes = plan.node(path), scopes_to_join(plan, path, state)
+        if node.mapped is None:
+            return Branched(self.journal.read_branches(execution, scopes))
+        results, size, failures = self.journal.read_items(execution, scopes)
+        limit = self.journal.settings.output_limit
+        if failures <= limit:
+            return Branched(results, size if size > limit else 0)
+        message = (
+            f"the failures of map {node.id!r} are {failures} bytes of JSON, and {limit} are "
+            f"allowed; `tolerate` fewer of them, or raise ORCH_OUTPUT_LIMIT"
+        )
+        return Failed(Failure("OutputTooLarge", message, node.id, path))
+
+    def _advance(
+        self,
+        plan: Plan,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        notes: tuple[Event, ...] = (),
+    ) -> Sequence[Todo]:
+        """Commit an outcome of which no worker is the owner; what that leaves to be done."""
+        plan, reply, transition = self._commit(plan, view, path, state, outcome, notes=notes)
+        if isinstance(reply, Refused):
+            return ()
+        paths = (*to_dispatch(transition), *following_paths(plan, reply))
+        self.apply(plan, view.execution, paths, view.priority)
+        return self._left(plan, view.execution, transition, reply)
+
+    # --- messages --------------------------------------------------------------------------
+
+    def apply(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
+        if paths:
+            given = {"priority": priority} if priority else {}
+            what = f"{', '.join(paths)} of execution {execution}"
+            self.publish(lambda: self.dispatch(plan, execution, paths, **given), what)
+
+    def publish(self, send: Callable[[], None], what: str = "the messages of many starts") -> None:
+        """Send messages; where the broker is away, the watch does it."""
+        try:
+            send()
+        except Unreachable as exc:
+            logger.warning("%s not published, the watch will: %s", what, exc)
+
+    def join(self, execution: str, path: str) -> None:
+        """Go on behind a step whose branches are decided, or into an item. Harmless if repeated."""
+        plan = self._plan_of(execution)
+        if plan is not None:
+            self._do([(self._join, (plan, execution, path))])
+
+    def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
+        plan = self._plan_of(execution)
+        if plan is None:
+            return
+        view = self.journal.read_view(execution, fields_for(plan, path))
+        self.settle(plan, view, path, state, outcome)
+
+    def _plan_of(self, execution: str) -> Plan | None:
+        key = self.journal.plan_of(execution)
+        return None if key is None else self.plans.get(key)
+
+    # --- what the other parts of an `Advancer` do --------------------------------------------
+
+    def _after(self, execution: str, parent: Call | None, slots: Slots | None) -> list[Todo]:
+        raise NotImplementedError
+
+    def _behind_end(self, execution: str, ended: Ended) -> list[Todo]:
+        raise NotImplementedError
+
+    def _call(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _cancel_child(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _emit(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _take_kept(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _take_report(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _unwind(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _begin(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _begin_to_cancel(
+        self, execution: str, message: str, by: str, grace: int
+    ) -> tuple[Cancelled, list[Todo]]:
+        raise NotImplementedError
+
+    def _cancel_with(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _is_waited_for(self, call: Call) -> bool:
+        raise NotImplementedError
+
+    def _is_wanted(self, family: Family) -> bool:
+        raise NotImplementedError
+
+    def _leave(self, call: Call, slots: Slots) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def _let_begin(self, executions: Sequence[str]) -> list[Todo]:
+        raise NotImplementedError
+
+    def _look_at_gate(self, call: Call) -> Sequence[Todo]:
+        raise NotImplementedError
+
+    def call(self, execution: str, path: str) -> None:
+        raise NotImplementedError
+
+    def cancel_child(self, execution: str, path: str, attempt: int) -> None:
+        raise NotImplementedError
+
+    def take_report(self, execution: str, path: str) -> None:
+        raise NotImplementedError
+
+
+def is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
+    """Whether the execution goes by another plan now than that which was decided by."""
+    return isinstance(reply, Refused) and reply.word == "REPLANNED"
+
+
+_CANCELLING = Refused("ENDED", (ExecutionStatus.CANCELLING.value,))
+
+
+def to_dispatch(transition: Transition) -> tuple[str, ...]:
+    state = transition.state
+    again = state is not None and state.status is StepStatus.DISPATCHED
+    return (transition.path, *transition.dispatched) if again else transition.dispatched
+
+
+def following_paths(plan: Plan, reply: Settled) -> tuple[str, ...]:
+    """Where the item or branch stands whose turn has come, if that takes a message, no more."""
+    found = reply.following
+    if found is None or reply.handed is not None:
+        return reply.again
+    return (found,) if plan.node(found).plain else ()
+
+
+def _named(act: str, given: tuple[Any, ...]) -> tuple[str, str, str]:
+    """What was to be done, and at which path of which execution."""
+    call = given[0]
+    if isinstance(call, Call):
+        return act.replace("_", " of the "), call.path, call.execution
+    return act, given[2], given[1]

@@ -1,0 +1,134 @@
+"""How an execution ends from outside: cancelled, terminated, out of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orch.control.advance.committing import (
+    Committing,
+    Todo,
+)
+from orch.faults import fault
+from orch.journal.journal import Cancelled, Ended, Refused
+from orch.journal.records import Family
+from orch.workflows.calls import Call
+from orch.workflows.gates import GATE_MARK, Slots
+from orch.workflows.state import ExecutionStatus
+
+
+class Ending(Committing):
+    """Cancels and ends executions, and tells their family and their gates."""
+
+    def cancel(self, execution: str, message: str, *, by: str, grace: int) -> Cancelled:
+        """Begin to cancel an execution; what runs, its children too, has ``grace`` ms to end."""
+        reply, todo = self._begin_to_cancel(execution, message, by, grace)
+        self._do(todo)
+        return reply
+
+    def _begin_to_cancel(
+        self, execution: str, message: str, by: str, grace: int
+    ) -> tuple[Cancelled, list[Todo]]:
+        plan = self._plan_of(execution)
+        undoes = plan is not None and plan.compensates()
+        reply = self.journal.cancel(execution, message, by=by, grace=grace, undoes=undoes)
+        if not reply.done:
+            return reply, []
+        fault("cancelling")
+        if reply.status is ExecutionStatus.CANCELLED:
+            ended = Ended(reply.parent, reply.calls, reply.slots)
+            return reply, self._behind_end(execution, ended)
+        todo: list[Todo] = [(self._unwind, (Call(execution, "", 0),))]
+        return reply, [*todo, *((self._cancel_with, (call,)) for call in reply.calls)]
+
+    def _cancel_with(self, call: Call) -> Sequence[Todo]:
+        """Cancel the child of an execution that is being cancelled, by the same rules."""
+        parent = self.journal.read_family(call.execution)
+        if parent is None or parent.cancel is None:
+            return ()
+        if self.journal.status(call.child) is None:
+            return [(self._call, (call,))]  # it was not started, and will not be
+        asked = parent.cancel
+        message = f"its parent {call.execution} was cancelled: {asked['message']}"
+        grace = max(asked["until"] - self.journal.clock(), 0)
+        return self._begin_to_cancel(call.child, message, asked["by"], grace)[1]
+
+    def _unwind(self, call: Call) -> Sequence[Todo]:
+        """The next compensation of a cancelled execution, or its end."""
+        found = self.unwinding.go_on(call.execution)
+        if isinstance(found, Ended):
+            if found.parent is not None:
+                fault("child_ended")
+            return self._behind_end(call.execution, found)
+        if found is not None:
+            plan, path = found
+            self.apply(plan, call.execution, (path,), self.journal.priority_of(call.execution))
+        return ()
+
+    def _behind_end(self, execution: str, ended: Ended) -> list[Todo]:
+        todo: list[Todo] = [(self._cancel_child, (call,)) for call in ended.calls]
+        return todo + self._after(execution, ended.parent, ended.slots)
+
+    def _after(self, execution: str, parent: Call | None, slots: Slots | None) -> list[Todo]:
+        """Behind an end: slots are given back, and who called it is told."""
+        todo: list[Todo] = []
+        if slots is not None:
+            todo.append((self._leave, (Call(execution, "", 0), slots)))
+        if parent is not None:
+            todo.append((self._call, (parent,)))
+        return todo
+
+    def end(
+        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
+    ) -> Refused | Ended:
+        """End an execution from outside, and its children with it; its parent is told."""
+        reply = self.journal.end(execution, status, error, by=by)
+        if isinstance(reply, Ended):
+            if reply.parent is not None:
+                fault("child_ended")
+            self._do(self._behind_end(execution, reply))
+        return reply
+
+    def cancel_child(self, execution: str, path: str, attempt: int) -> None:
+        """End the child of a step that does not wait for it any more."""
+        self._do([(self._cancel_child, (Call(execution, path, attempt),))])
+
+    def call(self, execution: str, path: str) -> None:
+        """See to a step that waits for a child. Harmless if repeated."""
+        self._do([(self._call, (Call(execution, path, 0),))])
+
+    def look_at_whole(self, execution: str) -> None:
+        """An execution is due as a whole: out of time, to begin, or a child nobody waits for."""
+        if execution.startswith(GATE_MARK):
+            self._do([(self._look_at_gate, (Call(execution, "", 0),))])
+            return
+        family = self.journal.read_family(execution)
+        now = self.journal.clock()
+        if family is not None and _may_begin(family, now) and self._is_wanted(family):
+            self._do([(self._begin, (Call(execution, "", 0),))])
+            return
+        parent = family.parent if family is not None else None
+        if parent is not None and not self._is_waited_for(parent):
+            self._do(list(self._cancel_child(parent)))
+            return
+        if family is not None and family.status is ExecutionStatus.CANCELLING:
+            # No deadline counts any more: what was done is to be undone.
+            self.unwinding.fence(execution, family)
+            self._do([(self._unwind, (Call(execution, "", 0),))])
+            return
+        in_time = family is not None and not (family.deadline and now >= family.deadline)
+        if family is not None and in_time:
+            if family.deadline or parent is not None:
+                self.journal.look_later(execution, family.deadline, parent)
+            return  # else it has begun since it was taken from the watch
+        if family is not None and family.status is ExecutionStatus.PAUSED:
+            return  # since it was taken from the watch; its resumption brings it back
+        message = "the execution took longer than its `timeoutMs` or deadline"
+        if family is not None and family.parent is not None:
+            message += ", or its parent's"
+        error = {"name": "ExecutionTimeout", "message": message}
+        self.end(execution, ExecutionStatus.FAILED, error)
+
+
+def _may_begin(family: Family, now: int) -> bool:
+    return not family.status.begun and not 0 < family.deadline <= now
