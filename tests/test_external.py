@@ -220,7 +220,7 @@ def test_cancelling_closes_it(journal: Journal) -> None:
     with pytest.raises(NotAllowed, match="cancelled"):
         found.tasks.heartbeat("x1:a:1", 2)
     record = journal.redis.hgetall(journal.keys.record("x1"))
-    assert not [name for name in record if name[:2] in ("t:", "b:")]
+    assert not [name for name in record if name[:2] == "b:"]
 
 
 def test_heartbeats_keep_it_open_and_silence_ends_it(journal: Journal) -> None:
@@ -282,6 +282,14 @@ def test_what_failed_keeps_its_input_for_a_retry_by_hand(journal: Journal) -> No
     found.tasks.fail("x1:a", "Broken")
     found.verbs.retry("x1")
     assert found.tasks.list()[0].input == {"n": 1}
+
+
+def test_what_another_branch_ended_keeps_its_input_for_a_retry_by_hand(journal: Journal) -> None:
+    found = Outside(journal, parallel("p", [outside("a", input={"n": 1})], [task("b")]))
+    found.fail("p/1/b")
+    assert found.open() == []
+    found.verbs.retry("x1")
+    assert [(task.id, task.input) for task in found.tasks.list()] == [("x1:p/0/a:2", {"n": 1})]
 
 
 def test_an_input_that_cannot_be_evaluated_fails_the_step(journal: Journal) -> None:

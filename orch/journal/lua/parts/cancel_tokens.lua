@@ -19,7 +19,7 @@ local function cancel_tokens(step, except)
                     stop_listening(name)
                 elseif state[1] == 'external' then
                     stop_listening(name)
-                    redis.call('HDEL', record, 't:' .. name, 'b:' .. name)
+                    redis.call('HDEL', record, 'b:' .. name)
                 end
                 if except and except[state[1]] then
                     spared = spared + 1
