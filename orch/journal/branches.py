@@ -51,7 +51,7 @@ class Branches(Connection):
         now = self.clock()
         reply = self.run(
             "resume_branch",
-            **self._four(execution),
+            **self._keys(execution),
             now=now,
             id=execution,
             branch=branch,

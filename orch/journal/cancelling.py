@@ -47,7 +47,7 @@ class Cancelling(Connection):
         ended = {"status": ExecutionStatus.CANCELLED.value, "error": error, "by": by}
         reply = self.run(
             "cancel",
-            **self._five(execution),
+            **self._keys_and_items(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             index=self._index_of(execution),
             name=heads.of_error(CANCELLED),
@@ -76,7 +76,7 @@ class Cancelling(Connection):
     def fence(self, execution: str, paths: Sequence[str]) -> int:
         """End the steps at ``paths`` that run still; how many."""
         reply = self.run(
-            "fence", **self._four(execution), now=self.clock(), id=execution, paths=list(paths)
+            "fence", **self._keys(execution), now=self.clock(), id=execution, paths=list(paths)
         )
         word = self._word("fence", reply, "FENCED", "DONE", "MISSING")
         return int(reply[1]) if word == "FENCED" else 0
@@ -86,7 +86,7 @@ class Cancelling(Connection):
         now = self.clock()
         reply = self.run(
             "undo",
-            **self._four(execution),
+            **self._keys(execution),
             id=execution,
             path=opened.path,
             state=opened.state.dumps(),

@@ -194,7 +194,7 @@ class Connection:
                 f"Redis at {self.url} refuses to write: {reason} ({exc})", url=self.url
             ) from exc
 
-    def _four(self, execution: str) -> dict[str, str]:
+    def _keys(self, execution: str) -> dict[str, str]:
         return {
             "record": self.keys.record(execution),
             "steps": self.keys.steps(execution),
@@ -203,8 +203,8 @@ class Connection:
             "watch": self.keys.watch(self.keys.partition(execution)),
         }
 
-    def _five(self, execution: str) -> dict[str, str]:
-        return {**self._four(execution), "items": self.keys.items(execution)}
+    def _keys_and_items(self, execution: str) -> dict[str, str]:
+        return {**self._keys(execution), "items": self.keys.items(execution)}
 
     def _index_of(self, execution: str) -> str:
         return self.keys.index(self.keys.partition(execution))

@@ -231,7 +231,7 @@ class Journal(
         """Arguments of the scripts that write the first tokens of an execution, if it has any."""
         written = transition or Transition("", None)
         return {
-            **self._five(execution),
+            **self._keys_and_items(execution),
             "index": self._index_of(execution),
             "listening": self.keys.listening(self.keys.partition(execution)),
             "listens": _listens(execution, written.opens),
@@ -272,7 +272,7 @@ class Journal(
         now = self.clock()
         reply = self.run(
             "go_on",
-            **self._four(pending.id),
+            **self._keys(pending.id),
             index=self._index_of(pending.id),
             now=now,
             id=pending.id,
@@ -316,7 +316,7 @@ class Journal(
         fields, items = split_reads(reads)
         reply = self.run(
             "claim",
-            **self._five(execution),
+            **self._keys_and_items(execution),
             marks=self.keys.marks(self.keys.partition(execution)),
             now=now,
             id=execution,
@@ -359,7 +359,7 @@ class Journal(
         events = [e for e in transition.events if self.terse or e.at is None]
         reply = self.run(
             "settle",
-            **self._five(execution),
+            **self._keys_and_items(execution),
             index=self._index_of(execution),
             now=now,
             id=execution,
@@ -487,7 +487,7 @@ class Journal(
         now = self.clock()
         reply = self.run(
             "redispatch",
-            **self._four(execution),
+            **self._keys(execution),
             now=now,
             id=execution,
             path=path,
@@ -552,7 +552,7 @@ class Journal(
         detail = {"status": status.value, "error": error} | ({"by": by} if by else {})
         reply = self.run(
             "end_execution",
-            **self._five(execution),
+            **self._keys_and_items(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             index=self._index_of(execution),
             now=now,

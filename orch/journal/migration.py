@@ -32,7 +32,7 @@ class Migration(Indexing):
         execution, now = record.id, self.clock()
         reply = self.run(
             "migrate",
-            **self._four(execution),
+            **self._keys(execution),
             index=self._index_of(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             now=now,

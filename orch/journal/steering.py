@@ -51,7 +51,7 @@ class Steering(Connection):
         now = self.clock()
         reply = self.run(
             "resume",
-            **self._four(execution),
+            **self._keys(execution),
             index=self._index_of(execution),
             now=now,
             id=execution,
@@ -77,7 +77,7 @@ class Steering(Connection):
         now = self.clock()
         reply = self.run(
             "retry",
-            **self._five(execution),
+            **self._keys_and_items(execution),
             index=self._index_of(execution),
             now=now,
             id=execution,
