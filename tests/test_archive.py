@@ -27,6 +27,7 @@ from orch.errors import ArchiveError
 from orch.journal.journal import Journal
 from orch.orchestrator import Orchestrator
 from orch.settings import Settings
+from orch.workflows.reopening import Reopening
 from orch.workflows.state import ExecutionStatus
 from tests.build import FakeClock, Worked, start, task
 
@@ -126,7 +127,7 @@ class TestArchiving:
         worked.fail("a")
         snapshot = keeping.snapshot("x1")
         assert snapshot is not None and snapshot.ended
-        keeping.retry("x1", [], [], [], error="Broken")
+        keeping.retry("x1", Reopening(), error="Broken")
         assert not keeping.forget(snapshot)
         assert keeping.status("x1") is ExecutionStatus.RUNNING
 

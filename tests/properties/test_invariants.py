@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.crc import key_slot
 
-import orch.control.advance
-from orch.control.advance import Advancer
+from orch.control.advance import Advancer, beginning, children, committing, delivery, ending
 from orch.control.plans import Plans
 from orch.control.steering import Steering
 from orch.errors import NotAllowed, Unreachable
@@ -511,7 +510,8 @@ def die_where_a_world_says(monkeypatch: pytest.MonkeyPatch) -> None:
         if current and current[0].strikes("die_settled"):
             raise Died
 
-    monkeypatch.setattr(orch.control.advance, "fault", fault)
+    for part in (committing, children, ending, beginning, delivery):
+        monkeypatch.setattr(part, "fault", fault)
 
 
 current: list[World] = []
