@@ -40,7 +40,7 @@ def test_a_quick_run_prints_the_documented_figures_as_json() -> None:
     assert document["metrics"]["chain_throughput"]["orch"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_single_workload_prints_a_table() -> None:
     done = bench("--only", "memory")
     assert done.returncode == 0, done.stderr

@@ -1069,7 +1069,7 @@ def test_any_order_of_everything_keeps_what_holds_always(redis: Redis, settings:
 
 def hypothesis_settings() -> examples:
     return examples(
-        max_examples=1000 if LONG else 60,
+        max_examples=1000 if LONG else 40,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),

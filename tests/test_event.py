@@ -296,7 +296,9 @@ def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
     redis.flushall()  # queues and bindings of the workers
 
 
-@pytest.mark.parametrize("point", [None, "settled", "emitted"])
+@pytest.mark.parametrize(
+    "point", [pytest.param(None, marks=pytest.mark.long), "settled", "emitted"]
+)
 def test_an_emitted_event_arrives_once_although_its_worker_is_killed(
     orchestrator: Orchestrator,
     tmp_path: Path,

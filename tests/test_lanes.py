@@ -637,7 +637,10 @@ def _lives(pid: int) -> bool:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("batch", ["auto", 50, 1])
+@pytest.mark.parametrize(
+    "batch",
+    ["auto", pytest.param(50, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.long)],
+)
 def test_a_worker_that_is_killed_in_its_lanes_loses_no_item(
     tmp_path: Path,
     redis_url: str,

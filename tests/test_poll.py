@@ -149,7 +149,9 @@ def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
     redis.flushall()  # queues and bindings of the workers
 
 
-@pytest.mark.parametrize("point", [None, "claimed", "settled"])
+@pytest.mark.parametrize(
+    "point", [pytest.param(None, marks=pytest.mark.long), "claimed", "settled"]
+)
 def test_real_workers_pass_the_state_on_although_one_is_killed(
     orchestrator: Orchestrator, tmp_path: Path, point: str | None
 ) -> None:

@@ -35,6 +35,7 @@ from orch.workflows.reopening import Turn
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import scopes_to_join
 from tests.build import FakeClock, parallel, start, task, wait
+from tests.conftest import LONG
 
 Step = dict[str, Any]
 
@@ -519,7 +520,7 @@ def play(redis: Redis, steps: list[Step], choose: Callable[[int], int], most: in
 
 
 @examples(
-    max_examples=60,
+    max_examples=300 if LONG else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

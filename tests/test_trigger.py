@@ -298,7 +298,9 @@ def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
     redis.flushall()  # queues and bindings of the workers
 
 
-@pytest.mark.parametrize("point", [None, "triggered", "emitted", "settled"])
+@pytest.mark.parametrize(
+    "point", [pytest.param(None, marks=pytest.mark.long), "triggered", "emitted", "settled"]
+)
 def test_an_emitting_step_starts_each_once_although_its_worker_is_killed(
     orchestrator: Orchestrator, tmp_path: Path, point: str | None, wait_until: Any
 ) -> None:

@@ -190,7 +190,9 @@ def test_a_step_that_hangs_is_ended_at_its_timeout_and_its_process_killed(
     assert after.status == "completed"  # the one slot of the worker is free again
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize(
+    "pool", ["prefork", pytest.param("threads", marks=pytest.mark.long), "solo"]
+)
 def test_a_worker_that_is_told_to_end_finishes_its_step_and_nobody_takes_it_away(
     url: str, pool: str, wait_until: Callable[..., object]
 ) -> None:
