@@ -26,7 +26,9 @@ T = TypeVar("T")
 LONG = os.environ.get("ORCH_CHAOS") == "long"
 """Whether the random tests may take minutes."""
 
-hypothesis.settings.register_profile("short", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.register_profile(
+    "short", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
+)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("long" if LONG else "short")
 
