@@ -7,6 +7,7 @@ SHELL := /bin/sh
 
 BIN := .venv/bin
 ARGS :=
+PEERS :=
 # auto: the lock, or else the ranges of pyproject.toml; yes: the lock or nothing; no: the ranges
 LOCKED := auto
 RUN := .venv/.installed-run
@@ -51,7 +52,8 @@ test: $(TEST) ## run the test suite, without the tests that take minutes
 chaos: $(TEST) ## kill workers and servers under load, in the long form (minutes)
 	ORCH_CHAOS=long $(BIN)/python -m pytest tests/chaos --timeout=3600 $(ARGS)
 
-bench: $(RUN) ## measure throughput and latency
+bench: $(RUN) ## measure orch beside Celery (PEERS=yes: install others, and measure them too)
+	$(if $(filter yes,$(PEERS)),$(BIN)/python -m bench.peers)
 	$(BIN)/python -m bench $(ARGS)
 
 check: $(TEST) ## lint, formatting and types: ruff and mypy
@@ -72,7 +74,7 @@ dist: $(TEST) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m hatchling build
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml requirements.lock requirements-build.lock scripts/bootstrap.py

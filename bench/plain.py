@@ -2,19 +2,23 @@
 
 =======  =========================================================================
 stock    Celery's defaults: results kept, early acknowledgement
-tuned    late acknowledgement, results ignored (but for the last of a canvas, which
-         the client waits for)
+tuned    late acknowledgement, messages of dead processes given back, results ignored
+         (but for the last of a canvas, which the client waits for); hiredis reads
+         the replies, as it does for all
 =======  =========================================================================
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 from celery import Celery
+from redis import Redis
 
 STOCK, TUNED = "stock", "tuned"
 URL_VARIABLE, VARIANT_VARIABLE = "BENCH_URL", "BENCH_VARIANT"
+HOLD, HOLDERS = 0.1, "bench:holders"
 
 
 def make_app(variant: str, url: str) -> Celery:
@@ -23,14 +27,27 @@ def make_app(variant: str, url: str) -> Celery:
     made.conf.broker_connection_retry_on_startup = True
     if variant == TUNED:
         made.conf.task_acks_late = True
+        made.conf.task_reject_on_worker_lost = True
         made.conf.task_ignore_result = True
 
     @made.task(name="bench.noop", shared=False)
     def noop() -> None:
         """Do nothing."""
 
+    @made.task(name="bench.hold", shared=False)
+    def hold() -> None:
+        """Take a while."""
+        hold_on()
+
     return made
 
 
-if URL_VARIABLE in os.environ:
+def hold_on() -> None:
+    """Say which process is at work, and its parent, and take `HOLD` seconds."""
+    with Redis.from_url(os.environ[URL_VARIABLE]) as redis:
+        redis.rpush(HOLDERS, f"{os.getpid()} {os.getppid()}")
+    time.sleep(HOLD)
+
+
+if VARIANT_VARIABLE in os.environ:
     app = make_app(os.environ[VARIANT_VARIABLE], os.environ[URL_VARIABLE])

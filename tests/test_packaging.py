@@ -26,7 +26,7 @@ LOCKS = {
     "requirements-dev.lock": ["test"],
     "requirements-build.lock": None,
 }
-NOT_OURS = {".git", ".venv", ".orch", "build", "dist", "demo-output", "__pycache__"}
+NOT_OURS = {".git", ".venv", ".venv-peers", ".orch", "build", "dist", "demo-output", "__pycache__"}
 INDEX = re.compile(
     r"pypi\.org|pythonhosted\.org|--(extra-)?index-url|--find[-]links|--trusted[-]host",
     re.IGNORECASE,
