@@ -31,6 +31,7 @@ from redis.retry import Retry
 from orch.errors import JournalError, LayoutMismatch, PartitionMismatch, Unreachable
 from orch.journal import scripts
 from orch.journal.keys import Keys
+from orch.journal.wire import Wire
 from orch.settings import Settings
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class Connection:
         clock: Callable[[], int] = milliseconds,
     ) -> None:
         self.redis = redis
+        self.wire = Wire(redis)
         self.settings = settings
         self.url = without_password(url)
         self.clock = clock
@@ -158,7 +160,7 @@ class Connection:
 
     def run(self, script: str, **given: Any) -> Any:
         """Run a script of ``lua/``. Raises Unreachable, JournalError."""
-        return self.read(self._scripts[script], self.redis, **given)
+        return self.read(self._scripts[script], self.wire, **given)
 
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""

@@ -22,6 +22,8 @@ import msgpack
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from orch.journal.wire import Wire
+
 _PARAMETER = re.compile(r"^-- (KEYS|ARGV)\s+(\w+)\s+(\w+)", re.MULTILINE)
 _USES = re.compile(r"^-- USES\s+(.+)$", re.MULTILINE)
 _LUA = {
@@ -48,13 +50,13 @@ class Script:
         self.lua = f"{self._locals()} {_used(name, source, parts or {})} {source}"
         self.sha = hashlib.sha1(self.lua.encode()).hexdigest()
 
-    def __call__(self, redis: Redis, **given: Any) -> Any:
+    def __call__(self, redis: Redis | Wire, **given: Any) -> Any:
         """Run it. Raises TypeError when the arguments are not those of the header."""
         keys, argv = self.pack(given)
         try:
-            return redis.evalsha(self.sha, len(keys), *keys, *argv)
+            return redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *argv)
         except NoScriptError:
-            return redis.eval(self.lua, len(keys), *keys, *argv)
+            return redis.execute_command("EVAL", self.lua, len(keys), *keys, *argv)
 
     def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
         if given.keys() != {*self.keys, *self.args}:

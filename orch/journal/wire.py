@@ -1,0 +1,136 @@
+"""Commands to Redis without all that its client does around each of them.
+
+A step is a handful of commands, and the client spends more on taking a connection from its
+pool, counting it and giving it back than on the command. Here a connection is kept at hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+try:
+    from hiredis import pack_command
+except ImportError:  # a platform without it: the client packs in Python
+    pack_command = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+Command = Sequence[Any]
+
+MOST_OWED = 100
+"""Answers that a connection may owe: more of them lie in the memory of the server."""
+
+
+class _Line:
+    """One connection, and how many answers it owes to commands for which nobody waits."""
+
+    __slots__ = ("connection", "owed", "socket")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.socket: Any = None
+        self.owed = 0
+
+    def send(self, command: Command) -> None:
+        connection = self.connection
+        packed = connection.pack_command(*command) if pack_command is None else (_pack(command),)
+        connection.send_packed_command(packed)
+        if connection._sock is not self.socket:  # another one: what the last one owed is gone
+            self.socket, self.owed = connection._sock, 0
+
+    def settle(self) -> None:
+        """Take the answers that are owed; an error among them is only worth a warning."""
+        while self.owed:
+            self.owed -= 1
+            try:
+                self.connection.read_response()
+            except ResponseError as exc:
+                logger.warning("a message was not taken, the watch will send it again: %s", exc)
+
+    def call(self, command: Command) -> Any:
+        self.send(command)
+        self.settle()
+        return self.connection.read_response()
+
+
+class Wire:
+    """The connections of one client, for commands that may be repeated without harm.
+
+    Any number of threads may use it; a forked process opens connections of its own.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._pool: Any = redis.connection_pool
+        self._free: list[_Line] = []
+        self._pid = os.getpid()
+
+    def execute_command(self, *command: Any) -> Any:
+        """Send a command and wait for its answer. Raises what the client raises.
+
+        A connection at hand may have been closed in the meantime: then it is tried on another.
+        """
+        while (line := self._at_hand()) is not None:
+            try:
+                return self._answer(line, command)
+            except RedisConnectionError:
+                continue
+        return self._answer(_Line(self._pool.get_connection()), command)
+
+    def post(self, *command: Any) -> None:
+        """Send a command; its answer is taken with that to the next one on its connection.
+
+        For what is brought again by somebody else, if it gets lost.
+        """
+        line = self._at_hand()
+        if line is None or line.owed >= MOST_OWED:
+            if line is not None:
+                self._free.append(line)
+            self.execute_command(*command)
+            return
+        try:
+            line.send(command)
+        except RedisConnectionError:
+            self._let_go(line)
+            self.execute_command(*command)
+            return
+        except BaseException:
+            self._let_go(line)
+            raise
+        line.owed += 1
+        self._free.append(line)
+
+    def _at_hand(self) -> _Line | None:
+        if self._pid != os.getpid():
+            self._free, self._pid = [], os.getpid()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def _answer(self, line: _Line, command: Command) -> Any:
+        try:
+            reply = line.call(command)
+        except ResponseError:
+            self._free.append(line)
+            raise
+        except BaseException:
+            self._let_go(line)
+            raise
+        self._free.append(line)
+        return reply
+
+    def _let_go(self, line: _Line) -> None:
+        line.connection.disconnect()
+        self._pool.release(line.connection)
+
+
+def _pack(command: Command) -> bytes:
+    packed: bytes = pack_command(tuple(command))
+    return packed
