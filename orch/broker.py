@@ -17,6 +17,8 @@ from kombu.transport import redis
 HIGHEST = 9
 LEVELS_KEY = "levels_key"
 """The transport option that names the set of levels in use."""
+ADDED_EVERY = 1.0
+"""Seconds after which a connection is added to the event loop again."""
 ASKED_EVERY = 1.0
 """Seconds between questions for the levels in use, and between notes of a level that is used."""
 
@@ -63,6 +65,11 @@ class _Levels:
             self._noted[level] = now
 
 
+def list_of(queue: str, level: int) -> str:
+    """The list in which the messages of a queue lie that have a level, as kombu names it."""
+    return f"{queue}{redis.Channel.sep}{level}" if level else queue
+
+
 def _key(channel: Any) -> str:
     options = channel.connection.client.transport_options
     return str(options.get(LEVELS_KEY, "orch:priorities"))
@@ -72,7 +79,37 @@ class Channel(_Levels, redis.Channel):  # type: ignore[misc]
     """A channel of a single Redis."""
 
 
-class Transport(redis.Transport):
+class _Settled:
+    """An event loop in which a reader that is there is not put there again.
+
+    Kombu adds all of its connections anew at each turn of the loop, of which a message takes
+    four. Once a second it still may: should one have been lost, it is found again.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._added: dict[Any, float] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        now = time.monotonic()
+        if fd in self._loop.readers and now - self._added.get(fd, float("-inf")) < ADDED_EVERY:
+            return
+        self._loop.add_reader(fd, callback, *args)
+        self._added[fd] = now
+
+
+class _Polling:
+    """Mixed into a transport of kombu."""
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        transport: Any = super()
+        transport.register_with_event_loop(connection, _Settled(loop))
+
+
+class Transport(_Polling, redis.Transport):
     Channel = Channel
 
 
@@ -80,5 +117,5 @@ class SentinelChannel(_Levels, redis.SentinelChannel):  # type: ignore[misc]
     """A channel of a Redis that sentinels watch."""
 
 
-class SentinelTransport(redis.SentinelTransport):
+class SentinelTransport(_Polling, redis.SentinelTransport):
     Channel = SentinelChannel

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -197,13 +198,7 @@ class Connection:
             ) from exc
 
     def _keys(self, execution: str) -> dict[str, str]:
-        return {
-            "record": self.keys.record(execution),
-            "steps": self.keys.steps(execution),
-            "history": self.keys.history(execution),
-            "stream": self.keys.stream(self.keys.partition(execution)),
-            "watch": self.keys.watch(self.keys.partition(execution)),
-        }
+        return _keys_of(self.keys, execution)
 
     def _keys_and_items(self, execution: str) -> dict[str, str]:
         return {**self._keys(execution), "items": self.keys.items(execution)}
@@ -226,3 +221,16 @@ class Connection:
             url=self.url,
             hint="start it, or set ORCH_REDIS_URL=redis://host:6379/0 to one that runs",
         )
+
+
+@lru_cache(256)
+def _keys_of(keys: Keys, execution: str) -> dict[str, str]:
+    """Asked for twice for each step of an execution. Not to be changed by who gets it."""
+    partition = keys.partition(execution)
+    return {
+        "record": keys.record(execution),
+        "steps": keys.steps(execution),
+        "history": keys.history(execution),
+        "stream": keys.stream(partition),
+        "watch": keys.watch(partition),
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from redis.crc import key_slot
 
@@ -21,7 +22,7 @@ class Keys:
 
     def partition(self, execution: str) -> int:
         """The partition of an execution: CRC16 of its id, modulo the partition count."""
-        return int(key_slot(execution.encode())) % self.partitions
+        return _slot(execution) % self.partitions
 
     def _in(self, partition: int, rest: str) -> str:
         return f"{self.namespace}:{{p{partition:02d}}}:{rest}"
@@ -173,3 +174,8 @@ class Keys:
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
             (":watch", ":index", ":marks", ":listening")
         )
+
+
+@lru_cache(1024)
+def _slot(name: str) -> int:
+    return int(key_slot(name.encode()))
