@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.drawing import NotDrawn, draw
 from bench.peers.client import peers
 from bench.progress import Progress
 from bench.report import Rounds, markdown, print_tables, summary
@@ -28,6 +30,7 @@ Turn = tuple[int, str, Contestant]
 def main(arguments: list[str] | None = None) -> int:
     """Run the workloads and print the figures; 1 when a bar is missed in a full run."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that runs is stopped
     log = Console(stderr=True)
     if options.read:
         document = json.loads(options.read.read_text(encoding="utf-8"))
@@ -40,10 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print_tables(document, Console(width=None if sys.stdout.isatty() else 150))
     if options.draw:
-        from bench.drawing import draw
-
-        for path in draw(document, options.draw):
-            log.print(f"drawn: {path}", style="dim")
+        try:
+            for path in draw(document, options.draw):
+                log.print(f"drawn: {path}", style="dim")
+        except NotDrawn as exc:
+            log.print(str(exc), style="red")
+            return 1
     missed = any(found["met"] is False for found in document["metrics"].values())
     return 1 if document["failures"] or (missed and not document["quick"]) else 0
 
@@ -82,10 +87,11 @@ def measure(options: argparse.Namespace, log: Console) -> dict[str, Any]:
                     log.print(failures[-1], style="red")
                 finally:
                     system.rest()
-    document = summary(rounds, server, {system.name: system.about() for system in systems})
+    document = summary(rounds, server, {s.name: s.about(sizes.patience) for s in systems})
     return {
         **document,
         "quick": options.quick,
+        "patience": sizes.patience,
         "skipped": skipped,
         "failures": failures,
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from bench.peers.places import PYTHON, ROOT, postgres, restate_server
+from bench.peers.places import PYTHON, ROOT, leashed, postgres, restate_server
 from bench.systems.base import Contestant, Run, cpu_of, family
 from orch.journal.journal import open_redis
 
@@ -41,13 +41,14 @@ class Peer(Contestant):
     def start(self) -> None:
         self.redis.flushdb()
         self.process = subprocess.Popen(
-            [str(PYTHON), "-m", f"bench.peers.{self.name}_driver", self.url],
+            leashed([str(PYTHON), "-m", f"bench.peers.{self.name}_driver", self.url]),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            start_new_session=True,
         )
         self._answer()
 
@@ -73,9 +74,12 @@ class Peer(Contestant):
         """Stopped, since an idle Restate takes 4 % of a core, and an idle DBOS 3 %."""
         self._signal(signal.SIGSTOP)
 
+    def busy(self) -> list[int]:
+        """The processes that are never quite idle."""
+        return family(self.processes())
+
     def _signal(self, number: int) -> None:
-        """To all of its processes; the first one is its client, which asks the others."""
-        for pid in family(self.processes()):
+        for pid in self.busy():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -114,12 +118,12 @@ class Peer(Contestant):
 
 
 class Dramatiq(Peer):
-    name = "dramatiq"
+    name, title = "dramatiq", "Dramatiq"
     in_redis = True
 
 
 class Restate(Peer):
-    name = "restate"
+    name, title = "restate", "Restate"
 
     def missing(self) -> str | None:
         no_server = None if restate_server() else "its server is not installed; npm brings it"
@@ -127,8 +131,12 @@ class Restate(Peer):
 
 
 class Dbos(Peer):
-    name = "dbos"
+    name, title = "dbos", "DBOS"
     share = 0.25
+
+    def busy(self) -> list[int]:
+        """PostgreSQL does nothing by itself; stopped processes of it would outlive their master."""
+        return self.processes()
 
     def missing(self) -> str | None:
         no_server = None if postgres() else "PostgreSQL is not installed"

@@ -13,7 +13,7 @@ import psycopg
 from dbos import DBOS
 
 from bench.peers.driver import Driver, serve, wait_until
-from bench.peers.places import free_port, postgres
+from bench.peers.places import free_port, leashed, postgres
 
 
 @DBOS.step()
@@ -62,7 +62,9 @@ class Dbos(Driver):
         subprocess.run(initdb, check=True, cwd=folder, **as_user)
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=on"]
-        self.server = subprocess.Popen(command, cwd=folder, **as_user)
+        self.server = subprocess.Popen(
+            leashed(command), cwd=folder, start_new_session=True, **as_user
+        )
         self.url = f"postgresql://postgres@127.0.0.1:{port}"
         wait_until(self._answers, 30, "PostgreSQL did not answer")
         DBOS(

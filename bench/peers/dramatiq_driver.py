@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.driver import Driver, serve
+from bench.peers.places import leashed
 
 
 class Dramatiq(Driver):
@@ -19,7 +20,9 @@ class Dramatiq(Driver):
         os.environ["BENCH_URL"] = url
         command = [sys.executable, "-m", "dramatiq", "bench.peers.dramatiq_app"]
         command += ["--processes", "2", "--threads", "1", "--skip-logging"]
-        self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.worker = subprocess.Popen(
+            leashed(command), stdin=subprocess.DEVNULL, start_new_session=True
+        )
         from bench.peers import dramatiq_app
 
         self.app = dramatiq_app

@@ -6,6 +6,7 @@ import glob
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -13,6 +14,11 @@ VENV = ROOT / ".venv-peers"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 RESTATE_PACKAGE = "@restatedev/restate-server@1.7.12"
+
+
+def leashed(command: list[str]) -> list[str]:
+    """The same command, which ends with this process; to be started as a group's leader."""
+    return [sys.executable, "-S", str(ROOT / "bench" / "leash.py"), str(os.getpid()), *command]
 
 
 def restate_server() -> str | None:

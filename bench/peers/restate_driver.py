@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.driver import Driver, serve, wait_until
-from bench.peers.places import free_port, restate_server
+from bench.peers.places import free_port, leashed, restate_server
 
 HANDLERS = {"chain": "chain", "fan_out": "fan_out", "map": "fan_out"}
 
@@ -38,10 +38,12 @@ class Restate(Driver):
             "DO_NOT_TRACK": "1",
         }
         command = [program, "--base-dir", str(folder), "--node-name", "bench", "--no-logo"]
-        self.server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=2)
+        self.server = subprocess.Popen(
+            leashed(command), env={**os.environ, **settings}, stdout=2, start_new_session=True
+        )
         command = [sys.executable, "-m", "hypercorn", "bench.peers.restate_app:app"]
         command += ["--workers", "2", "--bind", f"127.0.0.1:{service}", "--log-level", "WARNING"]
-        self.service = subprocess.Popen(command, stdout=2)
+        self.service = subprocess.Popen(leashed(command), stdout=2, start_new_session=True)
         self.ingress = http.client.HTTPConnection("127.0.0.1", ingress, timeout=300)
         content = {"uri": f"http://127.0.0.1:{service}", "force": True}
         wait_until(lambda: _answers(admin, content), 40, "Restate did not find its service")

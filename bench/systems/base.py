@@ -20,9 +20,6 @@ SLOTS = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-PATIENCE = 20.0
-"""Seconds for which one waits for a chain whose worker was killed."""
-
 SCRATCH, OTHER = 3, 4
 """Databases that belong to no contestant for long."""
 
@@ -44,6 +41,7 @@ class Contestant(ABC):
     """
 
     name: str
+    title: str
     shapes: frozenset[str]
     never = "not in {:g} s"
     """What is said of one that did not recover in time."""
@@ -80,9 +78,9 @@ class Contestant(ABC):
     def rest(self) -> None:  # noqa: B027
         """Others are measured next."""
 
-    def about(self) -> dict[str, str]:
+    def about(self, patience: float) -> dict[str, str]:
         """What a report says of it."""
-        return {"never": self.never.format(PATIENCE)}
+        return {"title": self.title, "never": self.never.format(patience)}
 
     def __enter__(self) -> Self:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from celery import chain, chord
 
+from bench.peers.places import leashed
 from bench.plain import URL_VARIABLE, VARIANT_VARIABLE, make_app
 from bench.systems.base import ROOT, OnRedis
 
@@ -46,7 +47,7 @@ class Canvas(OnRedis):
         command += ["-Q", self.queues[number]] if self.queues else []
         environment = {**os.environ, URL_VARIABLE: self.url, VARIANT_VARIABLE: self.name}
         return subprocess.Popen(
-            command,
+            leashed(command),
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -118,9 +119,9 @@ class Canvas(OnRedis):
 
 
 class Stock(Canvas):
-    name, number = "stock", 1
+    name, title, number = "stock", "Celery, stock", 1
     never = "never"  # it acknowledges a message before its task runs: nothing is left of it
 
 
 class Tuned(Canvas):
-    name, number = "tuned", 2
+    name, title, number = "tuned", "Celery, tuned", 2

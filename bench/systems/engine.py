@@ -18,7 +18,7 @@ ENVIRONMENT = {"ORCH_BUILTINS": "0"}
 class Orch(OnRedis):
     """Durable workflows. A handle is the id of an execution."""
 
-    name, number = "orch", 0
+    name, title, number = "orch", "orch", 0
     shapes = frozenset({"chain", "fan_out", "map", "spread", "hold"})
 
     def __init__(self, url: str, **given: Any) -> None:
