@@ -16,7 +16,7 @@ from rich.console import Console
 from bench.drawing import NotDrawn, draw
 from bench.peers.client import peers
 from bench.progress import Progress
-from bench.report import Rounds, markdown, print_tables, summary
+from bench.report import Rounds, markdown, paste, print_tables, summary
 from bench.systems.base import Contestant
 from bench.systems.canvas import Stock, Tuned
 from bench.systems.engine import Orch
@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(markdown(document))
     else:
         print_tables(document, Console(width=None if sys.stdout.isatty() else 150))
+    if options.page:
+        paste(document, options.page)
     if options.draw:
         try:
             for path in draw(document, options.draw):
@@ -135,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true", help="print tables for a page")
     parser.add_argument(
         "--draw", metavar="DIR", type=Path, help="write bench.svg and bench.png into it"
+    )
+    parser.add_argument(
+        "--page", metavar="FILE", type=Path, help="put the tables between the marks of a page"
     )
     parser.add_argument(
         "--read", metavar="FILE", type=Path, help="measure nothing; the JSON of an earlier run"

@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,9 @@ Rounds = dict[str, list[Figures]]
 """System -> its figures in each round."""
 
 OURS, BASE = "orch", "stock"
+
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+"""Lines of a page, between which the tables of a run belong."""
 
 
 def summary(rounds: Rounds, server: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +143,28 @@ def markdown(document: dict[str, Any]) -> str:
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     parts += ["\n".join(f"- {sentence}" for sentence in _sentences(document))]
     return "\n\n".join(part for part in parts if part)
+
+
+def paste(document: dict[str, Any], page: Path) -> None:
+    """Put them between the two marks of a page. Raises ValueError where they are missing."""
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    made = _how(document) + "\n\n" + markdown(document)
+    page.write_text(f"{before}{begin}\n\n{made}\n\n{end}{after}", encoding="utf-8")
+
+
+def _how(document: dict[str, Any]) -> str:
+    """What was run, and on what."""
+    machine = document["machine"]
+    return (
+        f"Medians of {document['rounds']} rounds; {machine['cpus']} processors, Python "
+        f"{machine['python']}, Celery {machine['celery']}, redis-py {machine['redis']}, "
+        f"{machine['server']}, append-only file {'on' if machine['aof'] else 'off'}. In brackets: "
+        "the ratio to stock Celery."
+    )
 
 
 def _tables(document: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:

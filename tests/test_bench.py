@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.metrics import METRICS, Bar, Metric
-from bench.report import markdown, summary
+from bench.report import BEGIN, END, markdown, paste, summary
 from bench.workloads import ALONE, WORKLOADS
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +99,23 @@ def test_who_is_ahead_is_said() -> None:
     assert "Ahead of orch in `start_time`: quick 1.00 against 1.50 ms." in said
     assert "slow is left out: gone" in said
     assert "Bars met: 0 of 1." in said
+
+
+def test_a_page_gets_the_tables_of_a_run_between_its_marks(tmp_path: Path) -> None:
+    assert PAGE.count(BEGIN) == PAGE.count(END) == 1
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
+    document = summary({"stock": [{}], "orch": [{"growth": 1.05}]}, SERVER, {"orch": {}})
+    document |= {"skipped": {}, "failures": []}
+    for _ in range(2):
+        paste(document, page)
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"before\n\n{BEGIN}\n\nMedians of 1 rounds")
+        assert text.endswith(f"- Bars met: 1 of 1.\n\n{END}\n\nafter\n")
+        assert text.count("`growth`") == 1
+    page.write_text("nothing", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no lines"):
+        paste(document, page)
 
 
 def test_a_bar_is_for_the_figure_or_for_its_ratio() -> None:

@@ -117,12 +117,22 @@ class Peer(Contestant):
         return own + float(server["used_cpu_user"] + server["used_cpu_sys"])
 
 
-class Dramatiq(Peer):
+class Killable(Peer):
+    """One that has two workers, so that one of them may be killed."""
+
+    shapes = Peer.shapes | {"hold"}
+
+    def recover(self, links: int, patience: float) -> float | None:
+        lost = self._ask("recover", links=links, patience=patience)
+        return None if lost is None else float(lost)
+
+
+class Dramatiq(Killable):
     name, title = "dramatiq", "Dramatiq"
     in_redis = True
 
 
-class Restate(Peer):
+class Restate(Killable):
     name, title = "restate", "Restate"
 
     def missing(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -10,6 +11,8 @@ from dramatiq.middleware import GroupCallbacks
 from dramatiq.rate_limits.backends import RedisBackend as RateLimits
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend as Backend
+
+from bench.peers.driver import HOLD, hold_on
 
 url = os.environ["BENCH_URL"]
 broker = RedisBroker(url=url)
@@ -22,6 +25,13 @@ dramatiq.set_broker(broker)
 @dramatiq.actor
 def noop() -> None:
     """Do nothing."""
+
+
+@dramatiq.actor
+def hold() -> None:
+    """Take a while."""
+    hold_on()
+    time.sleep(HOLD)
 
 
 @dramatiq.actor(store_results=True)

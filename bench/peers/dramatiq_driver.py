@@ -1,4 +1,4 @@
-"""Dramatiq: pipelines, and groups with a callback; two processes of one thread."""
+"""Dramatiq: pipelines, and groups with a callback; two workers of one process, of one thread."""
 
 from __future__ import annotations
 
@@ -18,26 +18,36 @@ class Dramatiq(Driver):
 
     def start(self, url: str, folder: Path) -> None:
         os.environ["BENCH_URL"] = url
-        command = [sys.executable, "-m", "dramatiq", "bench.peers.dramatiq_app"]
-        command += ["--processes", "2", "--threads", "1", "--skip-logging"]
-        self.worker = subprocess.Popen(
-            leashed(command), stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        self.workers = [self._spawn(), self._spawn()]
         from bench.peers import dramatiq_app
 
         self.app = dramatiq_app
         self.app.broker.flush_all()
 
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dramatiq", "bench.peers.dramatiq_app"]
+        command += ["--processes", "1", "--threads", "1", "--skip-logging"]
+        return subprocess.Popen(leashed(command), stdin=subprocess.DEVNULL, start_new_session=True)
+
     def stop(self) -> None:
-        self.worker.terminate()
-        self.worker.wait(20)
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.wait(20)
+
+    def worker_of(self, pids: list[int]) -> subprocess.Popen[bytes]:
+        return next(worker for worker in self.workers if worker.pid in pids)
+
+    def restart(self, worker: subprocess.Popen[bytes]) -> None:
+        self.workers[self.workers.index(worker)] = self._spawn()
 
     def begin(self, shape: str, size: int) -> Any:
         import dramatiq
 
         end = self.app.last.message_with_options(pipe_ignore=True)
         noop = self.app.noop
-        if shape == "chain":
+        if shape in ("chain", "hold"):
+            noop = self.app.hold if shape == "hold" else noop
             links = [noop.message_with_options(pipe_ignore=True) for _ in range(size - 1)]
             dramatiq.pipeline([*links, end]).run()
             return end
@@ -47,11 +57,13 @@ class Dramatiq(Driver):
         return end
 
     def wait(self, handles: list[Any]) -> None:
-        keys = [self.app.results.build_message_key(handle) for handle in handles]
         pause = 0.0005 if len(handles) == 1 else 0.005
-        for key in keys:
-            while not self.app.broker.client.exists(key):
+        for handle in handles:
+            while not self.is_done(handle):
                 time.sleep(pause)
+
+    def is_done(self, handle: Any) -> bool:
+        return bool(self.app.broker.client.exists(self.app.results.build_message_key(handle)))
 
     def stored(self) -> int:
         client = self.app.broker.client

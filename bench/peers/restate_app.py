@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import restate
+
+from bench.peers.driver import HOLD, hold_on
 
 bench = restate.Service("Bench")
 
@@ -15,6 +19,17 @@ async def noop() -> None:
 async def chain(ctx: restate.Context, size: int) -> None:
     for _ in range(size):
         await ctx.run_typed("noop", noop)
+
+
+async def take_a_while() -> None:
+    hold_on()
+    await asyncio.sleep(HOLD)
+
+
+@bench.handler()
+async def hold(ctx: restate.Context, size: int) -> None:
+    for _ in range(size):
+        await ctx.run_typed("hold", take_a_while)
 
 
 @bench.handler()

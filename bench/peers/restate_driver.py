@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,19 +15,27 @@ from typing import Any
 from bench.peers.driver import Driver, serve, wait_until
 from bench.peers.places import free_port, leashed, restate_server
 
-HANDLERS = {"chain": "chain", "fan_out": "fan_out", "map": "fan_out"}
+HANDLERS = {"chain": "chain", "hold": "hold", "fan_out": "fan_out", "map": "fan_out"}
+
+
+NOT_READY = 470
+"""What Restate answers of an invocation that has not ended."""
+
+
+class NotYet(Exception):
+    pass
 
 
 class Restate(Driver):
     """A handle is the id of an invocation."""
 
     server: subprocess.Popen[bytes] | None = None
-    service: subprocess.Popen[bytes] | None = None
+    services: tuple[subprocess.Popen[bytes], ...] = ()
 
     def start(self, url: str, folder: Path) -> None:
         program = restate_server()
         assert program is not None
-        node, ingress, admin, service = (free_port() for _ in range(4))
+        node, ingress, admin = (free_port() for _ in range(3))
         self.folder = folder
         settings = {
             "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
@@ -41,13 +50,22 @@ class Restate(Driver):
         self.server = subprocess.Popen(
             leashed(command), env={**os.environ, **settings}, stdout=2, start_new_session=True
         )
-        command = [sys.executable, "-m", "hypercorn", "bench.peers.restate_app:app"]
-        command += ["--workers", "2", "--bind", f"127.0.0.1:{service}", "--log-level", "WARNING"]
-        self.service = subprocess.Popen(leashed(command), stdout=2, start_new_session=True)
+        # Two processes that share a socket: whichever is free accepts a connection.
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        service = self.socket.getsockname()[1]
+        self.services = (self._spawn(), self._spawn())
         self.ingress = http.client.HTTPConnection("127.0.0.1", ingress, timeout=300)
         content = {"uri": f"http://127.0.0.1:{service}", "force": True}
         wait_until(lambda: _answers(admin, content), 40, "Restate did not find its service")
         wait_until(self._runs, 40, "Restate did not run its service")
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        shared = self.socket.fileno()
+        command = [sys.executable, "-m", "hypercorn", "bench.peers.restate_app:app"]
+        command += ["--workers", "0", "--bind", f"fd://{shared}", "--log-level", "WARNING"]
+        return subprocess.Popen(
+            leashed(command), stdout=2, start_new_session=True, pass_fds=[shared]
+        )
 
     def _runs(self) -> bool:
         try:
@@ -58,10 +76,24 @@ class Restate(Driver):
         return True
 
     def stop(self) -> None:
-        for process in (self.service, self.server):
+        for process in (*self.services, self.server):
             if process is not None:
                 process.terminate()
                 process.wait(30)
+
+    def worker_of(self, pids: list[int]) -> subprocess.Popen[bytes]:
+        return next(worker for worker in self.services if worker.pid in pids)
+
+    def restart(self, worker: subprocess.Popen[bytes]) -> None:
+        others = tuple(each for each in self.services if each is not worker)
+        self.services = (*others, self._spawn())
+
+    def is_done(self, handle: Any) -> bool:
+        try:
+            self._ask("GET", f"/restate/invocation/{handle}/output")
+        except NotYet:
+            return False
+        return True
 
     def begin(self, shape: str, size: int) -> Any:
         return self._ask("POST", f"/Bench/{HANDLERS[shape]}/send", size)["invocationId"]
@@ -82,6 +114,8 @@ class Restate(Driver):
         self.ingress.request(method, path, body, {"content-type": "application/json"})
         answer = self.ingress.getresponse()
         text = answer.read()
+        if answer.status == NOT_READY:
+            raise NotYet(path)
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {text.decode()[:300]}")
         return json.loads(text) if text else None

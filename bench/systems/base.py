@@ -72,6 +72,10 @@ class Contestant(ABC):
     def kept(self, shape: str, size: int, times: int) -> float:
         """Bytes that are kept of one that has ended."""
 
+    def recover(self, links: int, patience: float) -> float | None:
+        """Seconds lost when one of its workers is killed in a step; None: not in time."""
+        raise NotImplementedError
+
     def wake(self) -> None:  # noqa: B027
         """It is measured next."""
 

@@ -22,7 +22,9 @@ def recovery(system: Contestant, sizes: Sizes) -> Figures:
     Lost is what the chain takes beyond one that nobody kills: the step itself, which is run
     again, and the time until somebody saw that. The worst of some; infinite: not in time.
     """
-    assert isinstance(system, OnRedis)
+    if not isinstance(system, OnRedis):
+        lost = system.recover(LINKS, sizes.patience)
+        return {"recovery_lost": math.inf if lost is None else lost}
     kills = sizes.kills if system.name == "orch" else 1
     return {"recovery_lost": max(_lost(system, sizes.patience) for _ in range(kills))}
 
