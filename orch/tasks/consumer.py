@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,34 @@ class PromptConsumer(Consumer):
     minute, its workers stay idle for up to half a minute more.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.hub is not None:
+            remove_writers_once(self.hub)
+
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.2, interval_step=0.2, interval_max=2
         )
         return super().ensure_connected(conn)
+
+
+REMOVED_EVERY = 1.0
+"""Seconds after which a writer that is not there is removed from the event loop again."""
+
+
+def remove_writers_once(hub: Any) -> None:
+    """Let the event loop forget a writer once, where nothing is to be written.
+
+    At each turn of the loop, of which a message takes four, the pool removes the pipes to all of
+    its processes, a call to the system for each.
+    """
+    remove, removed = hub.remove_writer, dict[Any, float]()
+
+    def remove_writer(fd: Any) -> None:
+        now = time.monotonic()
+        if fd in hub.writers or now - removed.get(fd, float("-inf")) >= REMOVED_EVERY:
+            remove(fd)
+            removed[fd] = now
+
+    hub.remove_writer = remove_writer
