@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,9 @@ from bench.systems.base import Contestant, Run, cpu_of, family
 from orch.journal.journal import open_redis
 
 DATABASE = 5
+
+PATIENCE = 300.0
+"""Seconds for an answer."""
 
 WARM_UP = 5
 """Chains that are run when a peer was stopped, before it is measured."""
@@ -91,7 +95,12 @@ class Peer(Contestant):
 
     def _answer(self) -> dict[str, Any]:
         assert self.process is not None and self.process.stdout is not None
-        line = self.process.stdout.readline()
+        answers = self.process.stdout
+        ready, _, _ = select.select([answers], [], [], PATIENCE)
+        if not ready:  # its next answer would be taken for that of another question
+            self.process.kill()
+            raise TimeoutError(f"{self.title} did not answer within {PATIENCE:g} s")
+        line = answers.readline()
         found: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
         if "error" in found:
             self.log.seek(0)

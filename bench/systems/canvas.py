@@ -66,6 +66,7 @@ class Canvas(OnRedis):
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait()
         self.workers = []
+        self.app.backend._pending_results.concrete.clear()  # Celery itself keeps those of a chord
         self.prepare("", 0)
         self.app.close()
 
