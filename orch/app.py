@@ -175,6 +175,19 @@ def _broker_away(app: Celery, exc: Exception) -> Unreachable:
     )
 
 
+def others_wait(app: Celery, queue: str) -> bool:
+    """Whether messages wait in a queue that this worker consumes; True if the broker is away."""
+    try:
+        with app.producer_or_acquire() as publisher:
+            try:
+                found = publisher.channel.queue_declare(queue, passive=True)
+            except publisher.connection.channel_errors:  # on Redis, an empty queue is not there
+                return False
+            return bool(found.message_count)
+    except BROKER_AWAY:
+        return True
+
+
 def queue_depth(app: Celery, queue: str, connection: Connection) -> int:
     """How many messages lie in a queue; 0 for a queue that does not exist."""
     with connection.channel() as channel:  # type: ignore[no-untyped-call]

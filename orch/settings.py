@@ -113,6 +113,17 @@ class Settings(BaseSettings):
         ge=0,
         description="seconds before the first of them; `retry_strategy` says how it grows",
     )
+    handoff: Literal["auto", "off"] = Field(
+        "auto",
+        description="whether a worker that ends a step goes on itself with the next one that it "
+        "serves, without a message; a workflow or a step may say otherwise",
+    )
+    handoff_steps: int = Field(
+        5, ge=1, description="steps from one message after which others that wait have their turn"
+    )
+    handoff_slice: float = Field(
+        0.05, ge=0, description="seconds after which they have it, however few steps it were"
+    )
     lane_slice: float = Field(
         0.2,
         ge=0,

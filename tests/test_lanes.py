@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,15 +22,16 @@ from orch.errors import StepError
 from orch.journal.journal import Claimed, Journal, Settled
 from orch.settings import Settings
 from orch.tasks.incarnation import message_of, owner_of, parse_owner
-from orch.tasks.lane import MOST_ITEMS, MOST_SECONDS, WITHIN_LIMIT, Lane
-from orch.tasks.step import Caller, run_step
+from orch.tasks.turn import MOST_ITEMS, MOST_SECONDS, WITHIN_LIMIT, Turn
 from orch.workflows.canvas import kill_after
 from orch.workflows.commit import Transition
 from orch.workflows.handoff import Handoff, make_handoff
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Node, Plan
 from orch.workflows.state import ExecutionStatus, StepStatus
-from tests.build import Worked, decided, plan_of, start, task
+from orch.workflows.view import View
+from tests.build import Worked, decided, plan_of, start, task, view
+from tests.played import Played
 
 Step = dict[str, Any]
 
@@ -42,53 +42,15 @@ def mapped(*steps: Step, **given: Any) -> Step:
     return {"id": "m", "type": "map", "map": {**of, **given}}
 
 
-class Played:
-    """A worker whose messages are a list: each is run, and what it sends is run after it."""
-
-    def __init__(self, runtime: Runtime, *steps: Step, input: Any, serves: str = "") -> None:
-        self.runtime = runtime
-        self.journal = runtime.journal
-        self.messages: list[str] = []
-        self.runs: list[str] = []
-        self.serves = serves
-        self.act: Callable[[str, Any], Any] = lambda path, item: item
-        runtime.advancer.dispatch = lambda plan, execution, paths: self.messages.extend(paths)
-        self.worked = start(self.journal, *steps, input=input)
-        lives = (StepStatus.DISPATCHED,)
-        self.messages += [p for p, s in self.states().items() if s.status in lives]
-
-    def states(self) -> dict[str, Any]:
-        return {p: self.worked.state(p) for p in self.journal.steps("x1") if p[0] not in "=!?"}
-
-    def call(self, node: Node, seen: Mapping[str, Any], context: Any) -> Any:
-        self.runs.append(context.path)
-        return self.act(context.path, seen.get("item"))
-
-    def find(self, node: Node) -> Caller | None:
-        return self.call if node.capability == self.serves else None
-
-    def run_next(self) -> str:
-        path = self.messages.pop(0)
-        key = self.worked.plan.key
-        request = SimpleNamespace(chain=None, id="0123456789ab")
-        return run_step(self.runtime, request, self.call, "x1", path, key, self.find)
-
-    def run(self) -> int:
-        """Run every message; how many there were."""
-        count = 0
-        while self.messages:
-            self.run_next()
-            count += 1
-        return count
-
-    def output(self) -> Any:
-        return self.journal.record("x1").output
-
-
 @pytest.fixture
-def runtime(redis: Redis, settings: Settings, redis_url: str) -> Iterator[Runtime]:
-    """With a time slice that no load of the machine uses up."""
-    runtime = Runtime(settings.model_copy(update={"lane_slice": 60.0}), redis_url)
+def runtime(
+    redis: Redis, settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Runtime]:
+    """With a time slice that no load of the machine uses up, and messages for all but items."""
+    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue: True)
+    runtime = Runtime(
+        settings.model_copy(update={"lane_slice": 60.0, "handoff_steps": 1}), redis_url
+    )
     yield runtime
     runtime.close()
 
@@ -114,7 +76,7 @@ class TestHowFar:
 
     def test_auto_goes_on_for_a_time_slice(self, runtime: Runtime) -> None:
         played = Played(runtime, mapped(), input=list(range(30)))
-        assert played.run_next() == "completed (the last of 30 items)"
+        assert played.run_next() == "completed (the last of 30 steps)"
         assert played.output()["counts"]["succeeded"] == 30
 
     def test_auto_gives_way_when_its_slice_is_over(
@@ -141,13 +103,13 @@ class TestHowFar:
         assert seen == [([f"m[{n}]/m"], ["m", f"m[{n}]/m"]) for n in range(5)]
         assert [e for e, path in played.worked.events() if path.startswith("m[")] == []
 
-    def lane(self, settings: Settings, node: Node, passed: float, count: int = 1) -> Lane:
-        lane = Lane(
-            settings, plan_of(task("any")), node, time.monotonic() - passed,
-            serves=lambda node: True, owner=lambda: "me/1/b", lease=lambda node: 3000,
+    def turn(self, settings: Settings, node: Node, passed: float, items: int = 1) -> Turn:
+        turn = Turn(
+            settings, node, time.monotonic() - passed, serves=lambda node: True,
+            owner=lambda: "me/1/b", lease=lambda node: 3000, waits=lambda: True,
         )  # fmt: skip
-        lane.count = count
-        return lane
+        turn.items = items
+        return turn
 
     @pytest.mark.parametrize(
         ("given", "step", "passed", "count", "goes_on"),
@@ -173,8 +135,8 @@ class TestHowFar:
         goes_on: bool,
     ) -> None:
         plan = plan_of(mapped(task("a", **step), **given))
-        lane = self.lane(settings, plan.node("m[0]/a"), passed, count)
-        found = lane.hand_on(plan, decided(plan, "m[0]/a", Completed(1)))
+        turn = self.turn(settings, plan.node("m[0]/a"), passed, count)
+        found = turn.offer(plan, view(), decided(plan, "m[0]/a", Completed(1)))
         assert (found is not None) == goes_on
 
     def test_the_last_item_of_a_message_keeps_its_whole_timeout(self) -> None:
@@ -185,7 +147,7 @@ class TestHowFar:
     ) -> None:
         plan = plan_of(mapped(task("a", "b", timeout=9000), task("b")))
         ended = decided(plan, "m[0]/b", Completed(1))
-        assert self.lane(settings, plan.node("m[0]/b"), 0).hand_on(plan, ended) is None
+        assert self.turn(settings, plan.node("m[0]/b"), 0).offer(plan, view(), ended) is None
 
 
 class TestSeveralSteps:
@@ -441,9 +403,16 @@ def test_ten_thousand_items_are_sixteen_messages_and_never_more_than_sixteen_at_
     keys = [getattr(journal.keys, name)("x1") for name in ("steps", "history", "items")]
     goes_on, settled = runtime.advancer, 0
 
-    def hand_on(plan: Plan, transition: Transition) -> Handoff | None:
-        assert transition.branch is not None
-        return make_handoff(plan, transition.branch, f"me/1/{settled}", 3000)
+    class Unbound:
+        """Goes on without end."""
+
+        def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
+            if transition.branch is None:
+                return None
+            return make_handoff(plan, transition.branch, f"me/1/{settled}", 3000)
+
+        def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
+            held.append((path, claimed))
 
     while held:
         path, claim = held.pop(0)
@@ -455,11 +424,9 @@ def test_ten_thousand_items_are_sixteen_messages_and_never_more_than_sixteen_at_
             assert len(played.worked.watched()) == most + 1
         outcome = Completed(claim.view.items[path.partition("/")[0]][1])
         plan = played.worked.plan
-        reply = goes_on.settle(plan, claim.view, path, claim.state, outcome, hand_on=hand_on)
+        reply = goes_on.settle(plan, claim.view, path, claim.state, outcome, turn=Unbound())
         assert isinstance(reply, Settled)
         settled += 1
-        if reply.handed is not None and reply.following is not None:
-            held.append((reply.following, reply.handed))
         assert len(held) <= most
     assert (settled, played.messages) == (count, messages), "no message but the first sixteen"
     assert played.output()["results"] == list(range(count))

@@ -23,7 +23,8 @@ from tests.build import Worked, start, task
 
 @pytest.fixture
 def runtime(redis: Redis, settings: Settings, redis_url: str) -> Iterator[Runtime]:
-    runtime = Runtime(settings, redis_url)
+    """Each step by a message of its own: how a worker goes on is told in test_turn.py."""
+    runtime = Runtime(settings.model_copy(update={"handoff": "off"}), redis_url)
     yield runtime
     runtime.close()
 

@@ -207,6 +207,7 @@ class Bulk:
                 each.start.transition.dispatched,
                 links=links,
                 priority=each.start.priority,
+                handoff=self.runtime.settings.handoff,
             )
         ]
         self.runtime.advancer.publish(lambda: dispatch(self.runtime.app, canvases))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.canvas import Signature
 
 from orch.app import create_app, dispatch
 from orch.control.advance import Advancer
@@ -41,9 +42,23 @@ class Runtime:
         self._producer = producer
 
     def dispatch(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
+        """Send messages for tokens; many branches that begin alike in one."""
         canvases = compile_canvas(
-            plan, execution, paths, links=self.settings.chain_links, priority=priority
+            plan,
+            execution,
+            paths,
+            links=self.settings.chain_links,
+            priority=priority,
+            handoff=self.settings.handoff,
         )
+        self._send(canvases)
+
+    def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
+        """Send messages for tokens, one for each."""
+        links = self.settings.chain_links
+        self._send(compile_canvas(plan, execution, paths, links=links, priority=priority))
+
+    def _send(self, canvases: list[Signature]) -> None:
         dispatch(self.app, canvases, self._producer() if self._producer else None)
 
     def close(self) -> None:

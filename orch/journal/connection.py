@@ -32,7 +32,7 @@ from redis.retry import Retry
 from orch.errors import JournalError, LayoutMismatch, PartitionMismatch, Unreachable
 from orch.journal import scripts
 from orch.journal.keys import Keys
-from orch.journal.wire import Wire
+from orch.journal.wire import wire_of
 from orch.settings import Settings
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Connection:
         clock: Callable[[], int] = milliseconds,
     ) -> None:
         self.redis = redis
-        self.wire = Wire(redis)
+        self.wire = wire_of(redis)
         self.settings = settings
         self.url = without_password(url)
         self.clock = clock

@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.journal.beats import Beats
 from orch.journal.branches import Branches
+from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.events import Events
@@ -145,6 +146,7 @@ class Journal(
     Triggers,
     Steering,
     Branches,
+    Bundles,
     Cancelling,
     Workers,
     Events,
@@ -349,14 +351,15 @@ class Journal(
         """Commit a transition, if its token is still at ``expect``, ``attempt`` and ``owner``.
 
         ``late``: the worker that is named in the history if it comes too late; '' for nobody.
-        ``handoff``: what the worker goes on with itself, where the end of an item lets another
-        one begin.
+        ``handoff``: what the worker goes on with itself: a token that the transition opens, or
+        that of the item that the end of another one lets begin.
         """
         assert transition.state is not None
         now = self.clock()
         end = transition.end
         quiet = transition.quiet and self.terse
         events = [e for e in transition.events if self.terse or e.at is None]
+        over = handoff.open if handoff is not None else None
         reply = self.run(
             "settle",
             **self._keys_and_items(execution),
@@ -370,7 +373,7 @@ class Journal(
             owner=owner,
             state=transition.state.dumps(),
             due=transition.due or 0,
-            opens=_opens(transition.opens),
+            opens=_opens(o for o in transition.opens if o is not over),
             texts=_flat(
                 (*(() if quiet else transition.texts), *_subscriptions(transition.written))
             ),
@@ -407,14 +410,14 @@ class Journal(
             parent = Call.loads(reply[1]) if reply[1] else None
             following = reply[3] if len(reply) > 3 else None
             handed = None
-            if handoff is not None and following is not None and len(reply) > 4:
-                handed = _claimed(execution, handoff.reads_at(following), reply[4:])
+            if handoff is not None and following and len(reply) > 4:
+                handed = _handed(execution, handoff, following, reply[4:])
             calls = _calls(execution, reply[2])
             if isinstance(following, list):
                 return Settled(calls=calls, again=tuple(following))
             slots = Slots.loads(reply[4], reply[5]) if end is not None else None
             return Settled(
-                following=following, handed=handed, parent=parent, calls=calls, slots=slots
+                following=following or None, handed=handed, parent=parent, calls=calls, slots=slots
             )
         if word == "JOINED":
             return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
@@ -427,14 +430,24 @@ class Journal(
         if handoff is None:
             return []
         fields, items = split_reads(handoff.reads)
-        return [
+        quiet = handoff.quiet and self.terse
+        told = [
             handoff.owner,
             handoff.plan,
             now + handoff.lease,
-            int(handoff.quiet and self.terse),
+            int(quiet),
             fields,
             pages_with(items),
             PAGE if handoff.item else 0,
+        ]
+        if handoff.open is None:
+            return told
+        opened = handoff.open
+        claimed = Event("claimed", opened.path, opened.state.attempt, {"worker": handoff.owner})
+        return [
+            *told,
+            [opened.path, handoff.taken(now).dumps(), "" if quiet else claimed.dumps(now)],
+            *_opens([opened]),
         ]
 
     def _handed_before(
@@ -444,16 +457,10 @@ class Journal(
         handoff: Handoff | None,
         settled: Settled,
     ) -> Settled:
-        """The reply that got lost had handed on the next item: look for the one that is ours."""
-        found = self.read_state(execution, ended.join) if handoff and ended else None
-        if handoff is None or ended is None or found is None:
+        """The reply that got lost had handed on a token: look for the one that is ours."""
+        if handoff is None:
             return settled
-        last = found[1].opened
-        entry = ended.waiting[0][0]
-        paths = [f"{ended.join}[{n}]/{entry}" for n in range(last - 1, -1, -1)][:HANDED_SOUGHT]
-        for path, text in zip(paths, self.read_states(execution, paths), strict=True):
-            if text is None or StepState.loads(text).owner != handoff.owner:
-                continue
+        for path in self._handed_paths(execution, ended, handoff):
             reply = self.claim(
                 execution,
                 path,
@@ -465,8 +472,21 @@ class Journal(
                 quiet=handoff.quiet,
             )
             if isinstance(reply, Claimed):
-                return replace(settled, following=path, handed=reply)
+                handed = replace(reply, view=handoff.seen(reply.view))
+                return replace(settled, following=path, handed=handed)
         return settled
+
+    def _handed_paths(self, execution: str, ended: BranchEnd | None, handoff: Handoff) -> list[str]:
+        paths: list[str] = []
+        if handoff.open is not None:
+            paths = [handoff.open.path]
+        elif ended is not None and (found := self.read_state(execution, ended.join)) is not None:
+            last, entry = found[1].opened, ended.waiting[0][0]
+            first = max(0, last - HANDED_SOUGHT)
+            paths = [f"{ended.join}[{n}]/{entry}" for n in range(last - 1, first - 1, -1)]
+        states = zip(paths, self.read_states(execution, paths), strict=True)
+        ours = handoff.owner
+        return [path for path, text in states if text and StepState.loads(text).owner == ours]
 
     def redispatch(
         self,
@@ -576,6 +596,13 @@ def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Clai
     fields, items = split_reads(reads)
     view = make_view(execution, zip([*fields, *items], reply[1:], strict=True))
     return Claimed(StepState.loads(reply[0]), view)
+
+
+def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any]) -> Claimed:
+    if handoff.known is not None and not handoff.reads:
+        return Claimed(StepState.loads(reply[0]), handoff.known)
+    claimed = _claimed(execution, handoff.reads_at(path), reply)
+    return replace(claimed, view=handoff.seen(claimed.view))
 
 
 def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:

@@ -131,6 +131,15 @@ class Wire:
         self._pool.release(line.connection)
 
 
+def wire_of(redis: Redis) -> Wire:
+    """The one of a client: whoever uses the same client shares the connections at hand."""
+    pool: Any = redis.connection_pool
+    if not hasattr(pool, "orch_wire"):
+        pool.orch_wire = Wire(redis)
+    wire: Wire = pool.orch_wire
+    return wire
+
+
 def _pack(command: Command) -> bytes:
     packed: bytes = pack_command(tuple(command))
     return packed

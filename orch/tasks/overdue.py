@@ -18,7 +18,7 @@ from orch.errors import NotFound
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, parse_owner
 from orch.tasks.step import timeout_of
-from orch.workflows.plan import Node
+from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ GRACE = 1000
 class Held:
     """An attempt that a child of this worker was seen to hold.
 
-    ``path``: of a map, it may be an item behind the one that the message is for. ``gone``: since
-    when nothing was found there, ms: the item is done, and the child has no other one.
+    ``path``: it may stand behind the step that the message is for. ``gone``: since when nothing
+    was found there, ms: the item is done, and the child has no other one.
     """
 
     pid: int
@@ -53,20 +53,21 @@ class Overdue:
         active = {request.id: request for request in step_request.in_children()}
         self._held = {id: held for id, held in self._held.items() if id in active}
         for id, request in active.items():
-            node = self._limited(*request.args[1:3])
-            if node is not None and self._is_overdue(request, node):
+            plan = self._plan(request.args[2])
+            if plan is not None and self._has_limits(plan) and self._is_overdue(request, plan):
                 self._kill(id, request)
 
-    def _limited(self, path: str, plan: str) -> Node | None:
-        """The step, if its attempts end at some time."""
+    def _plan(self, key: str) -> Plan | None:
         try:
-            node = self.runtime.plans.get(plan).node(path)
-        except (NotFound, KeyError):
+            return self.runtime.plans.get(key)
+        except NotFound:
             return None
-        limited = node.step.heartbeat_timeout or timeout_of(self.runtime, node)
-        return node if limited else None
 
-    def _is_overdue(self, request: step_request.StepRequest, node: Node) -> bool:
+    def _has_limits(self, plan: Plan) -> bool:
+        """Whether attempts end at some time, of any step: a child may be at a later one."""
+        return bool(self.runtime.settings.default_timeout) or plan.has_time_limits
+
+    def _is_overdue(self, request: step_request.StepRequest, plan: Plan) -> bool:
         execution, pid = request.args[0], request.worker_pid
         held = self._held.get(request.id)
         path = request.args[1] if held is None else held.path
@@ -83,15 +84,23 @@ class Overdue:
             return self.runtime.journal.clock() - gone >= GRACE
         state, grace = found[1], GRACE
         if state.status is StepStatus.CANCELLED:
-            grace = max(grace, node.step.heartbeat_timeout or timeout_of(self.runtime, node) or 0)
+            grace = max(grace, self._limit(plan, path))
         return self.runtime.journal.clock() - state.since >= grace
+
+    def _limit(self, plan: Plan, path: str) -> int:
+        """Ms that the code of a cancelled attempt has to see it, and to end."""
+        try:
+            node = plan.node(path)
+        except KeyError:  # the execution was put on another plan since
+            return 0
+        return node.step.heartbeat_timeout or timeout_of(self.runtime, node) or 0
 
     def _holds(
         self, execution: str, path: str, found: tuple[str, StepState] | None, pid: int
     ) -> Held | None:
-        """What a child of ours is at, if it is at anything: at ``path``, or behind it in a lane."""
+        """What a child of ours is at, if it is at anything: at ``path``, or behind it."""
         tokens = [] if found is None else [(path, found[1])]
-        if "[" in path and not any(_is_run_by(state, pid) for _, state in tokens):
+        if not any(_is_run_by(state, pid) for _, state in tokens):
             tokens = self.runtime.journal.running(execution)
         for at, state in tokens:
             if _is_run_by(state, pid):

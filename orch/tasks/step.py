@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,15 +14,18 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from orch.agents.capability import Capability, to_json_value
 from orch.agents.context import Context
-from orch.app import dispatch_link
+from orch.app import dispatch_link, others_wait
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
+from orch.tasks.bundle import Bundle
 from orch.tasks.incarnation import current_incarnation, owner_of
-from orch.tasks.lane import Lane
+from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
+from orch.tasks.turn import Turn
+from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan, split
@@ -54,94 +57,155 @@ def run_step(
     path: str,
     plan_key: str,
     find: FindCaller = serves_nothing_else,
+    others: Sequence[str] = (),
 ) -> str:
     """Run the attempt that is due at ``path``; the answer is a word for Flower.
 
-    Whatever comes of it is committed to the journal: nothing is raised to Celery. Of a map, the
-    items that follow are done from the same message, as far as its lane goes.
+    Whatever comes of it is committed to the journal: nothing is raised to Celery. What follows
+    is done from the same message, as far as its turn goes. ``others``: where further branches of
+    the same parallel step begin, which came with the message.
     """
-    begun = time.monotonic()
-    claimed = _claim(runtime, execution, path, plan_key)
-    if isinstance(claimed, Refused):
-        request.chain = None
-        logger.debug("%s of execution %s: %s", path, execution, claimed.word)
-        return claimed.word.lower()
-    plan, claim = claimed
-    about = plan.node(path)
-
-    def caller_of(node: Node) -> Caller | None:
-        same = (node.capability, node.queue) == (about.capability, about.queue)
-        return call if same else find(node)
-
-    lane = Lane(
-        runtime.settings,
-        plan,
-        about,
-        begun,
-        serves=lambda node: caller_of(node) is not None,
-        owner=lambda: owner_of(current_incarnation(), str(getattr(request, "id", ""))),
-        lease=partial(lease_of, runtime),
-    )
-    while True:
-        node = plan.node(path)
-        caller = caller_of(node)
-        assert caller is not None
-        outcome, reply = _attempt(runtime, request, caller, plan, path, claim, lane)
-        if isinstance(reply, Refused):
-            return reply.word.lower()
-        if reply.handed is None or reply.following is None:
-            break
-        plan, path, claim = lane.plan, reply.following, reply.handed
-        lane.count += 1
-    if request.chain:
-        _continue(runtime, request, execution)
-    if isinstance(outcome, Failed):
-        said = f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
-    else:
-        said = "completed"
-    return said if lane.count == 1 else f"{said} (the last of {lane.count} items)"
+    try:
+        about = runtime.plans.get(plan_key).node(path)
+    except (NotFound, KeyError):
+        return "missing"  # a message of a database that was emptied since
+    return Message(runtime, request, call, find, execution, about).run(path, plan_key, others)
 
 
-def _attempt(
-    runtime: Runtime,
-    request: Any,
-    call: Caller,
-    plan: Plan,
-    path: str,
-    claim: Claimed,
-    lane: Lane,
-) -> tuple[Outcome, Settled | Refused]:
-    """Call, and settle what came of it, and with it claim what the lane goes on with."""
-    fault("claimed")
-    node, execution = plan.node(path), claim.view.execution
-    if in_compensation(path):
-        claim = _with_output(runtime, path, claim)
-    pulse = make_pulse(runtime, node, path, claim)
-    outcome = _call(runtime, node, path, claim, call, pulse)
-    pulse.end()
-    fault("called")
-    view, beat = claim.view, pulse.last()
-    reply = runtime.advancer.settle(
-        plan,
-        view if beat is None else replace(view, beats={path: beat}),
-        path,
-        claim.state,
-        outcome,
-        late=claim.state.owner,
-        patience=runtime.settings.redis_patience,
-        skip_dispatch=lambda paths: left_over(request, execution, paths),
-        hand_on=lane.hand_on,
-    )
-    if isinstance(reply, Refused):
-        request.chain = None
-        logger.warning(
-            "%s of execution %s, attempt %d: its outcome came too late (%s)",
-            path,
-            execution,
-            claim.state.attempt,
-            reply.word,
+class Message:
+    """One message, in the process that works on it. ``about``: the step that it is for."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        request: Any,
+        call: Caller,
+        find: FindCaller,
+        execution: str,
+        about: Node,
+    ) -> None:
+        self.runtime = runtime
+        self.request = request
+        self.call = call
+        self.find = find
+        self.execution = execution
+        self.about = about
+        self.turn = Turn(
+            runtime.settings,
+            about,
+            time.monotonic(),
+            serves=lambda node: self.caller_of(node) is not None,
+            owner=self.owner,
+            lease=partial(lease_of, runtime),
+            waits=lambda: others_wait(runtime.app, about.queue),
         )
-    return outcome, reply
+
+    def owner(self) -> str:
+        return owner_of(current_incarnation(), str(getattr(self.request, "id", "")))
+
+    def caller_of(self, node: Node) -> Caller | None:
+        about = self.about
+        same = (node.capability, node.queue) == (about.capability, about.queue)
+        return self.call if same else self.find(node)
+
+    def run(self, path: str, plan_key: str, others: Sequence[str]) -> str:
+        if others:
+            plan = self.runtime.plans.get(plan_key)
+            if self._may_bundle(plan):
+                return self._run_bundle(plan, [path, *others])
+            self._spread(plan, others)
+        claimed = _claim(self.runtime, self.execution, path, plan_key)
+        if isinstance(claimed, Refused):
+            self.request.chain = None
+            logger.debug("%s of execution %s: %s", path, self.execution, claimed.word)
+            return claimed.word.lower()
+        plan, claim = claimed
+        return self._go_on((plan, path, claim))
+
+    def _go_on(self, following: tuple[Plan, str, Claimed] | None, said: str = "completed") -> str:
+        """Do one step after the other, as far as the turn goes."""
+        outcome: Outcome | None = None
+        while following is not None:
+            plan, path, claim = following
+            outcome, reply = self._attempt(plan, path, claim)
+            if isinstance(reply, Refused):
+                return reply.word.lower()
+            following = self.turn.go_on()
+        if self.request.chain:
+            _continue(self.runtime, self.request, self.execution)
+        if isinstance(outcome, Failed):
+            said = f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
+        count = self.turn.count
+        return said if count <= 1 else f"{said} (the last of {count} steps)"
+
+    def _may_bundle(self, plan: Plan) -> bool:
+        """Whether the branches are done by this worker: a moment each, and without a limit."""
+        node, runtime = self.about, self.runtime
+        quick = is_quick(node.capability) and timeout_of(runtime, node) is None
+        return quick and may_bundle(plan, node, runtime.settings.handoff)
+
+    def _spread(self, plan: Plan, paths: Sequence[str]) -> None:
+        execution = self.execution
+        priority = self.runtime.journal.priority_of(execution)
+        spread = self.runtime.spread
+        self.runtime.advancer.publish(lambda: spread(plan, execution, paths, priority))
+
+    def _run_bundle(self, plan: Plan, paths: Sequence[str]) -> str:
+        bundle = Bundle(
+            self.runtime,
+            plan,
+            self.execution,
+            paths,
+            self.owner(),
+            self._perform,
+            self.turn,
+            lease_of(self.runtime, self.about),
+            self.runtime.journal.priority_of(self.execution),
+        )
+        self.turn.count = bundle.run()
+        said = "completed" if self.turn.count else "done"  # by others
+        return self._go_on(self.turn.go_on(), said)
+
+    def _perform(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, View]:
+        """Call what the step names."""
+        fault("claimed")
+        node, runtime = plan.node(path), self.runtime
+        caller = self.caller_of(node)
+        assert caller is not None
+        if in_compensation(path):
+            claim = _with_output(runtime, path, claim)
+        pulse = make_pulse(runtime, node, path, claim)
+        outcome = _call(runtime, node, path, claim, caller, pulse)
+        pulse.end()
+        fault("called")
+        view, beat = claim.view, pulse.last()
+        return outcome, view if beat is None else replace(view, beats={path: beat})
+
+    def _attempt(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, Settled | Refused]:
+        """Call, and settle what came of it, and with it claim what the turn goes on with."""
+        outcome, view = self._perform(plan, path, claim)
+        request, execution, turn = self.request, self.execution, self.turn
+        reply = self.runtime.advancer.settle(
+            plan,
+            view,
+            path,
+            claim.state,
+            outcome,
+            late=claim.state.owner,
+            patience=self.runtime.settings.redis_patience,
+            skip_dispatch=lambda paths: left_over(request, execution, paths, turn),
+            turn=turn,
+        )
+        if isinstance(reply, Refused):
+            request.chain = None
+            logger.warning(
+                "%s of execution %s, attempt %d: its outcome came too late (%s)",
+                path,
+                execution,
+                claim.state.attempt,
+                reply.word,
+            )
+        return outcome, reply
 
 
 def _continue(runtime: Runtime, request: Any, execution: str) -> None:
@@ -217,7 +281,9 @@ def _call(
     state, view = claim.state, claim.view
     try:
         context = make_context(runtime, node, path, state, view, pulse)
+        begun = time.monotonic()
         output = call(node, context_of(view, path), context)
+        note_pace(node.capability, time.monotonic() - begun)
         text = encode(output)
         size = len(text.encode())
         limit = runtime.settings.output_limit
@@ -371,17 +437,23 @@ def call_capability(capability: Capability) -> Caller:
     return call
 
 
-def left_over(request: Any, execution: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+def left_over(
+    request: Any, execution: str, paths: tuple[str, ...], turn: Turn | None = None
+) -> tuple[str, ...]:
     """Let the message's own chain carry what it can; the paths that it cannot carry.
 
-    Links of steps that were skipped are dropped. If the flow went elsewhere, so is the
-    whole rest of the chain.
+    Links of steps that were skipped are dropped, and that of the step which ``turn`` goes on with.
+    If the flow went elsewhere, so is the whole rest of the chain.
     """
     links = request.chain
     if not links:
         return paths
+    taken = turn.following[1] if turn is not None and turn.following is not None else None
     for position in range(len(links) - 1, -1, -1):
         args = links[position]["args"]
+        if args[0] == execution and args[1] == taken:
+            del links[position:]
+            return paths
         if args[0] == execution and args[1] in paths:
             del links[position + 1 :]
             return tuple(path for path in paths if path != args[1])

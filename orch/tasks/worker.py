@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -139,8 +139,10 @@ def register_step_task(
     app: Celery, runtime: Runtime, name: str, caller: Caller, find: FindCaller
 ) -> None:
     @app.task(name=TASK_PREFIX + name, base=StepTask, bind=True, ignore_result=True)
-    def step(self: celery.Task, execution: str, path: str, plan: str) -> str:
-        return run_step(runtime, self.request, caller, execution, path, plan, find)
+    def step(
+        self: celery.Task, execution: str, path: str, plan: str, others: Sequence[str] = ()
+    ) -> str:
+        return run_step(runtime, self.request, caller, execution, path, plan, find, others)
 
 
 def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkController) -> Warden:

@@ -27,6 +27,9 @@ from orch.workflows.plan import Node, Plan, join_of, split
 JOIN_TASK = "orch.flow.join"
 DEFAULT_LINKS = 50
 
+FEWEST, MOST = 8, 200
+"""Branches in a bundle."""
+
 
 def compile_canvas(
     plan: Plan,
@@ -35,19 +38,25 @@ def compile_canvas(
     *,
     links: int = DEFAULT_LINKS,
     priority: int = 0,
+    handoff: str = "off",
 ) -> list[Signature]:
     """One canvas for each group of ``paths`` that belongs together, of steps so urgent (0-9).
 
     Two or more paths in branches of the same parallel step become one chord; every other
-    path becomes a chain, or a bare signature where nothing is known to follow.
+    path becomes a chain, or a bare signature where nothing is known to follow. ``handoff``: the
+    setting; where it holds many branches that begin alike become one signature, whose worker
+    spreads them (`bundles_of`).
     """
-    members: dict[str | None, list[Signature]] = {}
+    members: dict[str | None, list[str]] = {}
     for path in paths:
         join = join_of(split(path)[0])
-        run = _chained(run_of(plan, execution, path, links, priority))
-        members.setdefault(join and join[0], []).append(run)
+        members.setdefault(join and join[0], []).append(path)
     canvases: list[Signature] = []
-    for step, runs in members.items():
+    for step, branches in members.items():
+        if step is not None and len(branches) >= FEWEST:
+            found, branches = bundles_of(plan, branches, handoff)
+            canvases += [bundle_signature(plan, execution, each, priority) for each in found]
+        runs = [_chained(run_of(plan, execution, path, links, priority)) for path in branches]
         if step is None or len(runs) == 1 or _in_lanes(plan.node(step)):
             canvases += runs
         else:
@@ -82,6 +91,48 @@ def step_signature(
     return _signature(
         node.task_name, (execution, path, plan.key), node.queue, shown, priority, **limit
     )
+
+
+def bundles_of(plan: Plan, paths: list[str], handoff: str) -> tuple[list[list[str]], list[str]]:
+    """Branches of a parallel step that one message may bring, and those that it may not.
+
+    They begin with a step of the same capability and queue, which has no time to keep. A bundle of
+    a few would cost more than it saves.
+    """
+    alike: dict[tuple[str, str, int | None], list[str]] = {}
+    single: list[str] = []
+    for path in paths:
+        node = plan.node(path)
+        if may_bundle(plan, node, handoff):
+            alike.setdefault((node.task_name, node.queue, node.step.priority), []).append(path)
+        else:
+            single.append(path)
+    bundles: list[list[str]] = []
+    for found in alike.values():
+        if len(found) < FEWEST:
+            single += found
+        else:
+            bundles += [found[at : at + MOST] for at in range(0, len(found), MOST)]
+    return bundles, single
+
+
+def may_bundle(plan: Plan, node: Node, handoff: str) -> bool:
+    """Whether the step may be claimed a moment before it is run."""
+    step = node.step
+    timed = step.timeout or step.heartbeat_timeout or step.schedule_timeout
+    if not node.plain or timed or step.delivery != "at_least_once":
+        return False
+    return plan.is_handed_on(node, handoff)
+
+
+def bundle_signature(plan: Plan, execution: str, paths: list[str], priority: int = 0) -> Signature:
+    """One message for the first steps of several branches, which begin alike."""
+    node = plan.node(paths[0])
+    if node.step.priority is not None:
+        priority = node.step.priority
+    shown = f"{plan.definition.name}/{paths[0]} and {len(paths) - 1} more"
+    args = (execution, paths[0], plan.key, paths[1:])
+    return _signature(node.task_name, args, node.queue, shown, priority)
 
 
 def join_signature(plan: Plan, execution: str, path: str, priority: int = 0) -> Signature:

@@ -94,6 +94,13 @@ class Transition:
     quiet: bool = False  # an item that ended well at once: only its result is kept
 
     @property
+    def is_plain_end(self) -> bool:
+        """Whether a branch ends well with it, and nothing else is written or opened."""
+        ended = self.branch is not None and self.branch.ok and not self.branch.of_item
+        more = (self.opens, self.fields, self.drops, self.pages, self.clears, self.once)
+        return ended and not any(more) and not (self.listens or self.due or self.unwinds)
+
+    @property
     def dispatched(self) -> tuple[str, ...]:
         """Paths that need a message now."""
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.DISPATCHED)

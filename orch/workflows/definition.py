@@ -258,6 +258,9 @@ class WorkflowStep(Model):
     heartbeat_timeout: Milliseconds | None = None
     """How long an attempt may go without `context.heartbeat()`, ms; then it fails as
     `HeartbeatTimeout`."""
+    handoff: Literal["auto", "off"] | None = None
+    """`off`: always sent as a message of its own; `auto`: the worker that ends the step before
+    may go on with it. Without it, what the workflow says."""
     delivery: Literal["at_least_once", "at_most_once"] = "at_least_once"
     """`at_most_once`: an attempt whose worker died, or that ran out of time, is not tried
     again: it fails as `Interrupted`, since its effect may have happened."""
@@ -382,6 +385,9 @@ class WorkflowDefinition(Model):
     """How many executions with the same key, `one per customer`, may be active at a time."""
     max_active: Annotated[int, Field(ge=1)] | MaxActive | None = None
     """How many executions of the workflow may be active at a time; more wait for their turn."""
+    handoff: Literal["auto", "off"] | None = None
+    """Whether the worker that ends a step may go on with the next one itself; without it, what
+    the setting says."""
     tags: list[str] = Field(default_factory=list)
 
     def canonical(self) -> str:

@@ -1,27 +1,38 @@
 """What a worker goes on with by itself when it settles a step, without a message for it.
 
-The script that commits the end of an item also claims the next one. Which one that is only
-the script knows, so what its step reads is named beforehand, by the item that ends.
+The script that commits a transition also claims a token that this opens. It is either the first
+step of the next item of a map, and which one that is only the script knows; or a step that the
+transition itself opens: the next one of a chain, the first one of a branch, or that behind a join.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orch.workflows.commit import BranchEnd
+from orch.workflows.commit import BranchEnd, Open
 from orch.workflows.plan import Node, Plan, join_path, split
-from orch.workflows.state import StepStatus
-from orch.workflows.view import fields_for, item_field, own_fields
+from orch.workflows.state import StepState, StepStatus
+from orch.workflows.view import (
+    FIXED_FIELDS,
+    INPUT_FIELD,
+    View,
+    beat_field,
+    fields_for,
+    item_field,
+    own_fields,
+    state_field,
+)
 
 
 @dataclass(frozen=True)
 class Handoff:
-    """A claim that a settle makes along with it, if the turn of another item comes.
+    """A claim that a settle makes along with it.
 
     ``owner``: who will hold the attempt; unique, as in a claim. ``lease`` in ms. ``reads``: as
-    of a claim, but for the item itself: ``item`` is what the map calls that, '' if the step
-    does not read it.
+    of a claim, but for what is known: `known`, or the item itself: ``item`` is what the map calls
+    that, '' if the step does not read it. ``open``: the token that the transition opens; None: that
+    of the next item.
     """
 
     owner: str
@@ -29,12 +40,28 @@ class Handoff:
     lease: int
     quiet: bool
     reads: Sequence[str]
-    item: str
+    item: str = ""
+    open: Open | None = None
+    known: View | None = None
 
     def reads_at(self, path: str) -> list[str]:
         """All that is read, once it is known that the item's step stands at ``path``."""
         own = [item_field(split(path)[0], self.item)] if self.item else []
         return [*self.reads, *own]
+
+    def seen(self, view: View) -> View:
+        """What was read, completed by what is known."""
+        if self.known is None:
+            return view
+        given = self.known.input if self.known.input is not None else view.input
+        known = self.known
+        return replace(view, workflow=known.workflow, input=given, priority=known.priority)
+
+    def taken(self, now: int) -> StepState:
+        """The state of the token that is opened, if the worker goes on with it."""
+        assert self.open is not None
+        running = StepStatus.RUNNING
+        return replace(self.open.state, status=running, since=now, owner=self.owner, started=now)
 
 
 def entry_after(plan: Plan, ended: BranchEnd | None) -> Node | None:
@@ -62,4 +89,26 @@ def make_handoff(plan: Plan, ended: BranchEnd, owner: str, lease: int) -> Handof
         quiet=plan.is_quiet(path),
         reads=[name for name in reads if name not in own and name != item],
         item=item_of.as_ if item in reads else "",
+    )
+
+
+def hand_over(plan: Plan, opened: Open, view: View, owner: str, lease: int) -> Handoff:
+    """Of a token that the transition opens. ``view``: what the step before it saw.
+
+    What cannot have changed since, or cannot be there yet, is not read again.
+    """
+    path = opened.path
+    reads = fields_for(plan, path)
+    needless = {*FIXED_FIELDS, beat_field(path), state_field(path)}
+    given = view.input if INPUT_FIELD in reads else None
+    if given is not None:
+        needless.add(INPUT_FIELD)
+    return Handoff(
+        owner=owner,
+        plan=plan.key,
+        lease=lease,
+        quiet=plan.is_quiet(path),
+        reads=[name for name in reads if name not in needless],
+        open=opened,
+        known=View(view.execution, view.workflow, given, priority=view.priority),
     )

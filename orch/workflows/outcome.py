@@ -60,6 +60,11 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Released:
+    """The worker that held the attempt gave it back before it began."""
+
+
+@dataclass(frozen=True)
 class Branched:
     """The branches of a parallel step or a map are decided, or the iteration of a loop ended.
 
@@ -75,4 +80,4 @@ class Entered:
     """The turn of an item has come, and its first step takes more than a message."""
 
 
-Outcome = Completed | Failed | Lost | Branched | Entered
+Outcome = Completed | Failed | Lost | Released | Branched | Entered

@@ -447,6 +447,19 @@ class Plan:
         nodes = (*self.nodes(), *self._compensations.values())
         return {n.capability: n.queue for n in nodes if n.is_work}
 
+    def is_handed_on(self, node: Node, otherwise: str) -> bool:
+        """Whether a worker may go on with the step without a message of its own.
+
+        The nearest word counts; ``otherwise``: that of the settings.
+        """
+        return (node.step.handoff or self.definition.handoff or otherwise) == "auto"
+
+    @cached_property
+    def has_time_limits(self) -> bool:
+        """Whether an attempt of any step ends at its `timeout` or `heartbeatTimeout`."""
+        nodes = (*self.nodes(), *self._compensations.values())
+        return any(n.step.timeout or n.step.heartbeat_timeout for n in nodes)
+
     # --- what a step reads ---------------------------------------------------------------
 
     def reads(self, path: str) -> Reads:

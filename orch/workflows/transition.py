@@ -20,6 +20,7 @@ from orch.workflows.outcome import (
     Failure,
     Lost,
     Outcome,
+    Released,
 )
 from orch.workflows.plan import (
     HEARTBEAT_TIMEOUT,
@@ -100,6 +101,11 @@ def _decide(
             ended = replace(state, lost=state.lost + 1)
             move.note("lost", path, state.attempt, {"reason": reason, "poison": True})
             return move.fail_attempt(node, path, ended, failure)
+        case Released():
+            told = Event("released", path, state.attempt)
+            limit = node.schedule_limit(now)
+            due = min(now + grace, limit or now + grace)
+            return _attempt_again(path, state, StepStatus.DISPATCHED, now, due, limit, told)
         case Failed(failure, retryable):
             policy = node.retry
             failures = state.failures + 1

@@ -42,6 +42,10 @@ WORKFLOW_FIELD = "workflow"
 PRIORITY_FIELD = "priority"
 
 
+FIXED_FIELDS = (WORKFLOW_FIELD, PRIORITY_FIELD)
+"""What every step reads, and what is the same for all of an execution."""
+
+
 CAUSE_FIELD = "cause"
 
 

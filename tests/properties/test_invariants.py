@@ -24,17 +24,19 @@ from orch.control.advance import Advancer, beginning, children, committing, deli
 from orch.control.plans import Plans
 from orch.control.steering import Steering
 from orch.errors import NotAllowed, Unreachable
-from orch.journal.journal import Claimed, Journal, Settled, Start, open_redis
+from orch.journal.bundles import Taking
+from orch.journal.journal import Claimed, Journal, Start, open_redis
 from orch.journal.scripts import Script
 from orch.settings import Settings
 from orch.tasks.warden import Warden
+from orch.workflows.canvas import may_bundle
 from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.handoff import Handoff, entry_after, make_handoff
+from orch.workflows.handoff import Handoff, entry_after, hand_over, make_handoff
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Plan, split, split_lap
+from orch.workflows.plan import Plan, join_of, split, split_lap
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
-from orch.workflows.transition import begin, scopes_to_join
+from orch.workflows.transition import begin, decide, scopes_to_join
 from orch.workflows.view import View, fields_for
 from tests.build import (
     FakeClock,
@@ -67,7 +69,9 @@ Trouble = dict[str, int]
 class Case:
     definition: WorkflowDefinition
     trouble: Trouble
-    lanes: bool  # whether a worker goes on by itself with the next item
+    goes_on: (
+        bool  # whether a worker goes on by itself, and takes branches that begin alike together
+    )
 
 
 @st.composite
@@ -203,7 +207,31 @@ class LossyJournal(Journal):
         held = self.world.workers.get(incarnation)
         if held is None:
             return None
-        return {"at": self.clock(), "holds": [f"{EXECUTION} {held}"]}, 3000
+        return {"at": self.clock(), "holds": [f"{EXECUTION} {path}" for path in held]}, 3000
+
+
+class PlayedTurn:
+    """Takes one of the tokens that its worker's settle opens, whatever it costs."""
+
+    def __init__(self, world: World, incarnation: str) -> None:
+        self.world = world
+        self.incarnation = incarnation
+        self.taken: tuple[str, Claimed] | None = None
+
+    def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
+        if not self.world.case.goes_on or self.taken or transition.end is not None:
+            return None
+        self.world.born += 1
+        owner = f"{self.incarnation}/1/{self.world.born}"
+        if transition.branch is not None:
+            entry = entry_after(plan, transition.branch)
+            return make_handoff(plan, transition.branch, owner, 3000) if entry else None
+        opened = [o for o in transition.opens if o.state.status is StepStatus.DISPATCHED]
+        return hand_over(plan, opened[0], view, owner, 3000) if opened else None
+
+    def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
+        assert self.taken is None
+        self.taken = path, claimed
 
 
 class PlayedWarden(Warden):
@@ -247,7 +275,7 @@ class World:
         self.advancer = Advancer(self.journal, self.plans, self.publish)
         self.warden = PlayedWarden(self)
         self.messages: list[str] = []
-        self.workers: dict[str, str] = {}  # incarnation -> path that it holds
+        self.workers: dict[str, set[str]] = {}  # incarnation -> paths that it holds
         self.held: list[tuple[str, Claimed]] = []
         self.frozen: list[tuple[str, Claimed]] = []
         self.born = 0
@@ -343,6 +371,13 @@ class World:
 
     def deliver(self) -> None:
         path = self.pick(self.messages)
+        alike = self.alike(path)
+        if alike:
+            self.take_together([path, *alike])
+        else:
+            self.take_alone(path)
+
+    def take_alone(self, path: str) -> None:
         self.born += 1
         incarnation = f"worker{self.born}"
         node = self.plan.node(path)
@@ -361,36 +396,91 @@ class World:
         if self.strikes("freeze"):
             self.frozen.append((path, claimed))
             return
-        self.workers[incarnation] = path
+        self.hold(incarnation, path, claimed)
+
+    def hold(self, incarnation: str, path: str, claimed: Claimed) -> None:
+        self.workers.setdefault(incarnation, set()).add(path)
         self.held.append((path, claimed))
+
+    def alike(self, path: str) -> list[str]:
+        """Other messages of branches of the same parallel step, which one worker may take."""
+        up = join_of(split(path)[0])
+        if not self.case.goes_on or up is None or self.plan.node(up[0]).type != "parallel":
+            return []
+        lanes = self.plan.node(up[0]).policy.lanes  # type: ignore[union-attr]
+        found = [m for m in self.messages if (join_of(split(m)[0]) or [None])[0] == up[0]]
+        if lanes or not all(
+            may_bundle(self.plan, self.plan.node(m), "auto") for m in (path, *found)
+        ):
+            return []
+        for other in found:
+            self.messages.remove(other)
+        return found
+
+    def take_together(self, paths: list[str]) -> None:
+        self.born += 1
+        incarnation = f"worker{self.born}"
+        join, owner, now = join_of(split(paths[0])[0])[0], f"{incarnation}/1/all", self.clock()  # type: ignore[index]
+        state = StepState(StepStatus.RUNNING, since=now, owner=owner, started=now)
+        reads = [f for path in paths for f in fields_for(self.plan, path) if f[:2] != "b:"]
+        taking = Taking([(path, state) for path in paths], list(dict.fromkeys(reads)), "work", 3000)
+        found = self.journal.settle_branches(EXECUTION, self.plan.key, join, owner, [], taking)
+        left = paths if found is None else [paths[number] for number in found.left]
+        for path in left:
+            if not self.strikes("drop"):
+                self.take_alone(path)
+        if found is None or found.view is None or self.strikes("die_claimed"):
+            return
+        for number in found.taken:
+            self.hold(incarnation, paths[number], Claimed(state, found.view))
 
     def finish(self) -> None:
         path, claimed = self.pick(self.held)
-        self.workers.pop(incarnation_of(claimed))
-        self.settle(path, claimed)
+        owner, incarnation = claimed.state.owner, incarnation_of(claimed)
+        others = [each for each in self.held if each[1].state.owner == owner]
+        self.held = [each for each in self.held if each[1].state.owner != owner]
+        for done, _ in ((path, claimed), *others):
+            self.workers[incarnation].discard(done)
+        if others:
+            self.settle_together([(path, claimed), *others])
+        else:
+            self.settle(path, claimed)
+
+    def settle_together(self, held: list[tuple[str, Claimed]]) -> None:
+        """The plain ends of branches in one call, and what else they came to each by itself."""
+        ends, alone = [], []
+        for path, claimed in held:
+            outcome = self.outcome(path, claimed.state)
+            transition = decide(
+                self.plan, claimed.view, path, claimed.state, outcome, self.clock(), 3000
+            )
+            plain = transition.is_plain_end and not self.strikes("reorder")
+            (ends if plain else alone).append((path, claimed, transition))
+        found = None
+        if ends:
+            path, claimed, _ = ends[0]
+            join = join_of(split(path)[0])[0]  # type: ignore[index]
+            told = [(claimed.state.attempt, transition) for _, claimed, transition in ends]
+            owner = claimed.state.owner
+            found = self.journal.settle_branches(EXECUTION, self.plan.key, join, owner, told)
+        if found is None:
+            alone = [*ends, *alone]
+        elif found.joined and not self.strikes("die_settled"):
+            self.advancer.join(EXECUTION, join, found.calls)
+        for path, claimed, _ in alone:
+            self.settle(path, claimed)
 
     def thaw(self) -> None:
         self.settle(*self.pick(self.frozen))
 
     def settle(self, path: str, claimed: Claimed) -> None:
         outcome = self.outcome(path, claimed.state)
-
-        def hand_on(plan: Plan, transition: Transition) -> Handoff | None:
-            if not self.case.lanes or entry_after(plan, transition.branch) is None:
-                return None
-            assert transition.branch is not None
-            self.born += 1
-            owner = f"{incarnation_of(claimed)}/1/{self.born}"
-            return make_handoff(plan, transition.branch, owner, 3000)
-
-        reply = self.advancer.settle(
-            self.plan, claimed.view, path, claimed.state, outcome, hand_on=hand_on
-        )
-        if isinstance(reply, Settled) and reply.handed is not None:
-            assert reply.following is not None
-            assert reply.handed.view == self.read_anew(reply.following, reply.handed)
-            self.workers[incarnation_of(claimed)] = reply.following
-            self.held.append((reply.following, reply.handed))
+        turn = PlayedTurn(self, incarnation_of(claimed))
+        self.advancer.settle(self.plan, claimed.view, path, claimed.state, outcome, turn=turn)
+        if turn.taken is not None:
+            path, claimed = turn.taken
+            assert claimed.view == self.read_anew(path, claimed)
+            self.hold(turn.incarnation, path, claimed)
 
     def read_anew(self, path: str, claimed: Claimed) -> View:
         """What a claim by message would have given."""

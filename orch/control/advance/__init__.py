@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from orch.control.advance.beginning import Beginning
 from orch.control.advance.children import Children
-from orch.control.advance.committing import Dispatch, FindPlan, HandOn, find_nothing
+from orch.control.advance.committing import Dispatch, FindPlan, Turn, find_nothing
 from orch.control.advance.delivery import Delivery
 from orch.control.advance.ending import Ending
 from orch.control.advance.reporting import Reporting
 from orch.control.advance.timers import Timers
 
-__all__ = ["Advancer", "Dispatch", "FindPlan", "HandOn", "find_nothing"]
+__all__ = ["Advancer", "Dispatch", "FindPlan", "Turn", "find_nothing"]
 
 
 class Advancer(Children, Ending, Beginning, Delivery, Reporting, Timers):

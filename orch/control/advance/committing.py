@@ -6,52 +6,43 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from orch.control.gating import Gating
 from orch.control.plans import Plans
-from orch.control.triggers import (
-    start_triggered,
-)
+from orch.control.triggers import start_triggered
 from orch.control.unwinding import Unwinding
-from orch.errors import (
-    NotFound,
-    OrchError,
-    Unreachable,
-)
+from orch.errors import NotFound, OrchError, Unreachable
 from orch.faults import fault
-from orch.journal.journal import Cancelled, Ended, Journal, Refused, Settled
+from orch.journal.journal import Cancelled, Claimed, Ended, Journal, Refused, Settled
 from orch.journal.records import Family
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_cancelling
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
-from orch.workflows.outcome import (
-    Branched,
-    Entered,
-    Failed,
-    Failure,
-    Outcome,
-)
-from orch.workflows.plan import (
-    Plan,
-)
+from orch.workflows.outcome import Branched, Entered, Failed, Failure, Outcome
+from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
-from orch.workflows.view import (
-    View,
-    entry_fields_for,
-    fields_for,
-)
+from orch.workflows.view import View, entry_fields_for, fields_for
 
 logger = logging.getLogger(__name__)
 
 Dispatch = Callable[..., None]
 """(plan, execution, paths, priority=0): see to it that these tokens get a message."""
 
-HandOn = Callable[[Plan, Transition], Handoff | None]
-"""(plan by which it was decided, transition): what the caller goes on with itself."""
+
+class Turn(Protocol):
+    """Who goes on with a token itself, without a message for it."""
+
+    def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
+        """What it takes of what the transition opens. ``plan``: by which that was decided;
+        ``view``: what was seen of the execution."""
+
+    def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
+        """The token at ``path`` is its own."""
+
 
 FindPlan = Callable[[str, str | None, str], Plan]
 """(key of a workflow, version or None, execution that it is for): its plan.
@@ -97,7 +88,7 @@ class Committing:
         late: str = "",
         patience: float = 0.0,
         skip_dispatch: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
-        hand_on: HandOn | None = None,
+        turn: Turn | None = None,
     ) -> Settled | Refused:
         """Commit what an attempt came to, and go on with what it opened.
 
@@ -105,22 +96,21 @@ class Committing:
         ``patience``: seconds for which the commit is repeated while Redis is away.
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
-        ``hand_on``: says what the caller goes on with itself, if the transition lets it; then
-        the reply holds it, as ``handed``.
+        ``turn``: of the caller, who may go on with what is opened here, or behind it, itself.
         """
         plan, reply, transition = self._commit(
-            plan, view, path, state, outcome, late, patience, hand_on
+            plan, view, path, state, outcome, late, patience, turn
         )
         if isinstance(reply, Refused):
             return reply
         fault("settled")
         if reply.parent is not None:
             fault("child_ended")
-        paths = to_dispatch(transition)
+        paths = to_dispatch(transition, reply)
         if skip_dispatch is not None:
             paths = skip_dispatch(paths)
         self.apply(plan, view.execution, (*paths, *following_paths(plan, reply)), view.priority)
-        self._do(self._left(plan, view.execution, transition, reply))
+        self._do(self._left(plan, view.execution, transition, reply, turn))
         return reply
 
     def follow(
@@ -151,7 +141,7 @@ class Committing:
         outcome: Outcome,
         late: str = "",
         patience: float = 0.0,
-        hand_on: HandOn | None = None,
+        turn: Turn | None = None,
         notes: tuple[Event, ...] = (),
     ) -> tuple[Plan, Settled | Refused, Transition]:
         """Decide and commit; again, where the execution was put on another plan meanwhile."""
@@ -169,13 +159,14 @@ class Committing:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             if notes:
                 transition = replace(transition, events=(*notes, *transition.events))
-            handoff = hand_on(plan, transition) if hand_on is not None else None
+            handoff = turn.offer(plan, view, transition) if turn is not None else None
             reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
             if reply == _CANCELLING and not transition.unwinds:
                 transition = while_cancelling(transition, journal.clock())
                 transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
             if not is_replanned(reply):
+                _give(turn, plan, reply)
                 return plan, reply, transition
             plan = journal.patiently(partial(self.plans.get, reply.rest[0]), patience)
             view = journal.patiently(
@@ -183,15 +174,21 @@ class Committing:
             )
 
     def _left(
-        self, plan: Plan, execution: str, transition: Transition, reply: Settled
+        self,
+        plan: Plan,
+        execution: str,
+        transition: Transition,
+        reply: Settled,
+        turn: Turn | None = None,
     ) -> list[Todo]:
         """What is to be done behind a transition that was committed, beside messages."""
         todo: list[Todo] = [
-            (self._join, (plan, execution, path))
+            (self._join, (plan, execution, path, turn))
             for path in (*transition.joined, *((reply.joined,) if reply.joined else ()))
         ]
-        if reply.following is not None and not plan.node(reply.following).plain:
-            todo.append((self._join, (plan, execution, reply.following)))
+        following = reply.following if reply.handed is None else None
+        if following is not None and not plan.node(following).plain:
+            todo.append((self._join, (plan, execution, following, turn)))
         todo += [(self._call, (Call(execution, path, 0),)) for path in transition.calling]
         todo += [(self._cancel_child, (call,)) for call in reply.calls]
         todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
@@ -222,7 +219,9 @@ class Committing:
                     "the %s %s of execution %s is left to the watch: %s", what, path, execution, exc
                 )
 
-    def _join(self, plan: Plan, execution: str, path: str) -> Sequence[Todo]:
+    def _join(
+        self, plan: Plan, execution: str, path: str, turn: Turn | None = None
+    ) -> Sequence[Todo]:
         """Go on behind a step whose branches are decided, or into an item."""
         found = self.journal.read_state(execution, path)
         if found is None:
@@ -238,7 +237,7 @@ class Committing:
             case _:
                 return ()
         view = self.journal.read_view(execution, fields)
-        return self._advance(plan, view, path, state, outcome)
+        return self._advance(plan, view, path, state, outcome, turn=turn)
 
     def _joined(self, plan: Plan, execution: str, path: str, state: StepState) -> Outcome:
         node, scopes = plan.node(path), scopes_to_join(plan, path, state)
@@ -262,14 +261,17 @@ class Committing:
         state: StepState,
         outcome: Outcome,
         notes: tuple[Event, ...] = (),
+        turn: Turn | None = None,
     ) -> Sequence[Todo]:
         """Commit an outcome of which no worker is the owner; what that leaves to be done."""
-        plan, reply, transition = self._commit(plan, view, path, state, outcome, notes=notes)
+        plan, reply, transition = self._commit(
+            plan, view, path, state, outcome, turn=turn, notes=notes
+        )
         if isinstance(reply, Refused):
             return ()
-        paths = (*to_dispatch(transition), *following_paths(plan, reply))
+        paths = (*to_dispatch(transition, reply), *following_paths(plan, reply))
         self.apply(plan, view.execution, paths, view.priority)
-        return self._left(plan, view.execution, transition, reply)
+        return self._left(plan, view.execution, transition, reply, turn)
 
     # --- messages --------------------------------------------------------------------------
 
@@ -286,11 +288,17 @@ class Committing:
         except Unreachable as exc:
             logger.warning("%s not published, the watch will: %s", what, exc)
 
-    def join(self, execution: str, path: str) -> None:
-        """Go on behind a step whose branches are decided, or into an item. Harmless if repeated."""
+    def join(
+        self, execution: str, path: str, calls: Sequence[Call] = (), turn: Turn | None = None
+    ) -> None:
+        """Go on behind a step whose branches are decided, or into an item. Harmless if repeated.
+
+        ``calls``: tokens that this cancelled, and whose children must be.
+        """
         plan = self._plan_of(execution)
         if plan is not None:
-            self._do([(self._join, (plan, execution, path))])
+            cancel: list[Todo] = [(self._cancel_child, (call,)) for call in calls]
+            self._do([(self._join, (plan, execution, path, turn)), *cancel])
 
     def settle_unowned(self, execution: str, path: str, state: StepState, outcome: Outcome) -> None:
         plan = self._plan_of(execution)
@@ -373,10 +381,20 @@ def is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
 _CANCELLING = Refused("ENDED", (ExecutionStatus.CANCELLING.value,))
 
 
-def to_dispatch(transition: Transition) -> tuple[str, ...]:
+def to_dispatch(transition: Transition, reply: Settled | None = None) -> tuple[str, ...]:
+    """Paths that need a message now: not the one that the worker goes on with."""
     state = transition.state
     again = state is not None and state.status is StepStatus.DISPATCHED
-    return (transition.path, *transition.dispatched) if again else transition.dispatched
+    paths = (transition.path, *transition.dispatched) if again else transition.dispatched
+    if reply is None or reply.handed is None:
+        return paths
+    return tuple(path for path in paths if path != reply.following)
+
+
+def _give(turn: Turn | None, plan: Plan, reply: Settled | Refused) -> None:
+    if turn is not None and isinstance(reply, Settled) and reply.handed is not None:
+        assert reply.following is not None
+        turn.take(plan, reply.following, reply.handed)
 
 
 def following_paths(plan: Plan, reply: Settled) -> tuple[str, ...]:

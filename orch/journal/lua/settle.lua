@@ -38,20 +38,22 @@
 -- ARGV  late     str   who is named in the history when the answer is SUPERSEDED, or ''
 -- ARGV  handoff  list  {owner, plan, due, quiet as 1 | 0, fields of the record, pages of items,
 --                      items in a page | 0} of the worker that goes on itself with the next
---                      item; not 0: the page of that item is given, too. {}: nobody does
+--                      item; not 0: the page of that item is given, too. {}: nobody does.
+--                      With a token that is opened here follow {path, its state if the worker
+--                      goes on with it, event | ''}, and what `opens` says of it if it cannot
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
 -- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
--- USES  expire add_view pause_over hand_on decide_join reopen end_branch
+-- USES  expire add_view add_taken pause_over hand_on decide_join reopen end_branch
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
 --        JSON, or nil, and since when it asked for them
---        path: it is the turn of the item, or the branch, that begins there. If the worker
---        goes on with it there follow its state, and values as a claim gives them. A list
---        instead: what of a member that is tried again needs a message
+--        path: it is the turn of the item, or the branch, that begins there, or the token that
+--        the worker goes on with. If it does there follow its state, and values as a claim
+--        gives them. A list instead: what of a member that is tried again needs a message
 --        {'JOINED', path, calls}  the branches of `path` have all ended: go on there
 --        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
@@ -59,7 +61,7 @@
 --        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
 --        {'REPLANNED', plan}  it goes by another plan now: decide again
 
-local status, current = unpack(redis.call('HMGET', record, 'status', 'plan'))
+local status, current, pauses = unpack(redis.call('HMGET', record, 'status', 'plan', 'pauses'))
 local text = redis.call('HGET', steps, path)
 if not text and quiet == 1 and redis.call('HEXISTS', items, '=' .. branch[2]) == 1 then
     -- Only the holder of the first attempt could have ended the item without a trace.
@@ -116,6 +118,15 @@ end
 if have[1] == 'listening' or have[1] == 'external' then
     stop_listening(path)
 end
+local over = handoff[8]
+if over and status == 'running' and not (pauses and pause_over(cjson.decode(pauses), over[1])) then
+    opens[#opens + 1] = {over[1], over[2], handoff[3]}
+    if over[3] ~= '' then
+        events[#events + 1] = over[3]
+    end
+elseif over then
+    opens[#opens + 1], over = handoff[9], nil
+end
 write_tokens(opens, texts, written, watched)
 for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
@@ -146,7 +157,11 @@ if ends[1] then
     expire(keep)
 end
 if not ends[1] then
-    return {'SETTLED', '', calls}
+    local reply = {'SETTLED', '', calls}
+    if over then
+        add_taken(reply, handoff, over)
+    end
+    return reply
 end
 local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
 return {'SETTLED', rest[1] or '', calls, false, rest[2], rest[3]}

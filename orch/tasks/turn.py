@@ -1,0 +1,130 @@
+"""How far a worker goes on by itself from one message: with steps, and with items of a map."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from orch.journal.journal import Claimed
+from orch.settings import Settings
+from orch.workflows.commit import Open, Transition
+from orch.workflows.handoff import (
+    Handoff,
+    entry_after,
+    hand_over,
+    make_handoff,
+)
+from orch.workflows.plan import Node, Plan
+from orch.workflows.state import StepStatus
+from orch.workflows.view import View
+
+Serves = Callable[[Node], bool]
+"""Whether this worker has the code for a step, and takes messages from its queue."""
+
+MOST_ITEMS = 1000
+"""Of `batch: auto`: a message of which Flower says nothing for longer would look lost."""
+
+MOST_SECONDS = 5.0
+"""After which a worker goes on with nothing: one that is told to end does so soon."""
+
+WITHIN_LIMIT = 0.5
+"""Seconds by which the `timeout` of what is gone on with may end after that of the message's own
+step. Its process is killed one second after that (`kill_after`), so that the journal ends the
+attempt before."""
+
+
+class Turn:
+    """One message, and what is done from it. ``about``: its own step.
+
+    ``waits``: whether other messages wait in the queue that it came from. ``count``: steps,
+    ``items``: of a map, the first one included. ``following``: what is done next.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        about: Node,
+        begun: float,
+        *,
+        serves: Serves,
+        owner: Callable[[], str],
+        lease: Callable[[Node], int],
+        waits: Callable[[], bool],
+    ) -> None:
+        self.count = 1
+        self.items = 1
+        self.following: tuple[Plan, str, Claimed] | None = None
+        self._settings = settings
+        self._about = about
+        self._begun = begun
+        self._serves = serves
+        self._owner = owner
+        self._lease = lease
+        self._waits = waits
+        self._looked = (1, begun)  # at how many steps, and when, it was seen that nobody waits
+
+    def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
+        """What to go on with: the next item, or a step that is opened."""
+        if self.following is not None or transition.end is not None:
+            return None
+        if transition.branch is not None:
+            entry = entry_after(plan, transition.branch)
+            if entry is None or not self._may_take_item(plan, entry):
+                return None
+            return make_handoff(plan, transition.branch, self._owner(), self._lease(entry))
+        opened = self._first_of(plan, transition)
+        if opened is None or not self._has_turn():
+            return None
+        return hand_over(plan, opened, view, self._owner(), self._lease(plan.node(opened.path)))
+
+    def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
+        self.following = plan, path, claimed
+
+    def go_on(self) -> tuple[Plan, str, Claimed] | None:
+        """What is done next, from now on."""
+        found, self.following = self.following, None
+        if found is not None:
+            self.count += 1
+        return found
+
+    def _first_of(self, plan: Plan, transition: Transition) -> Open | None:
+        for opened in transition.opens:
+            waits = opened.state.status is StepStatus.DISPATCHED
+            if waits and self._may_take(plan, plan.node(opened.path)):
+                return opened
+        return None
+
+    def _may_take(self, plan: Plan, node: Node) -> bool:
+        """Where the message has a time limit, it is that of its own step, from its beginning on."""
+        own, passed = self._about.step.timeout, time.monotonic() - self._begun
+        if own is not None:
+            timeout = node.step.timeout
+            if timeout is None or passed + (timeout - own) / 1000 > WITHIN_LIMIT:
+                return False
+        if passed >= MOST_SECONDS or not plan.is_handed_on(node, self._settings.handoff):
+            return False
+        return self._serves(node)
+
+    def _has_turn(self) -> bool:
+        """Whether it goes on: for so many steps and so long, and further while nobody waits."""
+        settings, now = self._settings, time.monotonic()
+        steps, since = self._looked
+        few = self.count - steps < settings.handoff_steps - 1
+        if few and now - since < settings.handoff_slice:
+            return True
+        if self._waits():
+            return False
+        self._looked = self.count, now
+        return True
+
+    def _may_take_item(self, plan: Plan, entry: Node) -> bool:
+        mapped = plan.scopes[entry.scope].item_of
+        assert mapped is not None
+        passed = time.monotonic() - self._begun
+        limit = MOST_SECONDS if mapped.batch else self._settings.lane_slice
+        if self.items >= (mapped.batch or MOST_ITEMS) or passed >= limit:
+            return False
+        if entry.step.timeout != self._about.step.timeout or not self._may_take(plan, entry):
+            return False
+        self.items += 1
+        return True
