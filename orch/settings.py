@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     liveness_ttl: float = Field(
         3.0, gt=0, description="seconds after which a silent worker counts as dead"
     )
+    liveness_limit: float = Field(
+        15.0,
+        gt=0,
+        description="seconds after which a silent worker counts as dead although its connection "
+        "to Redis is open",
+    )
     liveness_interval: float = Field(1.0, gt=0, description="seconds between signs of life")
     watch_interval: float = Field(0.2, gt=0, description="seconds between looks at the watch")
     dispatch_grace: float = Field(

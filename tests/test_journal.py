@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
@@ -437,16 +437,42 @@ class TestReading:
         assert not one.journal.redis.exists(keys.index(keys.partition("x1")))
 
     def test_a_live_worker_is_listed_until_it_is_silent(
-        self, journal: Journal, clock: FakeClock
+        self, journal: Journal, wait_until: Callable[..., object]
     ) -> None:
         journal.renew_worker("w1", '{"id":"w1"}', 60_000)
         assert journal.live_workers() == [{"id": "w1"}]
         said, ttl = journal.read_worker("w1") or ({}, 0)
         assert said == {"id": "w1"} and 0 < ttl <= 60_000
-        clock.advance(60_001)
-        assert journal.live_workers() == []
+        journal.renew_worker("w1", '{"id":"w1","kept":60000}', 50, 60_000)
+        wait_until(lambda: journal.live_workers() == [])
+        said, ttl = journal.read_worker("w1") or ({}, 1)
+        assert said["id"] == "w1" and ttl <= 0, "kept for those who see its connection"
         journal.remove_worker("w1")
         assert journal.read_worker("w1") is None
+
+    def test_what_a_dead_worker_held_is_due_at_once_and_nothing_else(self, one: Worked) -> None:
+        journal = one.journal
+        one.take("a", owner="dead/1/a")
+        due = one.watched()["a"]
+        within = due - journal.clock()
+        assert journal.bring_forward("dea", [], within) == 0
+        assert journal.bring_forward("dead", [], within - 1) == 0
+        assert one.watched()["a"] == due
+        assert journal.bring_forward("dead", [], within) == 1
+        assert one.watched()["a"] == journal.clock()
+
+    def test_a_message_that_a_dead_worker_may_have_had_is_looked_for_at_once(
+        self, one: Worked
+    ) -> None:
+        assert one.journal.bring_forward("dead", ["x2 a"], 60_000) == 0
+        assert one.journal.bring_forward("dead", ["x1 a"], 60_000) == 1
+
+    def test_a_worker_that_was_heard_in_the_meantime_is_not_buried(self, journal: Journal) -> None:
+        journal.renew_worker("w1", '{"id":"w1","at":2}', 60_000)
+        assert not journal.bury_worker("w1", '{"id":"w1","at":1}')
+        assert journal.bury_worker("w1", '{"id":"w1","at":2}')
+        assert journal.live_workers() == []
+        assert not journal.bury_worker("w1", '{"id":"w1","at":2}'), "it is gone already"
 
 
 class TestReach:

@@ -22,6 +22,7 @@ class Runtime:
     """Everything that starting and advancing executions needs, bound together.
 
     ``producer``: gives a kombu producer of the caller's own; without it the app's pool is used.
+    ``opened``: told of each new connection to Redis, see `open_redis`.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class Runtime:
         url: str,
         app: Celery | None = None,
         producer: Callable[[], Any] | None = None,
+        opened: Callable[[Any], None] | None = None,
     ) -> None:
         self.settings = settings
         self.url = url
         self.app = app or create_app(settings, url)
-        self.journal = Journal(open_redis(url), settings, url=url)
+        self.journal = Journal(open_redis(url, opened=opened), settings, url=url)
         self.plans = Plans(self.journal)
         self.advancer = Advancer(
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan

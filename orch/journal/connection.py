@@ -73,10 +73,16 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
-def open_redis(url: str, *, timeout: float = 5.0) -> Redis:
-    """A client that repeats nothing by itself. ``timeout`` in seconds, for each command."""
+def open_redis(
+    url: str, *, timeout: float = 5.0, opened: Callable[[Any], None] | None = None
+) -> Redis:
+    """A client that repeats nothing by itself. ``timeout`` in seconds, for each command.
+
+    ``opened``: called with each new connection, instead of its own `on_connect`.
+    """
     return Redis.from_url(
         url,
+        redis_connect_func=opened,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),

@@ -155,7 +155,7 @@ class Keys:
         return f"{self.namespace}:archiver"
 
     def worker(self, incarnation: str) -> str:
-        """STRING, `liveness_ttl`: JSON of what a live worker is, serves and holds."""
+        """STRING, `liveness_limit`: JSON of what a live worker is, serves and holds."""
         return f"{self.namespace}:worker:{incarnation}"
 
     def is_permanent(self, key: str) -> bool:

@@ -27,11 +27,14 @@ from orch.control.runtime import Runtime
 from orch.control.workers import PARENT_VARIABLE
 from orch.embedded import Lease
 from orch.errors import NotFound, OrchError, Unreachable
+from orch.journal.line import Line
 from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
+from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
+from orch.workflows.plan import Node
 from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
@@ -61,9 +64,14 @@ SHORTER = 4
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
 
+SILENT = 500
+"""Ms between looks at a token whose worker is silent, and not dead."""
+
 
 class Warden:
     """Looks after tokens. ``served``: names the queues that this worker consumes."""
+
+    lookout: Lookout | None = None
 
     def __init__(
         self,
@@ -76,10 +84,14 @@ class Warden:
         lease: Lease | None = None,
     ) -> None:
         self.settings = settings
-        self.runtime = Runtime(settings, url, app, producer=self._own_producer)
+        self.incarnation = current_incarnation()
+        self.line = Line(settings.namespace, self.incarnation, settings.liveness_ttl)
+        self.runtime = Runtime(
+            settings, url, app, producer=self._own_producer, opened=self.line.opened
+        )
         self.journal = self.runtime.journal
         self.advancer = self.runtime.advancer
-        self.incarnation = current_incarnation()
+        self.lookout = Lookout(self.journal, self.line, self.incarnation)
         self.served = served
         self.about = about or {}
         self.lease = lease
@@ -144,6 +156,7 @@ class Warden:
         self._end_with_parent()
         self.say_alive()
         due = self.look()
+        self.say_alive()  # by another connection, if it is one
         self._keep_stream()
         self.overdue.end()
         if time.monotonic() - self._swept > 60:
@@ -191,8 +204,12 @@ class Warden:
 
     def say_alive(self) -> None:
         """Say that this worker lives and what it holds, if the last time is long enough ago."""
-        if time.monotonic() - self._alive_said < self.settings.liveness_interval:
+        said_ago = time.monotonic() - self._alive_said
+        if said_ago < self.settings.liveness_interval and not self.line.changed:
             return
+        self.line.changed = False
+        ttl = int(self.settings.liveness_ttl * 1000)
+        kept = max(int(self.settings.liveness_limit * 1000) - ttl, 0) if self.line.number else 0
         held = set(step_request.held_messages())
         content = {
             "id": self.incarnation,
@@ -203,9 +220,10 @@ class Warden:
             "at": self.journal.clock(),
             "holds": sorted({token for token, _ in held}),
             "messages": sorted({mark for _, mark in held}),
+            "line": self.line.number,
+            "kept": kept,
         }
-        ttl = int(self.settings.liveness_ttl * 1000)
-        self.journal.renew_worker(self.incarnation, json.dumps(content), ttl)
+        self.journal.renew_worker(self.incarnation, json.dumps(content), ttl, kept)
         self._alive_said = time.monotonic()
 
     def _settle_lost_children(self) -> None:
@@ -238,6 +256,8 @@ class Warden:
         """Deal with every token that is due; when the next one is, ms."""
         while not self._stopping:
             self._settle_lost_children()  # not after the last of a hundred thousand tokens
+            if self.lookout is not None:
+                self.lookout.look()
             following, due = self.journal.take_due()
             if not due:
                 return following
@@ -412,8 +432,8 @@ class Warden:
             return
         owner, _ = parse_owner(state.owner)
         worker = self.journal.read_worker(owner)
-        if worker is None:
-            self.advancer.lose(execution, path, state, f"worker {owner} is gone")
+        if worker is None or worker[1] <= 0:
+            self._look_at_silent(execution, path, text, state, node, worker and worker[0])
             return
         said, ttl = worker
         knows = said["at"] > state.started + HELD_MARGIN
@@ -433,6 +453,39 @@ class Warden:
                 return
             soon = now + int(self.settings.watch_interval * 1000)
             due = min(due, max(last + allowed, soon))
+        self.journal.postpone(execution, path, text, due)
+
+    def _look_at_silent(
+        self,
+        execution: str,
+        path: str,
+        text: str,
+        state: StepState,
+        node: Node,
+        said: dict[str, Any] | None,
+    ) -> None:
+        """Its worker gives no sign of life: it is dead, or slow, or Redis was away.
+
+        One that is slow or frozen, and still connected, has longer to come back; but not for a
+        step that is silent as well, and for longer than it may be. ``said``: what it said last.
+        """
+        owner, _ = parse_owner(state.owner)
+        now = self.journal.clock()
+        waits = False
+        if self.lookout is not None:
+            waits = not self.lookout.settled or (
+                said is not None and self.lookout.sees(owner, said.get("line", 0))
+            )
+        allowed = node.step.heartbeat_timeout
+        if waits and allowed is not None and self.lookout is not None and self.lookout.settled:
+            waits = now - self._last_heard(execution, path, state) < allowed
+        if not waits:
+            self.advancer.lose(execution, path, state, f"worker {owner} is gone")
+            return
+        due = now + SILENT
+        timeout = timeout_of(self.runtime, node)
+        if timeout is not None:
+            due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
 
     def _last_heard(self, execution: str, path: str, state: StepState) -> int:

@@ -16,6 +16,8 @@ from .processes import System, Valkey
 LONG = os.environ.get("ORCH_CHAOS") == "long"
 POOLS = ("prefork", "threads", "solo")
 FREE_DATABASE = 10
+FROZEN_FOR_LESS = {"ORCH_LIVENESS_LIMIT": "4"}
+"""A worker that is frozen and connected is given up after 15 s by default."""
 
 Measure = Callable[[str, float], None]
 
@@ -57,7 +59,8 @@ def systems(
 
     def get(pool: str) -> System:
         if pool not in made:
-            made[pool] = System(server, POOLS.index(pool), tmp_path_factory.mktemp(pool), pool)
+            place = tmp_path_factory.mktemp(pool)
+            made[pool] = System(server, POOLS.index(pool), place, pool, **FROZEN_FOR_LESS)
         return made[pool]
 
     yield get

@@ -140,11 +140,19 @@ class Worker:
 class System:
     """One journal, the workers at it, and what can be asked of both."""
 
-    def __init__(self, server: Valkey, database: int, directory: Path, pool: str = "prefork"):
+    def __init__(
+        self,
+        server: Valkey,
+        database: int,
+        directory: Path,
+        pool: str = "prefork",
+        **environment: str,
+    ):
         directory.mkdir(parents=True, exist_ok=True)
         self.server = server
         self.directory = directory
         self.pool = pool
+        self.environment = environment
         self.orchestrator = Orchestrator(
             redis_url=server.url(database), data_dir=directory / "unused"
         )
@@ -160,7 +168,8 @@ class System:
         self.workers = [worker for worker in self.workers if worker.alive]
         points = ",".join(f"{point}:{self.directory / point}" for point in FAULT_POINTS)
         while len(self.workers) < count:
-            worker = Worker(self.orchestrator, self.pool, self.directory, ORCH_FAULT_POINT=points)
+            given = {"ORCH_FAULT_POINT": points} | self.environment
+            worker = Worker(self.orchestrator, self.pool, self.directory, **given)
             self.workers.append(worker)
 
     def worker_of(self, owner: str) -> Worker:
