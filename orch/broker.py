@@ -23,6 +23,8 @@ LEVELS_KEY = "levels_key"
 """The transport option that names the set of levels in use."""
 ADDED_EVERY = 1.0
 """Seconds after which a connection is added to the event loop again."""
+BLOCKED_FOR = 3
+"""Seconds that a worker waits for a message in one command; kombu's own is 1."""
 ASKED_EVERY = 1.0
 """Seconds between questions for the levels in use, and between notes of a level that is used."""
 
@@ -129,6 +131,8 @@ class _Settled:
 
 class _Polling:
     """Mixed into a transport of kombu."""
+
+    brpop_timeout = BLOCKED_FOR
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         transport: Any = super()

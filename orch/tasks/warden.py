@@ -72,6 +72,7 @@ class Warden:
     """Looks after tokens. ``served``: names the queues that this worker consumes."""
 
     lookout: Lookout | None = None
+    _idle = False
 
     def __init__(
         self,
@@ -258,7 +259,10 @@ class Warden:
             self._settle_lost_children()  # not after the last of a hundred thousand tokens
             if self.lookout is not None:
                 self.lookout.look()
+            if self._idle and not self.journal.is_watched():
+                return None
             following, due = self.journal.take_due()
+            self._idle = following is None
             if not due:
                 return following
             depths: dict[str, int] = {}
