@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds between looks at a token that waits for others",
     )
+    recheck_limit: float = Field(
+        3600.0,
+        gt=0,
+        description="the longest pause between looks at a token that waits for an event, for "
+        "somebody outside, or is paused; they are as far apart as it is old",
+    )
     event_retention: float = Field(
         86_400.0, gt=0, description="seconds for which events are kept and their ids known"
     )

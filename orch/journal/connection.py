@@ -203,6 +203,22 @@ class Connection:
                 f"Redis at {self.url} refuses to write: {reason} ({exc})", url=self.url
             ) from exc
 
+    def look_sooner(self, tokens: Sequence[tuple[str, str]], due: int) -> None:
+        """Have tokens, as (execution, path), looked at at ``due`` (ms), if they would be later.
+
+        A look too early does no harm, and one that is no token any more has none.
+        """
+
+        def hasten() -> None:
+            pipe = self.redis.pipeline(transaction=False)
+            for id, path in tokens:
+                watch = self.keys.watch(self.keys.partition(id))
+                pipe.zadd(watch, {f"{id} {path}": due}, xx=True, lt=True)
+            pipe.execute()
+
+        if tokens:
+            self.read(hasten)
+
     def _keys(self, execution: str) -> dict[str, str]:
         return _keys_of(self.keys, execution)
 

@@ -23,11 +23,14 @@ class Events(Connection):
             return None
         return int(self.read(self.redis.get, key) or now)
 
-    def keep_event(self, event: Occurrence) -> None:
-        """Keep it for steps that come to it later: the latest so many of each place."""
+    def keep_event(self, event: Occurrence) -> bool:
+        """Keep it for steps that come to it later: the latest so many of each place.
+
+        False: it is for those alone that listen now.
+        """
         key = self._place(event.execution, event.name, event.correlation)
         if key is None:
-            return
+            return False
 
         def keep() -> None:
             pipe = self.redis.pipeline(transaction=True)
@@ -37,6 +40,7 @@ class Events(Connection):
             pipe.execute()
 
         self.read(keep)
+        return True
 
     def kept_events(self, execution: str, name: str, correlation: str | None) -> list[Occurrence]:
         """Events of this name that a step of the execution may take, the oldest first."""

@@ -131,15 +131,7 @@ class Workers(Connection):
             for (id, path), text in zip(tokens, self._states(tokens), strict=True)
             if text and _was_with(incarnation, StepState.loads(text), id in held)
         ]
-
-        def hasten() -> None:
-            pipe = self.redis.pipeline(transaction=False)
-            for id, path in mine:
-                watch = self.keys.watch(self.keys.partition(id))
-                pipe.zadd(watch, {f"{id} {path}": now}, xx=True, lt=True)
-            pipe.execute()
-
-        self.read(hasten)
+        self.look_sooner(mine, now)
         return len(mine)
 
     def _states(self, tokens: Sequence[tuple[str, str]]) -> list[str | None]:

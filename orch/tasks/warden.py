@@ -288,7 +288,7 @@ class Warden:
             self.journal.postpone(execution, path, "", 0)
             return
         text, state = found
-        if state.status in RESTING and self._rests(execution, path, text):
+        if state.status in RESTING and self._rests(execution, path, text, state):
             return
         match state.status:
             case StepStatus.DISPATCHED:
@@ -307,7 +307,9 @@ class Warden:
                 self.advancer.emit(execution, path)
             case StepStatus.LISTENING:
                 limit = self.advancer.look_at_listening(execution, path, state)
-                due = self._later(state)
+                # Before an event that came in vain could be forgotten.
+                longest = min(self.settings.recheck_limit, self.settings.event_retention / 4)
+                due = self._later(state, longest)
                 self.journal.postpone(execution, path, text, min(due, limit) if limit else due)
             case StepStatus.CALLING:
                 self._look_at_calling(execution, path, text, state)
@@ -316,13 +318,14 @@ class Warden:
             case _:
                 self.journal.postpone(execution, path, text, 0)
 
-    def _rests(self, execution: str, path: str, text: str) -> bool:
+    def _rests(self, execution: str, path: str, text: str, state: StepState) -> bool:
         """Whether it belongs to a paused execution or branch, and is looked at again much later.
 
         Its resumption gives every token its place in the watch anew. One script asks and
         postpones: put off after the resumption, a timer that is over would not fire at once.
         """
-        due = self.journal.clock() + int(self.settings.recheck_interval * 1000)
+        soonest = self.journal.clock() + int(self.settings.recheck_interval * 1000)
+        due = max(self._later(state, self.settings.recheck_limit), soonest)
         return self.journal.postpone(execution, path, text, due, while_paused=True)
 
     def _look_at_dispatched(
@@ -386,7 +389,7 @@ class Warden:
             self.advancer.time_out(execution, path, state, timeout)
             return
         self.advancer.call(execution, path)
-        due = self._later(state)
+        due = self._later(state, self.settings.recheck_interval)
         if timeout is not None:
             due = min(due, state.started + timeout)
         self.journal.postpone(execution, path, text, due)
@@ -397,7 +400,7 @@ class Warden:
         if key is None:
             return
         step = self.runtime.plans.get(key).node(path).step
-        now, due = self.journal.clock(), self._later(state)
+        now, due = self.journal.clock(), self._later(state, self.settings.recheck_limit)
         if step.timeout is not None:
             if now - state.started >= step.timeout:
                 self.advancer.time_out(execution, path, state, step.timeout)
@@ -413,11 +416,10 @@ class Warden:
         self.advancer.take_report(execution, path)
         self.journal.postpone(execution, path, text, due)
 
-    def _later(self, state: StepState) -> int:
-        """When to look again: twice as late each time, up to the slow re-check."""
+    def _later(self, state: StepState, longest: float) -> int:
+        """When to look again: twice as late each time, up to ``longest`` seconds from now."""
         now = self.journal.clock()
-        longest = int(self.settings.recheck_interval * 1000)
-        return now + min(max(now - state.since, self.journal.grace), longest)
+        return now + min(max(now - state.since, self.journal.grace), int(longest * 1000))
 
     def _look_at_running(self, execution: str, path: str, text: str, state: StepState) -> None:
         """Is the attempt out of time, or its worker gone, or does its worker not hold it?

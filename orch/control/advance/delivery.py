@@ -69,10 +69,13 @@ class Delivery(Committing):
         """
         begun = self.journal.clock()
         since = self.journal.first_triggered(event.id)
-        self.journal.keep_event(event)  # told again, too: who told it first may have died here
+        kept = self.journal.keep_event(event)  # again, too: who told it first may have died here
         taken = 0
         todo: list[Todo] = []
-        for execution, path in self.journal.listeners(event):
+        listeners = self.journal.listeners(event)
+        if kept:  # should we die before all have it: they are looked at once an hour
+            self.journal.look_sooner(listeners, begun + self.journal.grace)
+        for execution, path in listeners:
             found = self._deliver(event, execution, path, since, begun)
             taken += found is not None
             todo += found or ()
