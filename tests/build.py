@@ -110,6 +110,11 @@ def statuses(transition: Transition) -> dict[str, str]:
     return {opened.path: opened.state.status.value for opened in transition.opens}
 
 
+def joined(transition: Transition) -> list[str]:
+    """Paths of steps whose branches all ended in the transition itself."""
+    return [o.path for o in transition.opens if o.state.status is StepStatus.JOINED]
+
+
 # --- executions on a journal -----------------------------------------------------------------
 
 

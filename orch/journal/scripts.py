@@ -33,6 +33,9 @@ _LUA = {
 }
 
 
+_EMPTY = msgpack.packb([])
+
+
 class Script:
     """One atomic transition, as stored in ``lua/<name>.lua``."""
 
@@ -67,7 +70,9 @@ class Script:
         for name in self.keys:
             keys += given[name] if name in self.many else [given[name]]
         argv = [
-            msgpack.packb(given[name]) if type_ == "list" else given[name]
+            (msgpack.packb(given[name]) if given[name] else _EMPTY)
+            if type_ == "list"
+            else given[name]
             for name, type_ in self.args.items()
         ]
         return keys, argv

@@ -110,34 +110,3 @@ class Transition:
         """The step itself, if it has a state, and those that are opened."""
         own = () if self.state is None else (Open(self.path, self.state, None, self.listens),)
         return (*own, *self.opens)
-
-    @property
-    def listening(self) -> tuple[str, ...]:
-        """Steps that begin to wait for an event here, which may have come before them."""
-        return self._at(StepStatus.LISTENING)
-
-    @property
-    def emitting(self) -> tuple[str, ...]:
-        """Steps whose event is to be sent."""
-        return self._at(StepStatus.EMITTING)
-
-    @property
-    def calling(self) -> tuple[str, ...]:
-        """Steps that begin to wait for a child here, which is to be started."""
-        return self._at(StepStatus.CALLING)
-
-    @property
-    def external(self) -> tuple[str, ...]:
-        """Tasks that are left to somebody outside here, who may have been faster."""
-        return self._at(StepStatus.EXTERNAL)
-
-    @property
-    def joined(self) -> tuple[str, ...]:
-        """What goes on at once, and needs no message.
-
-        Steps opened here whose branches all ended at once, and items that are to be entered.
-        """
-        return self._at(StepStatus.JOINED, StepStatus.ENTERING)
-
-    def _at(self, *statuses: StepStatus) -> tuple[str, ...]:
-        return tuple(o.path for o in self.written if o.state.status in statuses)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orch.workflows.commit import BranchEnd, Open
+from orch.workflows.frozen import changed
 from orch.workflows.plan import Node, Plan, join_path, split
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import (
@@ -61,7 +62,7 @@ class Handoff:
         """The state of the token that is opened, if the worker goes on with it."""
         assert self.open is not None
         running = StepStatus.RUNNING
-        return replace(self.open.state, status=running, since=now, owner=self.owner, started=now)
+        return changed(self.open.state, status=running, since=now, owner=self.owner, started=now)
 
 
 def entry_after(plan: Plan, ended: BranchEnd | None) -> Node | None:

@@ -15,6 +15,7 @@ from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
 from orch.workflows.external import given_field, waits_for
+from orch.workflows.frozen import changed
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
@@ -63,7 +64,7 @@ class Move:
         self.plan = plan
         self.now = now
         self.grace = grace
-        self.view = replace(
+        self.view = changed(
             view,
             variables=dict(view.variables),
             outputs=dict(view.outputs),
@@ -711,7 +712,7 @@ class Move:
         return StepState(StepStatus.DISPATCHED, since=self.now)
 
     def _ended(self, state: StepState, status: StepStatus) -> StepState:
-        return replace(state, status=status, since=self.now)
+        return changed(state, status=status, since=self.now)
 
 
 def choose(choice: Choice, value: Any) -> str | None:

@@ -134,9 +134,13 @@ class StepState:
         return cls(StepStatus(values[0]), *values[1:])
 
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+"""Made once: `json.dumps` makes an encoder for every call with options."""
+
+
 def encode(value: Any) -> str:
     """Compact JSON that UTF-8 can carry: lone surrogates, legal in JSON, stay escaped."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    text = _ENCODE(value)
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:

@@ -75,6 +75,12 @@ class Committing:
         self.unwinding = Unwinding(journal, plans)
         self.start_triggered = start_triggered
         self.gating = Gating(journal)
+        self._begun = {
+            StepStatus.CALLING: self._call,
+            StepStatus.LISTENING: self._take_kept,
+            StepStatus.EMITTING: self._emit,
+            StepStatus.EXTERNAL: self._take_report,
+        }
         self.gated = True
 
     def settle(
@@ -182,18 +188,19 @@ class Committing:
         turn: Turn | None = None,
     ) -> list[Todo]:
         """What is to be done behind a transition that was committed, beside messages."""
-        todo: list[Todo] = [
-            (self._join, (plan, execution, path, turn))
-            for path in (*transition.joined, *((reply.joined,) if reply.joined else ()))
-        ]
+        todo: list[Todo] = []
+        if reply.joined is not None:
+            todo.append((self._join, (plan, execution, reply.joined, turn)))
         following = reply.following if reply.handed is None else None
         if following is not None and not plan.node(following).plain:
             todo.append((self._join, (plan, execution, following, turn)))
-        todo += [(self._call, (Call(execution, path, 0),)) for path in transition.calling]
         todo += [(self._cancel_child, (call,)) for call in reply.calls]
-        todo += [(self._take_kept, (Call(execution, path, 0),)) for path in transition.listening]
-        todo += [(self._emit, (Call(execution, path, 0),)) for path in transition.emitting]
-        todo += [(self._take_report, (Call(execution, path, 0),)) for path in transition.external]
+        for opened in transition.written:
+            status, path = opened.state.status, opened.path
+            if status in (StepStatus.JOINED, StepStatus.ENTERING):
+                todo.append((self._join, (plan, execution, path, turn)))
+            elif status in self._begun:
+                todo.append((self._begun[status], (Call(execution, path, 0),)))
         if transition.unwinds:
             fault("unwound")
             todo.append((self._unwind, (Call(execution, transition.path, 0),)))
