@@ -40,6 +40,7 @@ from orch.cli.options import (
 )
 from orch.control.filters import Filters
 from orch.errors import InputError, OrchError, Unreachable
+from orch.journal.records import Follower
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -249,13 +250,13 @@ def watch(
 
 def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[bool]:
     """Whether the execution has ended, again and again, with its new events shown."""
-    journal, seen = orchestrator.runtime.journal, 0
+    journal, follower = orchestrator.runtime.journal, Follower()
     shortest, longest = _PAUSES
     pause, away_since, heard = shortest, 0.0, 0.0
     while True:
         try:
             ended = orchestrator.manager.ended(id)  # before its events, so that none is missed
-            entries = journal.history(id, seen)
+            entries = journal.news(id, follower)
             away_since = 0.0
         except Unreachable as error:
             ended, entries = False, []
@@ -263,7 +264,6 @@ def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[
             if time.monotonic() - away_since > orchestrator.settings.redis_patience:
                 raise
             _revive(orchestrator)
-        seen += len(entries)
         progress.add(entries)
         if time.monotonic() - heard >= _HEARD and (running := progress.running()):
             heard = time.monotonic()

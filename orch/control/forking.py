@@ -152,7 +152,7 @@ class Forking:
             history = self.journal.history(execution)
             steps = self.journal.steps(execution)
             record = self.journal.record(execution)
-            if not self.journal.history(execution, len(history)):
+            if self.journal.told(execution) == len(history):
                 return record, steps, history
         raise NotAllowed(
             f"execution {execution} moves on faster than it can be read",

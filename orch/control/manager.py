@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections import Counter
@@ -225,8 +224,8 @@ class WorkflowManager(Catalog):
 
     def _efforts(self, executions: Sequence[str]) -> list[Effort]:
         found = []
-        for texts in filter(None, self.journal.histories(executions)):
-            words = Counter(json.loads(text)[1] for text in texts)
+        for history in filter(None, self.journal.histories(executions)):
+            words = Counter(entry.event for entry in history)
             found.append(Effort(words["claimed"], words["retrying"] + words["lost"]))
         return found
 

@@ -465,7 +465,7 @@ def _step(
         attempts = state.attempt - 1
     if state.status is StepStatus.SKIPPED:
         attempts = 0
-    worker = state.owner.rsplit("/", 2)[0] if state.owner else None
+    worker = _worker(state, claimed)
     called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
     child = _child(execution, path, state.attempt, events) if called else ""
     task = str(TaskId(execution, path, state.attempt)) if outside else ""
@@ -493,6 +493,14 @@ def _step(
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _worker(state: StepState, claimed: list[HistoryEntry]) -> str | None:
+    """Who has the step, or had it when it ended, as its last claim tells."""
+    owner = state.owner
+    if owner and "/" not in owner and claimed:
+        owner = str(claimed[-1].detail.get("worker", ""))
+    return owner.rsplit("/", 2)[0] or None
 
 
 def _child(execution: str, path: str, attempt: int, events: list[HistoryEntry]) -> str:

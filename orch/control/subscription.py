@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from orch.errors import InputError, OrchError, PositionLost, Unreachable
-from orch.journal.journal import HistoryEntry, Journal
+from orch.journal.journal import Journal
 from orch.journal.stream import Position, StreamEntry, dump_position, parse_position
 
 logger = logging.getLogger(__name__)
@@ -187,8 +186,7 @@ class Subscription:
             # again.
             workflow = self._workflows.get(entry.execution, "")
             behind = {**self._position, entry.partition: entry.id}
-            for number, text in enumerate(entry.events, 1):
-                told = HistoryEntry(*json.loads(text))
+            for number, told in enumerate(entry.events, 1):
                 position = behind if number == len(entry.events) else self._position
                 event = ExecutionEvent(
                     entry.execution,

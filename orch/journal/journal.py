@@ -585,7 +585,7 @@ class Journal(
             status=status.value,
             error=_dumps(error),
             name=_error_head(str(error.get("name") or "")),
-            event=_dumps([now, "ended", "", 0, detail]),
+            event=Event("ended", detail=detail).dumps(now),
             keep=self.expires,
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")

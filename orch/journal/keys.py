@@ -51,7 +51,7 @@ class Keys:
         return self._in(self.partition(execution), f"i:{execution}")
 
     def history(self, execution: str) -> str:
-        """LIST of JSON arrays, oldest first: [ms, word, path, attempt, detail]."""
+        """LIST of events, oldest first, packed: see `orch/workflows/entries.py`."""
         return self._in(self.partition(execution), f"h:{execution}")
 
     def mailbox(self, execution: str) -> str:
@@ -92,7 +92,7 @@ class Keys:
     def stream(self, partition: int) -> str:
         """STREAM, `stream_retention` after somebody listened last: events of its executions.
 
-        An entry is `x`, the execution, and `1`, `2`, …: events, as in the history.
+        An entry is `x`, the execution, and `1`, `2`, …: events, packed as in the history.
         """
         return self._in(partition, "stream")
 

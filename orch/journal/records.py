@@ -11,6 +11,7 @@ from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
+from orch.workflows.entries import Unpacker
 from orch.workflows.gates import Slots
 from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
@@ -52,6 +53,19 @@ class HistoryEntry:
             "attempt": self.attempt,
             "detail": dict(self.detail),
         }
+
+
+class Follower:
+    """Reads the history of one execution while it is written. ``seen``: how many events."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._unpacker = Unpacker()
+
+    def add(self, texts: Sequence[str]) -> list[HistoryEntry]:
+        """The entries that follow, as Redis gives them."""
+        self.seen += len(texts)
+        return [HistoryEntry(*entry) for entry in self._unpacker.read(texts)]
 
 
 @dataclass(frozen=True)
@@ -295,18 +309,27 @@ class Records(Connection):
         """All fields of the steps' hash: states, outputs (`=path`), failures (`!path`)."""
         return dict(self.read(self.redis.hgetall, self.keys.steps(execution)))
 
-    def history(self, execution: str, since: int = 0) -> list[HistoryEntry]:
-        """Events of an execution, oldest first, from the ``since``-th on."""
-        texts = self.read(self.redis.lrange, self.keys.history(execution), since, -1)
-        return [HistoryEntry(*json.loads(text)) for text in texts]
+    def history(self, execution: str) -> list[HistoryEntry]:
+        """Events of an execution, oldest first."""
+        texts = self.read(self.redis.lrange, self.keys.history(execution), 0, -1)
+        return read_entries(texts)
 
-    def histories(self, executions: Sequence[str]) -> Iterator[list[str]]:
-        """The events of each of many executions, as JSON texts."""
+    def news(self, execution: str, follower: Follower) -> list[HistoryEntry]:
+        """Events since the follower looked last."""
+        key = self.keys.history(execution)
+        return follower.add(self.read(self.redis.lrange, key, follower.seen, -1))
+
+    def told(self, execution: str) -> int:
+        """How many events its history has."""
+        return int(self.read(self.redis.llen, self.keys.history(execution)))
+
+    def histories(self, executions: Sequence[str]) -> Iterator[list[HistoryEntry]]:
+        """The events of each of many executions."""
         for first in range(0, len(executions), HISTORIES_READ):
             pipe = self.redis.pipeline(transaction=False)
             for execution in executions[first : first + HISTORIES_READ]:
                 pipe.lrange(self.keys.history(execution), 0, -1)
-            yield from self.read(pipe.execute)
+            yield from map(read_entries, self.read(pipe.execute))
 
     def status(self, execution: str) -> ExecutionStatus | None:
         found = self.read(self.redis.hget, self.keys.record(execution), "status")
@@ -327,6 +350,11 @@ def _results(
         else (json.loads(output or "null"), json.loads(failure or "null"))
         for output, failure in zip(texts[::2], texts[1::2], strict=True)
     )
+
+
+def read_entries(texts: Iterable[str]) -> list[HistoryEntry]:
+    """The entries of a history, from its first one on, as Redis gives them."""
+    return Follower().add(list(texts))
 
 
 def split_reads(reads: Sequence[str]) -> tuple[list[str], list[str]]:

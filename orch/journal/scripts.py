@@ -3,9 +3,9 @@
 The comment header of each ``lua/*.lua`` file is its signature: every ``-- KEYS name …`` and
 ``-- ARGV name type …`` line becomes a Lua local and a required keyword argument, so that the
 script, its documentation and its caller cannot drift apart silently. Types are ``int``,
-``str`` and ``list`` (packed with MessagePack, so that texts inside stay bytes); a script may
-have one key of type ``MANY``, which stands for all of its keys. ``-- USES part …`` brings in
-functions that several scripts share, from ``lua/parts``.
+``str`` and ``list`` (packed with MessagePack of the kind that does not tell bytes from texts, as
+Lua does not); a script may have one key of type ``MANY``, which stands for all of its keys.
+``-- USES part …`` brings in functions that several scripts share, from ``lua/parts``.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Script:
         for name in self.keys:
             keys += given[name] if name in self.many else [given[name]]
         argv = [
-            (msgpack.packb(given[name]) if given[name] else _EMPTY)
+            (msgpack.packb(given[name], use_bin_type=False) if given[name] else _EMPTY)
             if type_ == "list"
             else given[name]
             for name, type_ in self.args.items()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from orch.journal.finding import Finding, Found, Query
 from orch.journal.heads import members_of
-from orch.workflows.state import ExecutionStatus
+from orch.workflows.entries import as_json, repack, unpack
+from orch.workflows.state import ExecutionStatus, encode
 
 ENDED = tuple(status.value for status in ExecutionStatus if status.ended)
 IMPORTED = "imported"
@@ -18,7 +19,7 @@ PAGE = 1000
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An execution at one instant."""
+    """An execution at one instant. ``history``: JSON of each entry."""
 
     id: str
     record: Mapping[str, str]
@@ -41,8 +42,11 @@ class Snapshots(Finding):
         for name in ("record", "steps", "items"):
             pipe.hgetall(keys[name])
         pipe.lrange(keys["history"], 0, -1)
-        record, steps, items, history = self.read(pipe.execute)
-        return Snapshot(execution, record, steps, items, history) if record else None
+        record, steps, items, packed = self.read(pipe.execute)
+        if not record:
+            return None
+        history = [encode(as_json(entry)) for entry in unpack(packed)]
+        return Snapshot(execution, record, steps, items, history)
 
     def restore(self, snapshot: Snapshot) -> bool:
         """Bring an ended execution back, to be read for the time of `retention`.
@@ -58,7 +62,7 @@ class Snapshots(Finding):
             fields=_flat(record),
             states=_flat(snapshot.steps),
             pages=_flat(snapshot.items),
-            events=list(snapshot.history),
+            events=[repack(text) for text in snapshot.history],
             members=[part for m in members_of(snapshot.id, record) for part in (0, m)],
             keep=self.keep,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from orch.errors import InputError
 from orch.journal.connection import Connection
+from orch.journal.records import HistoryEntry, read_entries
 
 Position = Mapping[int, str]
 """Partition -> id of the last entry that was read there."""
@@ -17,12 +18,12 @@ Position = Mapping[int, str]
 
 @dataclass(frozen=True)
 class StreamEntry:
-    """What one script told: ``events`` are texts as in the history of ``execution``."""
+    """What one script told of ``execution``."""
 
     partition: int
     id: str
     execution: str
-    events: tuple[str, ...]
+    events: tuple[HistoryEntry, ...]
 
 
 class Stream(Connection):
@@ -82,7 +83,12 @@ class Stream(Connection):
                 keys[key],
                 id,
                 fields.get("x", ""),
-                tuple(fields[str(n)] for n in range(1, len(fields)) if str(n) in fields),
+                tuple(
+                    entry
+                    for n in range(1, len(fields))
+                    if str(n) in fields
+                    for entry in read_entries([fields[str(n)]])
+                ),
             )
             for key, told in found or ()
             for id, fields in told

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.entries import pack
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 
 Page = str | tuple[str, int, int]
 """Items of a map, as JSON; or the results of a map, from the first so many, that they are."""
@@ -58,16 +59,9 @@ class Event:
     detail: Mapping[str, Any] | None = None
     at: int | None = None
 
-    def dumps(self, now: int) -> str:
-        values: list[Any] = [
-            now if self.at is None else self.at,
-            self.word,
-            self.path,
-            self.attempt,
-        ]
-        if self.detail:
-            values.append(self.detail)
-        return encode(values)
+    def dumps(self, now: int) -> bytes:
+        at = now if self.at is None else self.at
+        return pack(at, self.word, self.path, self.attempt, self.detail)
 
 
 @dataclass(frozen=True)

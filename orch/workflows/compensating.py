@@ -147,7 +147,7 @@ def _ended(
     texts: tuple[tuple[str, str], ...] = (),
 ) -> Transition:
     told = Event(status.value, path, state.attempt, detail)
-    ended = replace(state, status=status, since=now)
+    ended = state.ended(status, now)
     return Transition(path, ended, texts=texts, events=(told,), unwinds=True)
 
 
@@ -166,7 +166,7 @@ def while_cancelling(transition: Transition, now: int) -> Transition:
     told = status is StepStatus.FAILED and error.get("name") in (CANCELLED, "ChildCancelled")
     if told or status not in (StepStatus.COMPLETED, StepStatus.FAILED):
         own = [Event(StepStatus.CANCELLED.value, path, state.attempt)]
-        state = replace(state, status=StepStatus.CANCELLED, since=now)
+        state = state.ended(StepStatus.CANCELLED, now)
     kept = state.status is not StepStatus.CANCELLED
     return Transition(
         path,

@@ -712,7 +712,7 @@ class Move:
         return StepState(StepStatus.DISPATCHED, since=self.now)
 
     def _ended(self, state: StepState, status: StepStatus) -> StepState:
-        return changed(state, status=status, since=self.now)
+        return state.ended(status, self.now)
 
 
 def choose(choice: Choice, value: Any) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orch.workflows.frozen import changed
+
 
 class StepStatus(StrEnum):
     DISPATCHED = "dispatched"  # a message should be on its way to a worker
@@ -45,6 +47,9 @@ LIVE = frozenset(
 )
 
 
+_RELATIVE = (frozenset(StepStatus) - LIVE) | {StepStatus.WAITING}
+
+
 class ExecutionStatus(StrEnum):
     SCHEDULED = "scheduled"  # it begins at an instant that is still to come
     QUEUED = "queued"  # it waits for a slot of a gate
@@ -73,7 +78,8 @@ class ExecutionStatus(StrEnum):
 class StepState:
     """One field of the steps' hash. Instants are ms since the epoch, 0 means: not yet.
 
-    Stored as a JSON array in the order of the fields, so that scripts can change it.
+    Stored as a JSON array in the order of the fields, so that scripts can change it. Of a step
+    that has ended, or waits, `started` is stored as how long before `since`: -1 - ms.
     """
 
     status: StepStatus
@@ -93,7 +99,15 @@ class StepState:
     again: int = 0  # 1 + the number of the next of those that wait to be tried again
     waits: int = 0  # how many of them do
 
+    def ended(self, status: StepStatus, now: int) -> StepState:
+        """It has ended. Its history says who had it: the word for that one call is enough."""
+        mark = self.owner.rpartition("/")[2].partition("-")[0]
+        return changed(self, status=status, since=now, owner=mark)
+
     def dumps(self) -> str:
+        started = self.started
+        if self.status in _RELATIVE and 0 < started <= self.since:
+            started -= self.since + 1
         values: list[Any] = [
             self.status.value,
             self.attempt,
@@ -101,7 +115,7 @@ class StepState:
             self.lost,
             self.since,
             self.owner,
-            self.started,
+            started,
         ]
         rest = [self.total, self.left, self.due, self.need, self.tolerated, self.failed]
         rest += [self.opened, self.again, self.waits]
@@ -131,6 +145,8 @@ class StepState:
     @classmethod
     def loads(cls, text: str | bytes) -> StepState:
         values = json.loads(text)
+        if len(values) > 6 and values[6] < 0:
+            values[6] += values[4] + 1
         return cls(StepStatus(values[0]), *values[1:])
 
 

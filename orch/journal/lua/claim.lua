@@ -74,8 +74,7 @@ if status == 'dispatched' then
     redis.call('HSET', steps, path, text)
     redis.call('ZADD', watch, due, id .. ' ' .. path)
     if quiet == 0 or state[2] > 1 then
-        local detail = {worker = owner}
-        tell({cjson.encode({now, 'claimed', path, state[2], detail})})
+        tell_claim(path, state[2], owner)
     end
 end
 -- What was asked for already stands where the reply wants it.

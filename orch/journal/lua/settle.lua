@@ -133,7 +133,7 @@ for _, member in ipairs(listens) do
 end
 call_with('HSET', record, fields)
 call_with('HDEL', record, drops)
-tell(events)
+tell(events, owner)
 set_pages(pages)
 if clears[1] then
     clear_items(clears)

@@ -27,6 +27,9 @@ local function cancel_tokens(step, except)
                     if state[1] == 'running' then
                         redis.call('HDEL', record, 'b:' .. name)
                     end
+                    if (state[7] or 0) < 0 then
+                        state[7] = state[5] + state[7] + 1
+                    end
                     state[1] = 'cancelled'
                     state[5] = now
                     redis.call('HSET', steps, name, cjson.encode(state))

@@ -2,8 +2,10 @@
 -- just come to the state `text` and has no message: what a claim would write and give.
 -- `handoff`: {owner, plan, due, quiet as 1 | 0, fields of the record, pages of items}.
 -- The answer is that of a claim, its first place empty; nil: a message is needed as ever.
--- Needs tell, add_view, pause_over, and steps, record, watch, id and now of the script.
+-- Needs tell, add_view, pause_over, and steps, record, watch, id, now and owner of the
+-- script.
 local function hand_on(handoff, path, text)
+    local before = owner
     local owner, plan, due, quiet, reads = unpack(handoff)
     local have = redis.call('HMGET', record, 'pauses', 'status', 'plan', unpack(reads))
     local pauses = table.remove(have, 1)
@@ -19,7 +21,7 @@ local function hand_on(handoff, path, text)
     redis.call('HSET', steps, path, text)
     redis.call('ZADD', watch, due, id .. ' ' .. path)
     if quiet == 0 then
-        tell({cjson.encode({now, 'claimed', path, state[2], {worker = owner}})})
+        tell_claim(path, state[2], owner, before)
     end
     have[1], have[2] = '', text
     add_view(have, reads, handoff[6])

@@ -45,6 +45,9 @@ local function reopen(token)
     local path, status, limit, listens = token[1], token[2], token[3], token[4]
     local state = cjson.decode(redis.call('HGET', steps, path))
     local due = now
+    if (state[7] or 0) < 0 then
+        state[7] = state[5] + state[7] + 1
+    end
     state[1], state[5], state[6] = status, now, ''
     if status == 'joining' then
         join_again(path, state, token[5], token[6], token[7])
