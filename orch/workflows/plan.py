@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from pydantic import JsonValue
 
@@ -50,6 +50,9 @@ from orch.workflows.triggers import TriggerPolicy
 
 ROOT = ""
 TASK_PREFIX = "orch."
+KNOWN_PATHS = 8192
+"""Paths of which a process keeps what follows from them alone."""
+
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
 EVENT_TIMEOUT = "EventTimeout"
@@ -381,6 +384,7 @@ class Plan:
         self.concurrency_key = compile_value(rule.key) if rule is not None else None
         self._reads: dict[str, Reads] = {}
         self._uses_previous: dict[str, bool] = {}
+        self.fields: dict[str, tuple[str, ...]] = {}  # path -> what is read there: `fields_for`
 
     # --- finding one's way ---------------------------------------------------------------
 
@@ -779,6 +783,7 @@ def join_path(scope_path: str, step_id: str, lap: int = 1) -> str:
     return f"{scope_path}/{own}" if scope_path else own
 
 
+@lru_cache(KNOWN_PATHS)
 def split(path: str) -> tuple[str, str]:
     """``build/0/lint#2`` -> (``build/0``, ``lint#2``)."""
     scope_path, _, own = path.rpartition("/")
@@ -791,6 +796,7 @@ def split_lap(own: str) -> tuple[str, int]:
     return step_id, int(lap) if lap else 1
 
 
+@lru_cache(KNOWN_PATHS)
 def join_of(scope_path: str) -> tuple[str, int] | None:
     """The step around a scope, and which branch, iteration or item of it it is; else None."""
     if (iteration := _ITERATION.fullmatch(scope_path)) is not None:
@@ -811,6 +817,7 @@ def is_below(path: str, step: str) -> bool:
     return path.startswith((f"{step}/", f"{step}["))
 
 
+@lru_cache(KNOWN_PATHS)
 def _static(path: str) -> str:
     """The path without laps and iterations: the key of a node or a scope."""
     return _INSTANCE.sub("", path) if "#" in path or "[" in path else path

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from orch.workflows.beat import Beat
 from orch.workflows.compensating import compensated_path
 from orch.workflows.plan import (
+    KNOWN_PATHS,
     Plan,
     Reads,
     in_handler,
@@ -114,8 +116,17 @@ def pages_of(path: str, items: Sequence[Any]) -> dict[str, str]:
     }
 
 
-def fields_for(plan: Plan, path: str) -> list[str]:
+def fields_for(plan: Plan, path: str) -> tuple[str, ...]:
     """The fields of the record that a step at ``path`` needs, from the plan's static reads."""
+    found = plan.fields.get(path)
+    if found is None:
+        if len(plan.fields) >= KNOWN_PATHS:
+            plan.fields.clear()
+        found = plan.fields[path] = tuple(_fields_for(plan, path))
+    return found
+
+
+def _fields_for(plan: Plan, path: str) -> list[str]:
     reads, scope_path = plan.reads(path), split(compensated_path(path))[0]
     fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
     node = plan.node(path)
@@ -124,10 +135,10 @@ def fields_for(plan: Plan, path: str) -> list[str]:
     return fields if node.poll is None else [*fields, state_field(path)]
 
 
-def entry_fields_for(plan: Plan, path: str) -> list[str]:
+def entry_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
     """The fields that it takes to enter the step at ``path``."""
     reads, scope_path = plan.entry_reads(path), split(path)[0]
-    return _fields(reads, scope_path) + _items(plan, reads, scope_path)
+    return tuple(_fields(reads, scope_path) + _items(plan, reads, scope_path))
 
 
 def _items(plan: Plan, reads: Reads, scope_path: str) -> list[str]:
@@ -163,12 +174,13 @@ def _fields(reads: Reads, scope_path: str) -> list[str]:
     return sorted(fields)
 
 
-def scopes_up(scope_path: str) -> list[str]:
+@lru_cache(KNOWN_PATHS)
+def scopes_up(scope_path: str) -> tuple[str, ...]:
     """The scope and those around it, innermost first."""
     found = [scope_path]
     while (up := join_of(found[-1])) is not None:
         found.append(split(up[0])[0])
-    return found
+    return tuple(found)
 
 
 def context_of(view: View, path: str) -> dict[str, Any]:
