@@ -15,11 +15,14 @@ from celery.canvas import Signature, _chord
 from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
+from redis.exceptions import ResponseError
 
 from orch.broker import HIGHEST, LEVELS_KEY
 from orch.errors import Unreachable
 from orch.journal.connection import AWAY, without_password
-from orch.messages import send_canvas, send_link
+from orch.journal.wire import Wire
+from orch.lists import Lists
+from orch.messages import messages_of, next_message, send
 from orch.settings import Settings
 
 BROKER_AWAY = (
@@ -130,40 +133,61 @@ def keep_worker_through_redis_restart() -> None:
     Connection.maybe_close_channel = maybe_close_channel  # type: ignore[method-assign]
 
 
-def dispatch(app: Celery, canvases: Iterable[Signature], producer: Any = None) -> None:
+def lists_of(settings: Settings, redis_url: str, app: Celery, wire: Wire) -> Lists | None:
+    """The queues of the Redis at ``redis_url``, if that is the broker; None: kombu sends all."""
+    broker = settings.broker_url or redis_url
+    if broker != redis_url or not broker.startswith(("redis://", "rediss://", "unix://")):
+        return None
+    return Lists(app, wire, redis_transport_options(settings)[LEVELS_KEY])
+
+
+def dispatch(
+    app: Celery, canvases: Iterable[Signature], producer: Any = None, lists: Lists | None = None
+) -> None:
     """Publish canvases, all messages in one batch where the transport can.
 
     ``producer``: one of the caller's own, for threads that must not share the app's pool.
+    ``lists``: the queues, where they may be written to without kombu.
     Raises Unreachable when the broker is away; then the watch brings the tokens back.
     """
     todo = list(canvases)
     if not todo:
         return
     try:
+        if lists is not None and lists.serve():
+            lists.push(message for canvas in todo for message in messages_of(app, canvas))
+            return
         with app.producer_or_acquire(producer) as publisher:
             if len(todo) == 1 and not isinstance(todo[0], _chord):
-                send_canvas(app, todo[0], publisher)
+                _send_all(app, todo, publisher)
                 return
             with publisher.batch():
-                for canvas in todo:
-                    send_canvas(app, canvas, publisher)
-    except BROKER_AWAY as exc:
+                _send_all(app, todo, publisher)
+    except (*BROKER_AWAY, ResponseError) as exc:
         raise _broker_away(app, exc) from exc
 
 
-def dispatch_link(app: Celery, request: Any) -> None:
+def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None:
     """Publish the next link of a running task's chain, and take the chain out of its hands.
 
     Celery would do it after the task, at twice the cost. Raises Unreachable as `dispatch` does.
     """
     links, request.chain = request.chain, None
+    message = next_message(links, parent_id=request.id, root_id=request.root_id or request.id)
     try:
+        if lists is not None and lists.serve():
+            lists.post(message)
+            return
         with app.producer_or_acquire() as publisher:
-            send_link(
-                app, links, publisher, parent_id=request.id, root_id=request.root_id or request.id
-            )
-    except BROKER_AWAY as exc:
+            send(app, message, publisher)
+    except (*BROKER_AWAY, ResponseError) as exc:
         raise _broker_away(app, exc) from exc
+
+
+def _send_all(app: Celery, canvases: Iterable[Signature], producer: Any) -> None:
+    for canvas in canvases:
+        for message in messages_of(app, canvas):
+            send(app, message, producer)
 
 
 def _broker_away(app: Celery, exc: Exception) -> Unreachable:

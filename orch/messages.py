@@ -7,7 +7,8 @@ once. What goes over the wire is the same, word for word.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -18,10 +19,33 @@ Link = dict[str, Any]
 """A signature as a message carries it: what is left of a chain, or the body of a chord."""
 
 
-def send_canvas(app: Celery, canvas: Signature, producer: Any) -> None:
-    """Publish a signature, a chain of signatures, or a chord of such with a signature as body."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, as it is told to Celery. ``chain``: what follows, the next link last."""
+
+    task: str
+    args: Sequence[Any]
+    queue: str
+    argsrepr: str
+    id: str
+    reply_to: str | None
+    priority: int = 0
+    time_limit: float | None = None
+    chain: list[Link] | None = None
+    chord: Link | None = None
+    group_id: str | None = None
+    group_index: int | None = None
+    parent_id: str | None = None
+    root_id: str | None = None
+
+
+def messages_of(app: Celery, canvas: Signature) -> Iterator[Message]:
+    """Those of a signature, a chain of signatures, or a chord of such with a signature as body.
+
+    The size of a chord is told to its backend before the first of them.
+    """
     if not isinstance(canvas, _chord):
-        _send_run(app, _run_of(canvas), producer)
+        yield _first_of(app, _run_of(canvas))
         return
     runs = [_run_of(member) for member in canvas.tasks]
     group = uuid()
@@ -29,29 +53,25 @@ def send_canvas(app: Celery, canvas: Signature, producer: Any) -> None:
     # Before the last member leaves: who counts to the end must know where the end is.
     app.backend.set_chord_size(group, len(runs))
     for index, run in enumerate(runs):
-        _send_run(app, run, producer, group_id=group, group_index=index, chord=chord)
+        yield _first_of(app, run, group_id=group, group_index=index, chord=chord)
 
 
-def send_link(
-    app: Celery, chain: Sequence[Link], producer: Any, *, parent_id: str, root_id: str
-) -> None:
-    """Publish the next link of a running chain, which is its last one."""
+def next_message(chain: Sequence[Link], *, parent_id: str, root_id: str) -> Message:
+    """That of the next link of a running chain, which is its last one."""
     link = chain[-1]
     options = link["options"]
-    _send(
-        app,
+    return _message(
         link["task"],
         link["args"],
         options,
-        producer,
+        id=options["task_id"],
+        reply_to=options.get("reply_to"),
         chain=list(chain[:-1]),
         chord=options.get("chord"),
         group_id=options.get("group_id"),
         group_index=options.get("group_index"),
         parent_id=parent_id,
         root_id=root_id,
-        task_id=options["task_id"],
-        reply_to=options.get("reply_to"),
     )
 
 
@@ -59,8 +79,8 @@ def _run_of(canvas: Signature) -> Sequence[Signature]:
     return canvas.tasks if isinstance(canvas, _chain) else (canvas,)
 
 
-def _send_run(app: Celery, run: Sequence[Signature], producer: Any, **member: Any) -> None:
-    """Publish the first of some signatures that follow one another; it carries the others.
+def _first_of(app: Celery, run: Sequence[Signature], **member: Any) -> Message:
+    """That of the first of some signatures that follow one another; it carries the others.
 
     ``member``: how the run takes part in a chord; its last signature is the one that counts.
     """
@@ -70,15 +90,13 @@ def _send_run(app: Celery, run: Sequence[Signature], producer: Any, **member: An
     if links:
         links[0]["options"].update(member)
         member = {}
-    _send(
-        app,
+    return _message(
         first.task,
         first.args,
         first.options,
-        producer,
-        chain=links or None,
-        task_id=uuid(),
+        id=uuid(),
         reply_to=reply_to,
+        chain=links or None,
         **member,
     )
 
@@ -95,33 +113,45 @@ def _link(signature: Signature, reply_to: str) -> Link:
     }
 
 
-def _send(
-    app: Celery,
-    task: str,
-    args: Sequence[Any],
-    options: Mapping[str, Any],
-    producer: Any,
-    **message: Any,
-) -> None:
-    amqp = app.amqp
-    argsrepr = options["argsrepr"]
-    made = amqp.as_task_v2(
-        name=task,
+def _message(task: str, args: Sequence[Any], options: Mapping[str, Any], **more: Any) -> Message:
+    return Message(
+        task=task,
         args=args,
-        argsrepr=argsrepr,
+        queue=options["queue"],
+        argsrepr=options["argsrepr"],
+        priority=options.get("priority") or 0,
+        time_limit=options.get("time_limit"),
+        **more,
+    )
+
+
+def send(app: Celery, message: Message, producer: Any) -> None:
+    """Publish a message by kombu, to whatever broker there is."""
+    amqp = app.amqp
+    made = amqp.as_task_v2(
+        task_id=message.id,
+        name=message.task,
+        args=message.args,
+        argsrepr=message.argsrepr,
         kwargsrepr="{}",
         ignore_result=None,
         create_sent_event=app.conf.task_send_sent_event,
-        time_limit=options.get("time_limit"),
-        **message,
+        time_limit=message.time_limit,
+        reply_to=message.reply_to,
+        chain=message.chain,
+        chord=message.chord,
+        group_id=message.group_id,
+        group_index=message.group_index,
+        parent_id=message.parent_id,
+        root_id=message.root_id,
     )
     amqp.send_task_message(
         producer,
-        task,
+        message.task,
         made,
-        queue=options["queue"],
+        queue=message.queue,
         # A list in Redis is there by being written to; other brokers drop what has no queue.
         declare=[] if producer.connection.transport.driver_type == "redis" else None,
-        argsrepr=argsrepr,
-        **({"priority": options["priority"]} if options.get("priority") else {}),
+        argsrepr=message.argsrepr,
+        **({"priority": message.priority} if message.priority else {}),
     )

@@ -37,7 +37,7 @@ def sent(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         runtime.advancer, "dispatch", lambda plan, execution, paths: found.extend(paths)
     )
 
-    def link(app: object, request: Any) -> None:
+    def link(app: object, request: Any, lists: object) -> None:
         found.append(request.chain[-1]["args"][1])
         request.chain = None
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from orch.app import dispatch
 from orch.control.starting import (
     START_PATIENCE,
     Started,
@@ -210,7 +209,7 @@ class Bulk:
                 handoff=self.runtime.settings.handoff,
             )
         ]
-        self.runtime.advancer.publish(lambda: dispatch(self.runtime.app, canvases))
+        self.runtime.advancer.publish(lambda: self.runtime.send(canvases))
         for each in begun:
             if each.start.status is ExecutionStatus.QUEUED:
                 self.runtime.advancer.begin(each.start.id)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature
 
-from orch.app import create_app, dispatch
+from orch.app import create_app, dispatch, lists_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
 from orch.control.plans import Plans
@@ -41,6 +41,7 @@ class Runtime:
         self.advancer = Advancer(
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
         )
+        self.lists = lists_of(settings, url, self.app, self.journal.wire)
         self._producer = producer
 
     def dispatch(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
@@ -53,15 +54,18 @@ class Runtime:
             priority=priority,
             handoff=self.settings.handoff,
         )
-        self._send(canvases)
+        self.send(canvases)
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """Send messages for tokens, one for each."""
         links = self.settings.chain_links
-        self._send(compile_canvas(plan, execution, paths, links=links, priority=priority))
+        self.send(compile_canvas(plan, execution, paths, links=links, priority=priority))
 
-    def _send(self, canvases: list[Signature]) -> None:
-        dispatch(self.app, canvases, self._producer() if self._producer else None)
+    def send(self, canvases: Iterable[Signature]) -> None:
+        """Publish canvases. Raises Unreachable when the broker is away."""
+        lists = self.lists if self.lists is not None and self.lists.serve() else None
+        producer = self._producer() if self._producer and lists is None else None
+        dispatch(self.app, canvases, producer, lists)
 
     def close(self) -> None:
         self.journal.redis.close()

@@ -211,7 +211,7 @@ class Message:
 def _continue(runtime: Runtime, request: Any, execution: str) -> None:
     """Send the next link of the message's own chain."""
     try:
-        dispatch_link(runtime.app, request)
+        dispatch_link(runtime.app, request, runtime.lists)
     except Unreachable as exc:
         logger.warning("next of execution %s not published, the watch will: %s", execution, exc)
 

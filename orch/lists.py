@@ -1,0 +1,156 @@
+"""Messages pushed to the lists of the journal's own Redis, where that is the broker, too.
+
+What is written is word for word what Celery and kombu would write; between the two a message
+passes through a few hundred calls, and here it is one text and one push.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+import celery
+import kombu
+from celery import Celery, signals
+from celery.utils.nodenames import anon_nodename
+
+from orch.broker import ASKED_EVERY, HIGHEST, list_of
+from orch.journal.wire import Wire
+from orch.messages import Message
+
+KNOWN = {"celery": "5.7.", "kombu": "5.7."}
+"""Releases whose messages these are; with others, kombu writes them."""
+
+PLAIN = {
+    "task_serializer": "json",
+    "task_protocol": 2,
+    "task_compression": None,
+    "task_send_sent_event": False,
+    "task_always_eager": False,
+    "task_default_delivery_mode": 2,
+}
+"""Settings of Celery under which a message looks like this."""
+
+LISTENERS = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
+"""Who listens to these may change a message, as a tracer does to hand on its span."""
+
+MOST = 500
+"""Messages in one push."""
+
+_encode = json.JSONEncoder().encode
+
+
+class Lists:
+    """The queues of a Redis. ``levels_key``: the set of the priorities in use."""
+
+    def __init__(self, app: Celery, wire: Wire, levels_key: str) -> None:
+        self._app = app
+        self._wire = wire
+        self._levels_key = levels_key
+        self._noted: dict[int, float] = {}
+        self._origin = ("", 0)
+        self._plain: bool | None = None
+
+    def serve(self) -> bool:
+        """Whether a message may go this way; else it goes by kombu."""
+        if self._plain is None:
+            conf = self._app.conf
+            self._plain = (
+                celery.__version__.startswith(KNOWN["celery"])
+                and kombu.__version__.startswith(KNOWN["kombu"])
+                and all(conf[name] == value for name, value in PLAIN.items())
+            )
+        return self._plain and not any(signal.receivers for signal in LISTENERS)
+
+    def push(self, messages: Iterable[Message]) -> None:
+        """Push messages, and wait until they are there. Raises what the Redis client raises."""
+        texts: dict[tuple[str, int], list[str]] = {}
+        for message in messages:
+            level = _level(message)
+            texts.setdefault((message.queue, level), []).append(self._text(message))
+        for (queue, level), found in texts.items():
+            self._note(level)
+            for first in range(0, len(found), MOST):
+                some = found[first : first + MOST]
+                self._wire.execute_command("LPUSH", list_of(queue, level), *some)
+
+    def post(self, message: Message) -> None:
+        """Push a message, and do not wait for the answer of Redis.
+
+        To be called when Redis has just answered: what gets lost is sent again by the watch.
+        """
+        level = _level(message)
+        self._note(level)
+        self._wire.post("LPUSH", list_of(message.queue, level), self._text(message))
+
+    def _note(self, level: int) -> None:
+        """As the channel does: before the message is there, so that nobody overlooks it."""
+        now = time.monotonic()
+        if level and now - self._noted.get(level, float("-inf")) > ASKED_EVERY:
+            self._wire.execute_command("SADD", self._levels_key, level)
+            self._noted[level] = now
+
+    def _text(self, message: Message) -> str:
+        embed = {
+            "callbacks": None,
+            "errbacks": None,
+            "chain": message.chain,
+            "chord": message.chord,
+        }
+        body = _encode([message.args, {}, embed])
+        headers: dict[str, Any] = {
+            "lang": "py",
+            "task": message.task,
+            "id": message.id,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": message.group_id,
+            "group_index": message.group_index,
+            "retries": 0,
+            "timelimit": [message.time_limit, None],
+            "root_id": message.root_id or message.id,
+            "parent_id": message.parent_id,
+            "argsrepr": message.argsrepr,
+            "kwargsrepr": "{}",
+            "origin": self._own_name(),
+            "ignore_result": None,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+        properties = {
+            "correlation_id": message.id,
+            "reply_to": message.reply_to or "",
+            "argsrepr": message.argsrepr,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": message.queue},
+            "priority": message.priority or 0,
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+        }
+        return _encode(
+            {
+                "body": base64.b64encode(body.encode()).decode(),
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": headers,
+                "properties": properties,
+            }
+        )
+
+    def _own_name(self) -> str:
+        name, pid = self._origin
+        if pid != os.getpid():
+            name = anon_nodename()
+            self._origin = (name, os.getpid())
+        return name
+
+
+def _level(message: Message) -> int:
+    return max(0, min(message.priority, HIGHEST))
