@@ -30,6 +30,7 @@ from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
+from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.plan import TASK_PREFIX, Node
 
@@ -42,6 +43,16 @@ class StepTask(celery.Task):
     Request = StepRequest
     abstract = True
     ignore_result = True
+    _tracer: Tracer | None = None
+
+    @property
+    def __trace__(self) -> Tracer | None:
+        """What Celery calls for each message. It sets this when a process of its pool begins."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, theirs: Tracer | None) -> None:
+        self._tracer = step_tracer(self, theirs)
 
 
 def create_worker_app(settings: Settings | None = None) -> Celery:

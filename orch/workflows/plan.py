@@ -276,13 +276,13 @@ class Node:
     def type(self) -> StepType:
         return self.step.type
 
-    @property
+    @cached_property
     def capability(self) -> str:
         """Name of the capability, or of the Celery task, that does it; empty for other types."""
         asked = self.poll.asked.capability if self.poll else ""
         return self.step.capability or self.step.task or asked
 
-    @property
+    @cached_property
     def is_work(self) -> bool:
         """Whether a worker is sent a message to do it."""
         return (self.type is StepType.TASK and not self.external) or self.poll is not None
@@ -292,16 +292,16 @@ class Node:
         """Whether somebody outside of the workers does it."""
         return self.step.external
 
-    @property
+    @cached_property
     def queue(self) -> str:
         return self.step.queue or self.capability
 
-    @property
+    @cached_property
     def task_name(self) -> str:
         """Name of the Celery task that carries it."""
         return TASK_PREFIX + self.capability
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether entering it takes nothing but a message: no expression decides about it."""
         return self.type is StepType.TASK and self.condition is None and not self.external
