@@ -199,9 +199,11 @@ def _broker_away(app: Celery, exc: Exception) -> Unreachable:
     )
 
 
-def others_wait(app: Celery, queue: str) -> bool:
+def others_wait(app: Celery, queue: str, lists: Lists | None = None) -> bool:
     """Whether messages wait in a queue that this worker consumes; True if the broker is away."""
     try:
+        if lists is not None:
+            return lists.hold(queue)
         with app.producer_or_acquire() as publisher:
             try:
                 found = publisher.channel.queue_declare(queue, passive=True)

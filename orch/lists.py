@@ -88,6 +88,11 @@ class Lists:
         self._note(level)
         self._wire.post("LPUSH", list_of(message.queue, level), self._text(message))
 
+    def hold(self, queue: str) -> bool:
+        """Whether messages wait in a queue."""
+        levels = (list_of(queue, level) for level in range(HIGHEST + 1))
+        return bool(self._wire.execute_command("EXISTS", *levels))
+
     def _note(self, level: int) -> None:
         """As the channel does: before the message is there, so that nobody overlooks it."""
         now = time.monotonic()

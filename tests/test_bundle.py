@@ -45,7 +45,7 @@ def play(
 ) -> Iterator[Make]:
     """An execution of so many branches; what is spread is a message for each."""
     made: list[Runtime] = []
-    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue: False)
+    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue, lists: False)
 
     def make(count: int, *steps: dict[str, Any], **more: Any) -> Played:
         steps = steps or (task("b"),)

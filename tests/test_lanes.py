@@ -47,7 +47,7 @@ def runtime(
     redis: Redis, settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Runtime]:
     """With a time slice that no load of the machine uses up, and messages for all but items."""
-    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue: True)
+    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue, lists: True)
     runtime = Runtime(
         settings.model_copy(update={"lane_slice": 60.0, "handoff_steps": 1}), redis_url
     )

@@ -215,3 +215,13 @@ def test_what_redis_does_not_take_is_said_and_left_to_the_watch(
     assert wire.execute_command("PING") == "PONG"
     assert "was not taken" in caplog.text
     client.close()
+
+
+def test_a_queue_holds_messages_of_any_priority(app: Celery, redis: Redis) -> None:
+    lists = Lists(app, Wire(redis), "orch:priorities")
+    assert not lists.hold("work")
+    for priority in (0, 1, 9):
+        (canvas,) = compile_canvas(ALONE, "x", ["a"], priority=priority)
+        lists.push(messages_of(app, canvas))
+        assert lists.hold("work")
+        redis.flushall()

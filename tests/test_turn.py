@@ -29,7 +29,7 @@ Make = Callable[..., Played]
 def waiting(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether others wait: the last entry. The queue itself is looked at in test_worker.py."""
     found = [False]
-    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue: found[-1])
+    monkeypatch.setattr("orch.tasks.step.others_wait", lambda app, queue, lists: found[-1])
     return found
 
 

@@ -97,7 +97,7 @@ class Message:
             serves=lambda node: self.caller_of(node) is not None,
             owner=self.owner,
             lease=partial(lease_of, runtime),
-            waits=lambda: others_wait(runtime.app, about.queue),
+            waits=lambda: others_wait(runtime.app, about.queue, runtime.lists),
         )
 
     def owner(self) -> str:
