@@ -224,7 +224,7 @@ class TestTheChainOfTheMessage:
         played = play(*chain(6), given={"handoff_steps": 3})
         sent: list[list[str]] = []
 
-        def link(app: Any, request: Any) -> None:
+        def link(app: Any, request: Any, lists: Any) -> None:
             sent.append([each["args"][1] for each in request.chain])
 
         played.chain = ["s5", "s4", "s3", "s2", "s1"]  # the next one last, as in Celery
