@@ -25,7 +25,13 @@ class Progress:
         self._now: tuple[object, float] | None = None
         self._turn = 0
         columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.description}"))
-        self.bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar = Bar(
+            *columns,
+            console=console,
+            transient=True,
+            refresh_per_second=1,  # its CPU is the client's
+            disable=not console.is_terminal,
+        )
         self.task = self.bar.add_task("", total=len(expected))
 
     def __enter__(self) -> Progress:
