@@ -13,11 +13,12 @@ import time
 import weakref
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 
 class Line:
-    """What a warden's Redis client, which one thread uses alone, knows of its connection.
+    """The first connection of a warden's Redis client, which one thread uses alone.
 
     Its ``opened`` is given to `open_redis`. ``name``: shown by ``CLIENT LIST``. ``number``: by
     which Redis knows the connection; 0 where nobody may ask for it, or would not find it: behind
@@ -32,19 +33,35 @@ class Line:
         self.changed = False
         self._patience = patience
         self._settled = float("-inf")
-        self._first = True
         self._connection: Any = None
         _lines.add(self)
 
     def opened(self, connection: Any) -> None:
         """Called by the Redis client with each new connection, before it is used."""
         connection.on_connect()
+        before = self._connection
+        if before is not None and before is not connection and before._sock is not None:
+            return  # one more
         self._connection = connection
         self.number = self._introduce(connection)
         self.changed = True
-        missed = max(self._patience - _uptime(connection), 0) if self._first else self._patience
+        missed = max(self._patience - _uptime(connection), 0) if before is None else self._patience
         self._settled = time.monotonic() + missed
-        self._first = False
+
+    def check(self) -> None:
+        """See to it that it is open, without a word to Redis if it is. Raises what the client does.
+
+        Others miss it before it is used the next time.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.can_read(0)
+        except (RedisConnectionError, OSError):
+            connection.disconnect()
+        if connection._sock is None:
+            connection.connect()
 
     @property
     def settled(self) -> bool:

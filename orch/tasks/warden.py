@@ -61,6 +61,9 @@ RESTING = frozenset(
 SHORTER = 4
 """How many times shorter than `watch_interval` a pause may be, where a token is due so soon."""
 
+IDLE = 1.25
+"""How many times `watch_interval` a pause is while there is no token at all."""
+
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
 
@@ -155,6 +158,7 @@ class Warden:
     def _tick(self) -> int | None:
         """When the next token is due, ms."""
         self._end_with_parent()
+        self.journal.read(self.line.check)
         self.say_alive()
         due = self.look()
         self.say_alive()  # by another connection, if it is one
@@ -173,7 +177,7 @@ class Warden:
         """
         longest = self.settings.watch_interval
         if due is None:
-            return longest
+            return longest * (IDLE if self._idle else 1)
         return min(max((due - self.journal.clock()) / 1000, longest / SHORTER), longest)
 
     def _keep_stream(self) -> None:
