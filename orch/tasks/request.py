@@ -12,6 +12,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from orch.tasks.incarnation import MARK
+from orch.tasks.shown import WATCHED
 
 CHILD_LOST = (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
 """What billiard says when the process of a step is gone, or on its way out."""
@@ -22,6 +23,14 @@ on_child_lost: Callable[[str, str, int | None, str], None] | None = None
 
 class StepRequest(Request):
     """A step in the main process; the only place where a dead child is noticed at once."""
+
+    @property
+    def request_dict(self) -> dict[str, Any]:
+        """What the process that does the step is told of the message."""
+        found: dict[str, Any] = self._request_dict
+        if self._eventer and self._eventer.enabled:
+            found[WATCHED] = True
+        return found
 
     def on_failure(
         self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False

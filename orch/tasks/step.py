@@ -24,6 +24,7 @@ from orch.tasks.bundle import Bundle
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
+from orch.tasks.shown import Shown, is_watched
 from orch.tasks.turn import Turn
 from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
@@ -69,11 +70,13 @@ def run_step(
         about = runtime.plans.get(plan_key).node(path)
     except (NotFound, KeyError):
         return "missing"  # a message of a database that was emptied since
-    return Message(runtime, request, call, find, execution, about).run(path, plan_key, others)
+    message = Message(runtime, request, call, find, execution, path, about)
+    return message.run(plan_key, others)
 
 
 class Message:
-    """One message, in the process that works on it. ``about``: the step that it is for."""
+    """One message, in the process that works on it. ``about``: the step at ``path``, which it is
+    for."""
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Message:
         call: Caller,
         find: FindCaller,
         execution: str,
+        path: str,
         about: Node,
     ) -> None:
         self.runtime = runtime
@@ -90,6 +94,7 @@ class Message:
         self.find = find
         self.execution = execution
         self.about = about
+        self.path = path
         self.turn = Turn(
             runtime.settings,
             about,
@@ -108,7 +113,8 @@ class Message:
         same = (node.capability, node.queue) == (about.capability, about.queue)
         return self.call if same else self.find(node)
 
-    def run(self, path: str, plan_key: str, others: Sequence[str]) -> str:
+    def run(self, plan_key: str, others: Sequence[str]) -> str:
+        path = self.path
         if others:
             plan = self.runtime.plans.get(plan_key)
             if self._may_bundle(plan):
@@ -175,11 +181,20 @@ class Message:
         if in_compensation(path):
             claim = _with_output(runtime, path, claim)
         pulse = make_pulse(runtime, node, path, claim)
+        shown = self._show(plan, path)
         outcome = _call(runtime, node, path, claim, caller, pulse)
         pulse.end()
+        if shown is not None:
+            shown.end(outcome)
         fault("called")
         view, beat = claim.view, pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
+
+    def _show(self, plan: Plan, path: str) -> Shown | None:
+        """For those who watch; Celery itself tells of the step that the message is for."""
+        if path == self.path or not is_watched(self.request):
+            return None
+        return Shown(self.runtime.app, self.request, plan, path)
 
     def _attempt(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, Settled | Refused]:
         """Call, and settle what came of it, and with it claim what the turn goes on with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from orch.workflows.frozen import changed
@@ -108,20 +109,25 @@ class StepState:
         started = self.started
         if self.status in _RELATIVE and 0 < started <= self.since:
             started -= self.since + 1
-        values: list[Any] = [
-            self.status.value,
-            self.attempt,
-            self.failures,
-            self.lost,
-            self.since,
-            self.owner,
-            started,
-        ]
-        rest = [self.total, self.left, self.due, self.need, self.tolerated, self.failed]
-        rest += [self.opened, self.again, self.waits]
-        while rest and not rest[-1]:
-            rest.pop()
-        return encode(values + rest)
+        first = (
+            f'["{self.status}",{self.attempt},{self.failures},{self.lost},{self.since},'
+            f"{encode_basestring_ascii(self.owner)},{started}"
+        )
+        rest = (
+            self.total,
+            self.left,
+            self.due,
+            self.need,
+            self.tolerated,
+            self.failed,
+            self.opened,
+            self.again,
+            self.waits,
+        )
+        if any(rest):
+            last = max(at for at, value in enumerate(rest) if value)
+            first += "," + ",".join(map(str, rest[: last + 1]))
+        return first + "]"
 
     @property
     def iteration(self) -> int:

@@ -1,0 +1,70 @@
+"""Steps that a worker went on with by itself, shown to whoever watches Celery's events.
+
+Celery tells of messages; what is done behind the step that a message was for would be seen by
+nobody. It is told of in Celery's own words, as tasks with ids of their own, so that Flower lists
+each step under its capability, with its arguments, its state and its runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import Any
+
+from celery import Celery
+from kombu.utils.uuid import uuid
+
+from orch.app import BROKER_AWAY
+from orch.workflows.outcome import Failed, Outcome
+from orch.workflows.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+WATCHED = "orch_watched"
+"""Key of a request, set by the worker's main process while somebody watches its events."""
+
+
+class Shown:
+    """One step behind that of a message. ``request``: of the message.
+
+    Nobody's view is worth a failure: a broker that is away is left alone.
+    """
+
+    def __init__(self, app: Celery, request: Any, plan: Plan, path: str) -> None:
+        self._app = app
+        self._host = request.hostname
+        self._id = uuid()
+        self._begun = monotonic()
+        about = {
+            "name": plan.node(path).task_name,
+            "args": f"{plan.definition.name}/{path}",
+            "kwargs": "{}",
+            "root_id": request.root_id,
+            "parent_id": request.id,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+        }
+        self._tell(("task-received", about), ("task-started", {}))
+
+    def end(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            failure = outcome.failure
+            said = f"{failure.name}({failure.message!r})"[:500]
+            self._tell(("task-failed", {"exception": said, "traceback": None}))
+        else:
+            runtime = monotonic() - self._begun
+            self._tell(("task-succeeded", {"result": "'completed'", "runtime": runtime}))
+
+    def _tell(self, *events: tuple[str, dict[str, Any]]) -> None:
+        try:
+            with self._app.events.default_dispatcher(hostname=self._host) as dispatcher:
+                for word, fields in events:
+                    dispatcher.send(word, uuid=self._id, **fields)
+        except BROKER_AWAY as exc:
+            logger.debug("an event for those who watch was not sent: %s", exc)
+
+
+def is_watched(request: Any) -> bool:
+    """Whether somebody watches the events of this worker."""
+    return bool(getattr(request, WATCHED, False))
