@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from kombu.transport import redis, virtual
+from redis.exceptions import ResponseError
 
 from orch.workflows.plan import TASK_PREFIX
 
@@ -27,6 +28,34 @@ BLOCKED_FOR = 3
 """Seconds that a worker waits for a message in one command; kombu's own is 1."""
 ASKED_EVERY = 1.0
 """Seconds between questions for the levels in use, and between notes of a level that is used."""
+
+
+class _Unblocked:
+    """A channel whose wait for a message is ended when it is closed. Mixed into one of kombu.
+
+    Kombu waits until the command is over, for a message may come by it.
+    """
+
+    _waits_by: Any = None
+    _number = 0
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        channel: Any = self
+        connection = channel.client.connection
+        if connection._sock is not None and connection._sock is not self._waits_by:
+            self._waits_by, self._number = connection._sock, 0
+            with contextlib.suppress(ResponseError):
+                connection.send_command("CLIENT", "ID")
+                self._number = int(connection.read_response())
+        super()._brpop_start(timeout)  # type: ignore[misc]
+
+    def close(self) -> None:
+        channel: Any = self
+        if channel._in_poll and self._number:
+            away = (ResponseError, *channel.connection_errors)
+            with contextlib.suppress(*away), channel.conn_or_acquire() as client:
+                client.client_unblock(self._number)
+        super().close()  # type: ignore[misc]
 
 
 class _Levels:
@@ -101,7 +130,7 @@ class Message(_Reading, virtual.Message):
     """A message in the main process of a worker."""
 
 
-class Channel(_Levels, redis.Channel):  # type: ignore[misc]
+class Channel(_Levels, _Unblocked, redis.Channel):  # type: ignore[misc]
     """A channel of a single Redis."""
 
     Message = Message
@@ -143,7 +172,7 @@ class Transport(_Polling, redis.Transport):
     Channel = Channel
 
 
-class SentinelChannel(_Levels, redis.SentinelChannel):  # type: ignore[misc]
+class SentinelChannel(_Levels, _Unblocked, redis.SentinelChannel):  # type: ignore[misc]
     """A channel of a Redis that sentinels watch."""
 
     Message = Message

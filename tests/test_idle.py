@@ -66,3 +66,23 @@ def test_an_idle_worker_costs_next_to_nothing(
     print(f"{count} idle {pool}: {a_second:.1f} commands/s, {used / passed / count:.2%} of a core")
     assert a_second <= COMMANDS, made
     assert used / passed / count <= CPU
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["threads", "solo"] if LONG else ["threads"])
+def test_an_idle_worker_ends_at_once(
+    redis: Redis, settings: Settings, wait_until: Any, pool: str
+) -> None:
+    """Not when the command is over by which it waits for a message. The best of three counts."""
+    taken = []
+    for _ in range(3):
+        with Orchestrator(settings) as orchestrator, orchestrator.workers(pool=pool) as workers:
+            wait_until(lambda: waiting_for_messages(redis) == 1)
+            begun = time.monotonic()
+            workers.processes[0].terminate()
+            assert workers.processes[0].wait(timeout=30) == 0
+            taken.append(time.monotonic() - begun)
+        if taken[-1] < 1:
+            break
+    redis.flushall()  # the worker's queues
+    assert min(taken) < 1, taken

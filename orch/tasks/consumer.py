@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import socket
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -16,16 +20,44 @@ class PromptConsumer(Consumer):
     minute, its workers stay idle for up to half a minute more.
     """
 
+    _woken: socket.socket | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.hub is not None:
             remove_writers_once(self.hub)
+            self._woken = wake_by_signals()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        if self._woken is not None:
+            hub.add_reader(self._woken, _drain, self._woken)
 
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.2, interval_step=0.2, interval_max=2
         )
         return super().ensure_connected(conn)
+
+
+def wake_by_signals() -> socket.socket | None:
+    """Readable as soon as a signal has come; None in a thread, to which none comes.
+
+    The handler runs in any case, but the event loop then goes on waiting, for up to a second,
+    before it sees that it is to end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    return reader
+
+
+def _drain(reader: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        reader.recv(4096)
 
 
 REMOVED_EVERY = 1.0
