@@ -29,6 +29,15 @@ def test_a_chain_is_cut_at_its_links() -> None:
     assert links(canvas) == ["s2", "s3", "s4"]
 
 
+def test_a_chain_ends_before_a_step_that_the_same_worker_goes_on_with() -> None:
+    other = {**task("b", "c"), "capability": "other"}
+    plan = plan_of(task("a", "b"), other, task("c", "d"), task("d"), handoff="auto")
+    assert links(compile_canvas(plan, "x", ["a"], handoff="auto")[0]) == ["a", "b", "c"]
+    assert links(compile_canvas(plan, "x", ["c"], handoff="off")[0]) == ["c"]
+    off = plan_of(task("a", "b"), task("b", handoff="off"))
+    assert links(compile_canvas(off, "x", ["a"], handoff="auto")[0]) == ["a", "b"]
+
+
 def test_a_single_step_is_a_bare_signature() -> None:
     (canvas,) = compile_canvas(plan_of(task("a")), "x", ["a"])
     assert type(canvas) is Signature

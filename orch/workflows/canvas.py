@@ -56,7 +56,9 @@ def compile_canvas(
         if step is not None and len(branches) >= FEWEST:
             found, branches = bundles_of(plan, branches, handoff)
             canvases += [bundle_signature(plan, execution, each, priority) for each in found]
-        runs = [_chained(run_of(plan, execution, path, links, priority)) for path in branches]
+        runs = [
+            _chained(run_of(plan, execution, path, links, priority, handoff)) for path in branches
+        ]
         if step is None or len(runs) == 1 or _in_lanes(plan.node(step)):
             canvases += runs
         else:
@@ -66,11 +68,18 @@ def compile_canvas(
 
 
 def run_of(
-    plan: Plan, execution: str, path: str, links: int = DEFAULT_LINKS, priority: int = 0
+    plan: Plan,
+    execution: str,
+    path: str,
+    links: int = DEFAULT_LINKS,
+    priority: int = 0,
+    handoff: str = "off",
 ) -> list[Signature]:
     """The signatures from ``path`` on, as far as the plan alone says what follows.
 
-    A step with a condition is part of the run: if it is skipped, the worker drops its link.
+    A step with a condition is part of the run: if it is skipped, the worker drops its link. With
+    ``handoff``, the setting, a step of the same queue as the one before it is not: the worker of
+    that one goes on with it, and a link that is dropped would be packed and read for nothing.
     """
     run: list[Signature] = []
     at: str | None = path
@@ -78,7 +87,13 @@ def run_of(
         node = plan.node(at)
         run.append(step_signature(plan, node, execution, at, priority))
         at = _certain_successor(plan, node, at)
+        if at is not None and _goes_on(plan, node, plan.node(at), handoff):
+            break
     return run
+
+
+def _goes_on(plan: Plan, node: Node, following: Node, handoff: str) -> bool:
+    return node.queue == following.queue and plan.is_handed_on(following, handoff)
 
 
 def step_signature(
