@@ -338,10 +338,15 @@ def to_json_value(value: Any, *, capability: str = "") -> Any:
     )
 
 
+_STRICT = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+
+
 def _json(value: Any) -> Any:
+    if value is None:
+        return None
     plain = to_jsonable_python(value, fallback=_unknown)
     # Refuses NaN, infinities and halves of surrogate pairs, at C speed.
-    json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
+    _STRICT.encode(plain).encode()
     return plain
 
 

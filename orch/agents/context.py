@@ -34,6 +34,9 @@ def _listed(value: Any) -> Iterator[Any]:
     return iter(value)
 
 
+_LOGGER = logging.getLogger("orch.step")
+
+
 class Context:
     """One attempt of one step, as its code sees it.
 
@@ -75,7 +78,7 @@ class Context:
         self._on_heartbeat = on_heartbeat
         self._read_results = read_results
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
-        self.log = StepLog(logger or logging.getLogger("orch.step"), fields)
+        self.log = StepLog(logger or _LOGGER, fields)
 
     @property
     def idempotency_key(self) -> str:

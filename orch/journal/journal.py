@@ -360,6 +360,11 @@ class Journal(
         quiet = transition.quiet and self.terse
         events = [e for e in transition.events if self.terse or e.at is None]
         over = handoff.open if handoff is not None else None
+        told = self._handoff(handoff, now)
+        listening = [o for o in transition.written if o.listens]
+        texts = [] if quiet else [part for pair in transition.texts for part in pair]
+        for opened in listening:
+            texts += (f"?{opened.path}", opened.listens)
         reply = self.run(
             "settle",
             **self._keys_and_items(execution),
@@ -373,46 +378,34 @@ class Journal(
             owner=owner,
             state=transition.state.dumps(),
             due=transition.due or 0,
-            opens=_opens(o for o in transition.opens if o is not over),
-            texts=_flat(
-                (*(() if quiet else transition.texts), *_subscriptions(transition.written))
-            ),
+            opens=_opens([o for o in transition.opens if o is not over]),
+            texts=texts,
             fields=_flat(transition.fields),
             drops=list(transition.drops),
             branch=_branch(transition.branch),
             ends=_ends(end),
             events=[] if quiet else [event.dumps(now) for event in events],
             listening=self.keys.listening(self.keys.partition(execution)),
-            listens=_listens(execution, transition.written),
+            listens=_listens(execution, listening),
             once=transition.once,
             below=int(transition.cancels_below),
             pages=_flat(transition.pages),
             clears=[*transition.clears, PAGE] if transition.clears else [],
             quiet=int(quiet),
             late=late,
-            handoff=self._handoff(handoff, now),
+            handoff=told,
             grace=self.grace,
             keep=self.expires,
             unwinds=int(transition.unwinds or in_compensation(transition.path)),
         )
-        words = (
-            "SETTLED",
-            "JOINED",
-            "REPEATED",
-            "SUPERSEDED",
-            "ENDED",
-            "MISSING",
-            "TAKEN",
-            "REPLANNED",
-        )
-        word = self._word("settle", reply, *words)
+        word = self._word("settle", reply, *_SETTLE_WORDS)
         if word == "SETTLED":
             parent = Call.loads(reply[1]) if reply[1] else None
             following = reply[3] if len(reply) > 3 else None
             handed = None
             if handoff is not None and following and len(reply) > 4:
-                handed = _handed(execution, handoff, following, reply[4:])
-            calls = _calls(execution, reply[2])
+                handed = _handed(execution, handoff, following, reply[4:], now)
+            calls = _calls(execution, reply[2]) if reply[2] else ()
             if isinstance(following, list):
                 return Settled(calls=calls, again=tuple(following))
             slots = Slots.loads(reply[4], reply[5]) if end is not None else None
@@ -603,9 +596,21 @@ def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Clai
     return Claimed(StepState.loads(reply[0]), view)
 
 
-def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any]) -> Claimed:
+_SETTLE_WORDS = (
+    "SETTLED",
+    "JOINED",
+    "REPEATED",
+    "SUPERSEDED",
+    "ENDED",
+    "MISSING",
+    "TAKEN",
+    "REPLANNED",
+)
+
+
+def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], now: int) -> Claimed:
     if handoff.known is not None and not handoff.reads:
-        return Claimed(StepState.loads(reply[0]), handoff.known)
+        return Claimed(handoff.taken(now), handoff.known)
     claimed = _claimed(execution, handoff.reads_at(path), reply)
     return replace(claimed, view=handoff.seen(claimed.view))
 

@@ -45,6 +45,7 @@ class Script:
         self.keys = [param for kind, param, _ in parameters if kind == "KEYS"]
         self.many = [p for kind, p, type_ in parameters if kind == "KEYS" and type_ == "MANY"]
         self.args = {param: type_ for kind, param, type_ in parameters if kind == "ARGV"}
+        self._names = {*self.keys, *self.args}
         if not self.keys:
             raise ValueError(f"{name}.lua declares no KEYS, so it cannot run on a cluster")
         if unknown := set(self.args.values()) - set(_LUA):
@@ -62,7 +63,7 @@ class Script:
             return redis.execute_command("EVAL", self.lua, len(keys), *keys, *argv)
 
     def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
-        if given.keys() != {*self.keys, *self.args}:
+        if given.keys() != self._names:
             raise TypeError(
                 f"{self.name} takes {sorted([*self.keys, *self.args])}, got {sorted(given)}"
             )

@@ -277,8 +277,8 @@ def _with_output(runtime: Runtime, path: str, claim: Claimed) -> Claimed:
 def lease_of(runtime: Runtime, node: Node) -> int:
     """When a running attempt must be looked at, ms: at the lease or at one of its timeouts."""
     lease = int(runtime.settings.liveness_ttl * 1000)
-    limits = (timeout_of(runtime, node), node.step.heartbeat_timeout)
-    return min(lease, *[limit or lease for limit in limits])
+    timeout, silence = timeout_of(runtime, node), node.step.heartbeat_timeout
+    return min(lease, timeout or lease, silence or lease)
 
 
 def timeout_of(runtime: Runtime, node: Node) -> int | None:

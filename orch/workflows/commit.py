@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from orch.workflows.entries import pack
@@ -99,7 +100,7 @@ class Transition:
         """Paths that need a message now."""
         return tuple(o.path for o in self.opens if o.state.status is StepStatus.DISPATCHED)
 
-    @property
+    @cached_property
     def written(self) -> tuple[Open, ...]:
         """The step itself, if it has a state, and those that are opened."""
         own = () if self.state is None else (Open(self.path, self.state, None, self.listens),)

@@ -466,9 +466,7 @@ class Move:
         return replace(self._fresh(), status=StepStatus.ENTERING)
 
     def _dispatched(self, node: Node) -> StepState:
-        return replace(
-            self._fresh(), status=StepStatus.DISPATCHED, due=node.schedule_limit(self.now)
-        )
+        return StepState(StepStatus.DISPATCHED, since=self.now, due=node.schedule_limit(self.now))
 
     def _open_entry(self, path: str, state: StepState) -> None:
         due = self.now + self.grace

@@ -190,13 +190,11 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "input": view.input,
         "variables": view.variables,
         "output": view.outputs.get(scope_path),
-        "error": next(
-            (e for s in scopes_up(scope_path) if (e := view.errors.get(s)) is not None), None
-        ),
+        "error": _error_of(view, scope_path) if view.errors else None,
         "workflowName": view.workflow,
         "executionId": view.execution,
         "stepId": own.partition("#")[0],
-        "index": iteration_of(scope_path),
+        "index": iteration_of(scope_path) if "[" in scope_path else None,
         "state": view.states.get(path),
     }
     if in_handler(path) and view.cause is not None:
@@ -209,6 +207,12 @@ def context_of(view: View, path: str) -> dict[str, Any]:
             "input": view.input,
         }
     return context
+
+
+def _error_of(view: View, scope_path: str) -> Any:
+    """The one of the innermost scope that has one."""
+    found = (view.errors.get(scope) for scope in scopes_up(scope_path))
+    return next((error for error in found if error is not None), None)
 
 
 def items_of(view: View, scope_path: str) -> dict[str, Any]:
