@@ -1,6 +1,6 @@
 """The Celery app: queues, routes, settings that were measured; and `dispatch` of canvases.
 
-Results are ignored, and no process subscribes to any: the backend only counts chord parts.
+Results are ignored, and no process subscribes to any: what is true stands in the journal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BROKER_AWAY = (
     BatchPublishError,
     ConnectionError,
     TimeoutError,
-    *AWAY,  # the count of a chord is set in Redis, whatever the broker is
+    *AWAY,
 )
 
 

@@ -82,13 +82,13 @@ def test_nothing_to_do_reaches_for_no_broker(settings: Settings) -> None:
     dispatch(create_app(settings, "redis://127.0.0.1:1/0"), [])
 
 
-def test_a_chord_counts_its_branches_and_its_keys_expire(app: Celery, redis: Redis) -> None:
-    dispatch(app, compile_canvas(WIDE, "x", ENTRIES))
-    sizes = [key for key in redis.scan_iter() if str(key).endswith(".s")]
-    assert [redis.get(key) for key in sizes] == ["3"]
-    assert all(0 < redis.ttl(key) <= 3600 for key in sizes)
+def test_a_chord_is_counted_in_the_journal_alone(app: Celery, redis: Redis) -> None:
+    (canvas,) = compile_canvas(WIDE, "x", ENTRIES)
+    assert canvas.name == "celery.chord"
+    dispatch(app, [canvas])
+    assert [key for key in redis.scan_iter() if redis.type(key) != "list"] == []
     last = body(messages(redis, "one")[0])[2]["chain"][0]
-    assert last["options"]["chord"]["task"] == "orch.flow.join"
+    assert "chord" not in last["options"] and "group_id" not in last["options"]
 
 
 def test_all_messages_of_one_dispatch_are_one_batch(

@@ -2,7 +2,7 @@
 
 ======================  ===============================================================
 a run of task steps     ``chain``, cut after ``links`` signatures
-branches of a parallel  ``chord(group(chains), join)``; the body is a hint only, since the
+branches of a parallel  ``chord(group(chains), join)``; sent as its header alone, since the
                         journal counts the branches
 items of a map          a chain for each; the item that ends a lane is not known when the
                         first is sent, so a chord would count the wrong ones; the same where a

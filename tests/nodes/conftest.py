@@ -101,7 +101,7 @@ def celery_broker(redis_node: RedisContainer) -> RedisTestBroker:
 
 @pytest.fixture
 def celery_backend(redis_node: RedisContainer) -> RedisTestBackend:
-    """The broker's: chords are counted there."""
+    """The broker's."""
     return RedisTestBackend(redis_node)
 
 
