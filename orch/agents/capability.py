@@ -50,6 +50,7 @@ class Capability:
     name, description    the description is the function's docstring, unless given
     function             as it was written
     input_schema         JSON Schema of the input
+    needs_context        whether a call of it takes more of its `Context` than the default one
     template_parameters  parameters that take `ShellText`: the parts of a text, not its value
     """
 
@@ -60,6 +61,7 @@ class Capability:
         hints = _annotations(name, function)
         parameters = inspect.signature(function).parameters.values()
         self._context_name = next((p.name for p in parameters if _has(hints[p.name], Context)), "")
+        self.needs_context = bool(self._context_name) or inspect.iscoroutinefunction(function)
         taken = [p for p in parameters if p.name != self._context_name]
         self._positions = [p.name for p in taken if p.kind is not p.VAR_KEYWORD]
         shell = (p.name for p in taken if _has(hints[p.name], ShellText))

@@ -44,6 +44,8 @@ FindCaller = Callable[[Node], Caller | None]
 MESSAGE_LIMIT = 2000
 DATA_LIMIT = 16_384
 
+_UNASKED_CONTEXT = Context()
+
 
 def serves_nothing_else(node: Node) -> Caller | None:
     del node
@@ -180,14 +182,19 @@ class Message:
         assert caller is not None
         if in_compensation(path):
             claim = _with_output(runtime, path, claim)
-        pulse = make_pulse(runtime, node, path, claim)
+        pulse = None
+        if getattr(caller, "needs_context", True):
+            pulse = make_pulse(runtime, node, path, claim)
         shown = self._show(plan, path)
         outcome = _call(runtime, node, path, claim, caller, pulse)
-        pulse.end()
         if shown is not None:
             shown.end(outcome)
         fault("called")
-        view, beat = claim.view, pulse.last()
+        view = claim.view
+        if pulse is None:
+            return outcome, view
+        pulse.end()
+        beat = pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
 
     def _show(self, plan: Plan, path: str) -> Shown | None:
@@ -290,12 +297,17 @@ def timeout_of(runtime: Runtime, node: Node) -> int | None:
 
 
 def _call(
-    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse
+    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse | None
 ) -> Outcome:
-    """Call the capability; whatever it raises becomes a failure under the error's name."""
+    """Call the capability; whatever it raises becomes a failure under the error's name.
+
+    ``pulse``: None where it asks nothing of its context.
+    """
     state, view = claim.state, claim.view
     try:
-        context = make_context(runtime, node, path, state, view, pulse)
+        context = _UNASKED_CONTEXT
+        if pulse is not None:
+            context = make_context(runtime, node, path, state, view, pulse)
         begun = time.monotonic()
         output = call(node, context_of(view, path), context)
         note_pace(node.capability, time.monotonic() - begun)
@@ -449,6 +461,7 @@ def call_capability(capability: Capability) -> Caller:
                 templates[key] = template.values(seen)
         return capability.call(node.input.evaluate(seen), context, templates)
 
+    call.needs_context = capability.needs_context  # type: ignore[attr-defined]
     return call
 
 
