@@ -345,16 +345,22 @@ class Journal(
         expect: str,
         attempt: int,
         owner: str = "",
+        before: str = "",
         late: str = "",
         handoff: Handoff | None = None,
     ) -> Settled | Refused:
         """Commit a transition, if its token is still at ``expect``, ``attempt`` and ``owner``.
 
-        ``late``: the worker that is named in the history if it comes too late; '' for nobody.
+        ``before``: its state as its owner knows it, '' if that is not known. ``late``: the
+        worker that is named in the history if it comes too late; '' for nobody.
         ``handoff``: what the worker goes on with itself: a token that the transition opens, or
         that of the item that the end of another one lets begin.
         """
         assert transition.state is not None
+        if before and transition.goes_on and (handoff is None or handoff.open is not None):
+            settled = self._settle_on(execution, transition, before, owner, handoff)
+            if settled is not None:
+                return settled
         now = self.clock()
         end = transition.end
         quiet = transition.quiet and self.terse
@@ -418,6 +424,53 @@ class Journal(
             found = Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
             return self._handed_before(execution, transition.branch, handoff, found)
         return Refused(word, tuple(reply[1:]))
+
+    def _settle_on(
+        self,
+        execution: str,
+        transition: Transition,
+        before: str,
+        owner: str,
+        handoff: Handoff | None,
+    ) -> Settled | None:
+        """The commonest of what `settle` does; None: something stands in the way."""
+        assert transition.state is not None
+        now, over = self.clock(), None
+        events = [event.dumps(now) for event in transition.events]
+        opens = _opens(transition.opens)
+        fields: list[str] = []
+        items: list[str] = []
+        if handoff is not None and handoff.open is not None:
+            over = handoff.open
+            fields, items = split_reads(handoff.reads)
+            opens = _opens([o for o in transition.opens if o is not over])
+            opens.append([over.path, handoff.taken(now).dumps(), now + handoff.lease])
+            if not (handoff.quiet and self.terse):
+                told = {"worker": handoff.owner}
+                events.append(Event("claimed", over.path, over.state.attempt, told).dumps(now))
+        reply = self.run(
+            "settle_on",
+            **self._keys_and_items(execution),
+            now=now,
+            id=execution,
+            plan=transition.plan,
+            path=transition.path,
+            before=before,
+            owner=owner,
+            state=transition.state.dumps(),
+            opens=opens,
+            texts=[part for pair in transition.texts for part in pair],
+            fields=[part for pair in transition.fields for part in pair],
+            events=events,
+            reads=fields,
+            pages=pages_with(items) if items else [],
+        )
+        if self._word("settle_on", reply, "SETTLED", "OTHERWISE") == "OTHERWISE":
+            return None
+        if handoff is None or over is None:
+            return Settled()
+        handed = _handed(execution, handoff, over.path, reply[1:], now)
+        return Settled(following=over.path, handed=handed)
 
     def _handoff(self, handoff: Handoff | None, now: int) -> list[Any]:
         if handoff is None:
@@ -611,8 +664,9 @@ _SETTLE_WORDS = (
 def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], now: int) -> Claimed:
     if handoff.known is not None and not handoff.reads:
         return Claimed(handoff.taken(now), handoff.known)
-    claimed = _claimed(execution, handoff.reads_at(path), reply)
-    return replace(claimed, view=handoff.seen(claimed.view))
+    fields, items = split_reads(handoff.reads_at(path))
+    view = handoff.seen(make_view(execution, zip([*fields, *items], reply[1:], strict=True)))
+    return Claimed(handoff.taken(now) if handoff.open else StepState.loads(reply[0]), view)
 
 
 def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:

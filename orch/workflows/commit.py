@@ -89,6 +89,15 @@ class Transition:
     quiet: bool = False  # an item that ended well at once: only its result is kept
 
     @property
+    def goes_on(self) -> bool:
+        """Whether a step ends with it and others are opened, and that is all."""
+        ended = self.branch is not None or self.end is not None or self.due or self.listens
+        more = (self.drops, self.pages, self.clears, self.once, self.cancels_below, self.quiet)
+        if ended or self.unwinds or any(more):
+            return False
+        return not any(opened.listens for opened in self.opens)
+
+    @property
     def is_plain_end(self) -> bool:
         """Whether a branch ends well with it, and nothing else is written or opened."""
         ended = self.branch is not None and self.branch.ok and not self.branch.of_item

@@ -159,6 +159,7 @@ class Committing:
             expect=state.status.value,
             attempt=state.attempt,
             owner=state.owner if state.status is StepStatus.RUNNING else "",
+            before=state.dumps() if state.status is StepStatus.RUNNING else "",
             late=late,
         )
         while True:

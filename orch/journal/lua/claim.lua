@@ -70,7 +70,7 @@ if status == 'dispatched' then
     state[5] = now
     state[6] = owner
     state[7] = now
-    text = cjson.encode(state)
+    text = string.gsub(cjson.encode(state), '\\/', '/')
     redis.call('HSET', steps, path, text)
     redis.call('ZADD', watch, due, id .. ' ' .. path)
     if quiet == 0 or state[2] > 1 then
