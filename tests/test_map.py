@@ -384,7 +384,7 @@ class TestLanes:
         worked = begin(journal, mapped("m", row, **{"as": "table"}), input=[[7, 8]])
         advancer(worked).join("x1", "m[0]/row")
         path = "m[0]/row[1]/a"
-        assert fields_for(worked.plan, path) == [
+        assert list(fields_for(worked.plan, path)) == [
             "priority",
             "workflow",
             "i:m[0]/row[1]:cell",

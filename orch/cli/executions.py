@@ -40,7 +40,6 @@ from orch.cli.options import (
 )
 from orch.control.filters import Filters
 from orch.errors import InputError, OrchError, Unreachable
-from orch.journal.records import Follower
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -250,7 +249,8 @@ def watch(
 
 def _looks(orchestrator: Orchestrator, id: str, progress: Progress) -> Iterator[bool]:
     """Whether the execution has ended, again and again, with its new events shown."""
-    journal, follower = orchestrator.runtime.journal, Follower()
+    journal = orchestrator.runtime.journal
+    follower = journal.follower()
     shortest, longest = _PAUSES
     pause, away_since, heard = shortest, 0.0, 0.0
     while True:

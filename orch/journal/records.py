@@ -314,6 +314,10 @@ class Records(Connection):
         texts = self.read(self.redis.lrange, self.keys.history(execution), 0, -1)
         return read_entries(texts)
 
+    def follower(self) -> Follower:
+        """For `news` of one execution, from its beginning on."""
+        return Follower()
+
     def news(self, execution: str, follower: Follower) -> list[HistoryEntry]:
         """Events since the follower looked last."""
         key = self.keys.history(execution)
