@@ -35,6 +35,7 @@ from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
+from orch.workflows.frozen import changed
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
@@ -357,6 +358,10 @@ class Journal(
         that of the item that the end of another one lets begin.
         """
         assert transition.state is not None
+        if before and transition.quiet and self.terse and handoff is not None:
+            settled = self._settle_item(execution, transition, before, handoff)
+            if settled is not None:
+                return settled
         if before and transition.goes_on and (handoff is None or handoff.open is not None):
             settled = self._settle_on(execution, transition, before, owner, handoff)
             if settled is not None:
@@ -471,6 +476,48 @@ class Journal(
             return Settled()
         handed = _handed(execution, handoff, over.path, reply[1:], now)
         return Settled(following=over.path, handed=handed)
+
+    def _settle_item(
+        self, execution: str, transition: Transition, before: str, handoff: Handoff
+    ) -> Settled | None:
+        """An item that went well at once, and the next one; None: something stands in the way."""
+        branch, now = transition.branch, self.clock()
+        more = (transition.opens, transition.fields, transition.drops, transition.unwinds)
+        if branch is None or not branch.of_item or not handoff.quiet or any(more):
+            return None
+        entry, waiting = branch.waiting[0]
+        running = StepStatus.RUNNING
+        state = changed(waiting, status=running, since=now, owner=handoff.owner, started=now)
+        fields, items = split_reads(handoff.reads)
+        keys = self._keys_and_items(execution)
+        reply = self.run(
+            "settle_item",
+            **{name: keys[name] for name in ("record", "steps", "items", "watch")},
+            now=now,
+            id=execution,
+            plan=transition.plan,
+            path=transition.path,
+            before=before,
+            join=branch.join,
+            scope=branch.scope,
+            output=branch.text,
+            entry=entry,
+            state=state.dumps(),
+            due=now + handoff.lease,
+            reads=fields,
+            pages=pages_with(items),
+            page=PAGE if handoff.item else 0,
+            grace=self.grace,
+        )
+        word = self._word("settle_item", reply, "SETTLED", "JOINED", "OTHERWISE")
+        if word != "SETTLED":
+            return Settled(joined=branch.join) if word == "JOINED" else None
+        if reply[1] < 0:
+            return Settled()
+        path = f"{branch.join}[{reply[1]}]/{entry}"
+        fields, items = split_reads(handoff.reads_at(path))
+        view = make_view(execution, zip([*fields, *items], reply[2:], strict=True))
+        return Settled(following=path, handed=Claimed(state, handoff.seen(view)))
 
     def _handoff(self, handoff: Handoff | None, now: int) -> list[Any]:
         if handoff is None:
@@ -662,7 +709,7 @@ _SETTLE_WORDS = (
 
 
 def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], now: int) -> Claimed:
-    if handoff.known is not None and not handoff.reads:
+    if handoff.open is not None and handoff.known is not None and not handoff.reads:
         return Claimed(handoff.taken(now), handoff.known)
     fields, items = split_reads(handoff.reads_at(path))
     view = handoff.seen(make_view(execution, zip([*fields, *items], reply[1:], strict=True)))

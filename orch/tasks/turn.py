@@ -71,7 +71,8 @@ class Turn:
             entry = entry_after(plan, transition.branch)
             if entry is None or not self._may_take_item(plan, entry):
                 return None
-            return make_handoff(plan, transition.branch, self._owner(), self._lease(entry))
+            owner, lease = self._owner(), self._lease(entry)
+            return make_handoff(plan, transition.branch, owner, lease, view)
         opened = self._first_of(plan, transition)
         if opened is None or not self._has_turn():
             return None

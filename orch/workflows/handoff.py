@@ -74,8 +74,13 @@ def entry_after(plan: Plan, ended: BranchEnd | None) -> Node | None:
     return plan.scope(ended.scope).entry if state.status is StepStatus.DISPATCHED else None
 
 
-def make_handoff(plan: Plan, ended: BranchEnd, owner: str, lease: int) -> Handoff:
-    """Of an item that ended. ``lease``: ms after which the next one's step is looked at."""
+def make_handoff(
+    plan: Plan, ended: BranchEnd, owner: str, lease: int, view: View | None = None
+) -> Handoff:
+    """Of an item that ended. ``lease``: ms after which the next one's step is looked at.
+
+    ``view``: what the step before it saw; what cannot have changed is not read again.
+    """
     entry = plan.scope(ended.scope).entry
     path = join_path(ended.scope, entry.id)
     own = own_fields(ended.scope, path)
@@ -83,13 +88,16 @@ def make_handoff(plan: Plan, ended: BranchEnd, owner: str, lease: int) -> Handof
     assert item_of is not None
     item = item_field(ended.scope, item_of.as_)
     reads = fields_for(plan, path)
+    needless = {*own, item, *(FIXED_FIELDS if view is not None else ())}
+    known = view and View(view.execution, view.workflow, priority=view.priority)
     return Handoff(
         owner=owner,
         plan=plan.key,
         lease=lease,
         quiet=plan.is_quiet(path),
-        reads=[name for name in reads if name not in own and name != item],
+        reads=[name for name in reads if name not in needless],
         item=item_of.as_ if item in reads else "",
+        known=known,
     )
 
 
