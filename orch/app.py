@@ -155,7 +155,11 @@ def dispatch(
         return
     try:
         if lists is not None and lists.serve():
-            lists.push(message for canvas in todo for message in messages_of(app, canvas))
+            messages = [message for canvas in todo for message in messages_of(app, canvas)]
+            if len(messages) == 1:
+                lists.post(messages[0])  # the script that opened its step has just answered
+            else:
+                lists.push(messages)
             return
         with app.producer_or_acquire(producer) as publisher:
             if len(todo) == 1 and not isinstance(todo[0], _chord):

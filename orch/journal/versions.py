@@ -71,10 +71,11 @@ class Versions(Connection):
 
     def choices(self, name: str) -> tuple[str | None, Canary | None]:
         """The latest version of ``name``, and its canary."""
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.hget(self.keys.workflows(), name)
-        pipe.hget(self.keys.canaries(), name)
-        latest, text = self.read(pipe.execute)
+        latest, text = self.read(
+            self.wire.read_both,
+            ("HGET", self.keys.workflows(), name),
+            ("HGET", self.keys.canaries(), name),
+        )
         return latest, Canary.loads(text) if text else None
 
     def set_canary(self, name: str, canary: Canary | None) -> None:

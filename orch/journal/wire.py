@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
@@ -59,6 +59,13 @@ class _Line:
         self.settle()
         return self.connection.read_response()
 
+    def call_both(self, command: tuple[Command, Command]) -> Any:
+        """Two commands that only read, in one round trip; their answers."""
+        for each in command:
+            self.send(each)
+        self.settle()
+        return [self.connection.read_response() for _ in command]
+
 
 class Wire:
     """The connections of one client, for commands that may be repeated without harm.
@@ -76,12 +83,20 @@ class Wire:
 
         A connection at hand may have been closed in the meantime: then it is tried on another.
         """
+        return self._execute(_Line.call, command)
+
+    def read_both(self, first: Command, second: Command) -> tuple[Any, Any]:
+        """As `execute_command` for two commands that only read, in one round trip."""
+        one, other = self._execute(_Line.call_both, (first, second))
+        return one, other
+
+    def _execute(self, call: Callable[[_Line, Any], Any], command: Any) -> Any:
         while (line := self._at_hand()) is not None:
             try:
-                return self._answer(line, command)
+                return self._answer(line, call, command)
             except RedisConnectionError:
                 continue
-        return self._answer(_Line(self._pool.get_connection()), command)
+        return self._answer(_Line(self._pool.get_connection()), call, command)
 
     def post(self, *command: Any) -> None:
         """Send a command; its answer is taken with that to the next one on its connection.
@@ -114,11 +129,14 @@ class Wire:
         except IndexError:
             return None
 
-    def _answer(self, line: _Line, command: Command) -> Any:
+    def _answer(self, line: _Line, call: Callable[[_Line, Any], Any], command: Any) -> Any:
         try:
-            reply = line.call(command)
+            reply = call(line, command)
         except ResponseError:
-            self._free.append(line)
+            if call is _Line.call_both:  # the second answer may not have been read
+                self._let_go(line)
+            else:
+                self._free.append(line)
             raise
         except BaseException:
             self._let_go(line)
