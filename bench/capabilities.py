@@ -1,6 +1,9 @@
-"""The steps of the workflows of orch: one does nothing, one takes a while and says where."""
+"""The steps of the workflows of orch: one does nothing, one takes a moment, one takes a while and
+says where."""
 
-from bench.plain import hold_on
+import time
+
+from bench.plain import WORK, hold_on
 from orch import capability
 
 
@@ -13,3 +16,9 @@ def noop() -> None:
 def hold() -> None:
     """Take `HOLD` seconds."""
     hold_on()
+
+
+@capability("work")
+def work() -> None:
+    """Take `WORK` seconds."""
+    time.sleep(WORK)

@@ -59,6 +59,7 @@ METRICS: dict[str, Metric] = {
     "start_cpu": Metric("the same: CPU of the client", "ms CPU/start"),
     "bulk_time": Metric("10,000 starts at once", "s", False, Bar(5)),
     "fairness": Metric("100 chains at once: the last end to the mean one", "x", False, Bar(1.5)),
+    "fairness_work": Metric("the same, of steps that take 10 ms", "x", False, Bar(1.5)),
     "kept_bytes": Metric("kept of a finished chain of 10", "bytes", False, Bar(2500)),
     "round_trips": Metric("commands that clients send", "commands/step"),
     "scripts": Metric("scripts among them", "scripts/step", compared=False),

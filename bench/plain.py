@@ -19,6 +19,7 @@ from redis import Redis
 STOCK, TUNED = "stock", "tuned"
 URL_VARIABLE, VARIANT_VARIABLE = "BENCH_URL", "BENCH_VARIANT"
 HOLD, HOLDERS = 0.1, "bench:holders"
+WORK = 0.01
 
 
 def make_app(variant: str, url: str) -> Celery:
@@ -38,6 +39,11 @@ def make_app(variant: str, url: str) -> Celery:
     def hold() -> None:
         """Take a while."""
         hold_on()
+
+    @made.task(name="bench.work", shared=False)
+    def work() -> None:
+        """Take `WORK` seconds."""
+        time.sleep(WORK)
 
     return made
 

@@ -37,7 +37,8 @@ class Contestant(ABC):
 
     ``shapes``: those it has. A chain has so many steps, a `fan_out` so many side by side and
     one behind them; a `map` is a `fan_out` over items, where a system has such a thing; each
-    step of `spread` is served by another worker; those of `hold` take `HOLD` seconds.
+    step of `spread` is served by another worker; those of `hold` take `HOLD` seconds,
+    those of `work` `WORK`.
     """
 
     name: str

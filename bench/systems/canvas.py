@@ -22,13 +22,14 @@ from bench.systems.base import ROOT, OnRedis
 class Canvas(OnRedis):
     """Celery without orch. A handle is the id of the result of a canvas."""
 
-    shapes = frozenset({"chain", "fan_out", "map", "spread", "hold"})
+    shapes = frozenset({"chain", "fan_out", "map", "spread", "hold", "work"})
 
     def __init__(self, url: str, **given: Any) -> None:
         super().__init__(url, **given)
         self.app = make_app(self.name, self.url)
         self.noop = self.app.tasks["bench.noop"]
         self.hold = self.app.tasks["bench.hold"]
+        self.work = self.app.tasks["bench.work"]
         self.workers: list[subprocess.Popen[bytes]] = []
         self.results: dict[str, Any] = {}
 
@@ -87,8 +88,9 @@ class Canvas(OnRedis):
         last = self.noop.si().set(ignore_result=False)
         if shape in ("fan_out", "map"):
             return chord([self.noop.si() for _ in range(size)], last).apply_async()
-        if shape == "hold":
-            links = [self.hold.si() for _ in range(size)]
+        if shape in ("hold", "work"):
+            task = self.hold if shape == "hold" else self.work
+            links = [task.si() for _ in range(size)]
             links[-1].set(ignore_result=False)
             return chain(*links).apply_async()
         links = [*(self.noop.si() for _ in range(size - 1)), last]

@@ -19,7 +19,7 @@ class Orch(OnRedis):
     """Durable workflows. A handle is the id of an execution."""
 
     name, title, number = "orch", "orch", 0
-    shapes = frozenset({"chain", "fan_out", "map", "spread", "hold"})
+    shapes = frozenset({"chain", "fan_out", "map", "spread", "hold", "work"})
 
     def __init__(self, url: str, **given: Any) -> None:
         super().__init__(url, **given)
@@ -126,6 +126,7 @@ def _wait(size: int) -> list[dict[str, Any]]:
 SHAPES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "chain": _chain(lambda n: "noop"),
     "hold": _chain(lambda n: "hold"),
+    "work": _chain(lambda n: "work"),
     "spread": _chain(lambda n: f"noop{n}"),
     "fan_out": _fan_out,
     "map": _map,

@@ -10,7 +10,7 @@ from bench.systems.engine import Orch
 from bench.workloads.crowd import growth, waiting
 from bench.workloads.keeping import commands, idle, memory
 from bench.workloads.loss import alarms, recovery
-from bench.workloads.pace import bulk, chain, fairness, fan_out, latency, map_, spread, start
+from bench.workloads.pace import bulk, chain, fairness, fan_out, latency, map_, spread, start, turns
 from bench.workloads.sizes import Figures, Sizes
 
 
@@ -42,6 +42,7 @@ WORKLOADS: dict[str, Workload] = {
     "bulk": Workload(bulk, 5, kind=OnRedis),
     "memory": Workload(memory, 2),
     "fairness": Workload(fairness, 2, kind=OnRedis),
+    "turns": Workload(turns, 6, "work", OnRedis, once=True),
     "commands": Workload(commands, 2, kind=OnRedis, once=True),
     "idle": Workload(idle, 12, once=True),
     "recovery": Workload(recovery, 25, "hold", once=True),
