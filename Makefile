@@ -51,6 +51,7 @@ test: $(TEST) ## run the test suite, without the tests that take minutes
 
 chaos: $(TEST) ## kill workers and servers under load, in the long form (minutes)
 	ORCH_CHAOS=long $(BIN)/python -m pytest tests/chaos --timeout=3600 $(ARGS)
+	CHAOS_HANDOFF=off $(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
 
 bench: $(RUN) ## measure orch beside Celery (PEERS=yes: install others, and measure them too)
 	$(if $(filter yes,$(PEERS)),$(BIN)/python -m bench.peers)

@@ -27,6 +27,7 @@ STATES = {
     "polled": "polling",
     "asked": "dispatched",
     "redispatched": "dispatched",
+    "released": "dispatched",
     "compensating": "dispatched",
     "lost": "lost",
     "waiting": "waiting",

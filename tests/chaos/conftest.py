@@ -16,8 +16,9 @@ from .processes import System, Valkey
 LONG = os.environ.get("ORCH_CHAOS") == "long"
 POOLS = ("prefork", "threads", "solo")
 FREE_DATABASE = 10
-FROZEN_FOR_LESS = {"ORCH_LIVENESS_LIMIT": "4"}
-"""A worker that is frozen and connected is given up after 15 s by default."""
+GIVEN = {"ORCH_LIVENESS_LIMIT": "4", "ORCH_HANDOFF": os.environ.get("CHAOS_HANDOFF", "auto")}
+"""A worker that is frozen and connected is given up after 15 s by default. Whatever dies, all holds
+with the hand-off and without it: CHAOS_HANDOFF=off."""
 
 Measure = Callable[[str, float], None]
 
@@ -60,7 +61,7 @@ def systems(
     def get(pool: str) -> System:
         if pool not in made:
             place = tmp_path_factory.mktemp(pool)
-            made[pool] = System(server, POOLS.index(pool), place, pool, **FROZEN_FOR_LESS)
+            made[pool] = System(server, POOLS.index(pool), place, pool, **GIVEN)
         return made[pool]
 
     yield get
