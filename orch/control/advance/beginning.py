@@ -16,9 +16,7 @@ from orch.journal.journal import Ended, Settled
 from orch.journal.records import Pending
 from orch.workflows.calls import Call
 from orch.workflows.gates import CANCEL_PREVIOUS, GATE_MARK, Slots
-from orch.workflows.plan import (
-    Plan,
-)
+from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus
 from orch.workflows.transition import begin
 from orch.workflows.view import (

@@ -28,9 +28,7 @@ from orch.workflows.outcome import (
     Outcome,
 )
 from orch.workflows.pausing import pauses_over
-from orch.workflows.plan import (
-    Plan,
-)
+from orch.workflows.plan import Plan
 from orch.workflows.starts import StartOptions
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.view import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -58,7 +59,7 @@ def find_nothing(key: str, version: str | None, execution: str) -> Plan:
     raise NotFound(f"no workflow {key!r}")
 
 
-class Committing:
+class Committing(ABC):
     """Commits what an outcome means, and sees to what that leaves to be done."""
 
     def __init__(
@@ -321,64 +322,64 @@ class Committing:
 
     # --- what the other parts of an `Advancer` do --------------------------------------------
 
-    def _after(self, execution: str, parent: Call | None, slots: Slots | None) -> list[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _after(self, execution: str, parent: Call | None, slots: Slots | None) -> list[Todo]: ...
 
-    def _behind_end(self, execution: str, ended: Ended) -> list[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _behind_end(self, execution: str, ended: Ended) -> list[Todo]: ...
 
-    def _call(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _call(self, call: Call) -> Sequence[Todo]: ...
 
-    def _cancel_child(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _cancel_child(self, call: Call) -> Sequence[Todo]: ...
 
-    def _emit(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _emit(self, call: Call) -> Sequence[Todo]: ...
 
-    def _take_kept(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _take_kept(self, call: Call) -> Sequence[Todo]: ...
 
-    def _take_report(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _take_report(self, call: Call) -> Sequence[Todo]: ...
 
-    def _unwind(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _unwind(self, call: Call) -> Sequence[Todo]: ...
 
-    def _begin(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _begin(self, call: Call) -> Sequence[Todo]: ...
 
+    @abstractmethod
     def _begin_to_cancel(
         self, execution: str, message: str, by: str, grace: int
-    ) -> tuple[Cancelled, list[Todo]]:
-        raise NotImplementedError
+    ) -> tuple[Cancelled, list[Todo]]: ...
 
-    def _cancel_with(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _cancel_with(self, call: Call) -> Sequence[Todo]: ...
 
-    def _is_waited_for(self, call: Call) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_waited_for(self, call: Call) -> bool: ...
 
-    def _is_wanted(self, family: Family) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_wanted(self, family: Family) -> bool: ...
 
-    def _leave(self, call: Call, slots: Slots) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _leave(self, call: Call, slots: Slots) -> Sequence[Todo]: ...
 
-    def _let_begin(self, executions: Sequence[str]) -> list[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _let_begin(self, executions: Sequence[str]) -> list[Todo]: ...
 
-    def _look_at_gate(self, call: Call) -> Sequence[Todo]:
-        raise NotImplementedError
+    @abstractmethod
+    def _look_at_gate(self, call: Call) -> Sequence[Todo]: ...
 
-    def call(self, execution: str, path: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def call(self, execution: str, path: str) -> None: ...
 
-    def cancel_child(self, execution: str, path: str, attempt: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def cancel_child(self, execution: str, path: str, attempt: int) -> None: ...
 
-    def take_report(self, execution: str, path: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def take_report(self, execution: str, path: str) -> None: ...
 
 
 def is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:

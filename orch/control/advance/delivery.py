@@ -19,9 +19,7 @@ from orch.control.triggers import (
     Told,
     Triggered,
 )
-from orch.errors import (
-    StepError,
-)
+from orch.errors import StepError
 from orch.faults import fault
 from orch.journal.journal import Refused, Settled
 from orch.workflows.calls import Call
@@ -38,9 +36,7 @@ from orch.workflows.outcome import (
     Failure,
     Outcome,
 )
-from orch.workflows.plan import (
-    EVENT_TIMEOUT,
-)
+from orch.workflows.plan import EVENT_TIMEOUT
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide
 from orch.workflows.view import (

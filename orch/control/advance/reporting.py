@@ -16,14 +16,10 @@ from orch.journal.journal import Refused, Settled
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.external import Report, report_field
-from orch.workflows.plan import (
-    Plan,
-)
+from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide
-from orch.workflows.view import (
-    fields_for,
-)
+from orch.workflows.view import fields_for
 
 
 class Reporting(Committing):

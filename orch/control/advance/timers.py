@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from orch.control.advance.committing import (
-    Committing,
-)
+from orch.control.advance.committing import Committing
 from orch.workflows.definition import StepType
 from orch.workflows.external import waits_for
 from orch.workflows.outcome import (
