@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orch.journal.connection import Connection
+from orch.journal.scripts import flat
 from orch.journal.steering import Steered
 from orch.workflows.commit import Event
 from orch.workflows.pausing import load_pauses, pauses_over
@@ -56,7 +57,7 @@ class Branches(Connection):
             id=execution,
             branch=branch,
             grace=self.grace,
-            fields=[part for pair in fields.items() for part in pair],
+            fields=flat(fields.items()),
             event=Event("branch_resumed", detail={"branch": branch, **detail}).dumps(now),
         )
         word = self._word("resume_branch", reply, "RESUMED", "DONE", "MISSING")

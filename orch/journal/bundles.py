@@ -8,6 +8,7 @@ from typing import Any
 
 from orch.journal.connection import Connection
 from orch.journal.records import make_view, pages_with, split_reads
+from orch.journal.scripts import flat
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.state import StepState
@@ -95,9 +96,7 @@ class Bundles(Connection):
             return None
         refused = tuple(number - 1 for number in reply[1])
         if word == "JOINED":
-            pairs = (text.rsplit(" ", 1) for text in reply[2])
-            calls = tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
-            return Bundled(refused, joined=True, calls=calls)
+            return Bundled(refused, joined=True, calls=Call.all_of(execution, reply[2]))
         taken = tuple(number - 1 for number in reply[2])
         view = None
         if taken:
@@ -109,7 +108,7 @@ class Bundles(Connection):
 def _end(attempt: int, transition: Transition, now: int) -> list[Any]:
     branch = transition.branch
     assert branch is not None and transition.state is not None
-    texts = [part for pair in transition.texts for part in pair]
+    texts = flat(transition.texts)
     events = [event.dumps(now) for event in transition.events]
     state = transition.state.dumps()
     return [transition.path, attempt, state, branch.scope, branch.text, texts, events]

@@ -67,8 +67,7 @@ class Cancelling(Connection):
         if word in ("DONE", "MISSING"):
             return Cancelled(False, ExecutionStatus(reply[1]) if word == "DONE" else None)
         status = ExecutionStatus.CANCELLED if word == "ENDED" else ExecutionStatus.CANCELLING
-        pairs = (text.rsplit(" ", 1) for text in reply[2])
-        calls = tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
+        calls = Call.all_of(execution, reply[2])
         parent = Call.loads(reply[1]) if reply[1] else None
         slots = Slots.loads(reply[3], reply[4]) if word == "ENDED" else None
         return Cancelled(True, status, parent, calls, slots)

@@ -26,6 +26,7 @@ from orch.journal.records import (
     pages_with,
     split_reads,
 )
+from orch.journal.scripts import flat
 from orch.journal.snapshots import Snapshots
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
@@ -239,11 +240,11 @@ class Journal(
             "listening": self.keys.listening(self.keys.partition(execution)),
             "listens": _listens(execution, written.opens),
             "id": execution,
-            "fields": _flat((*written.fields, *fields.items())),
+            "fields": flat((*written.fields, *fields.items())),
             "opens": _opens(written.opens),
-            "texts": _flat((*written.texts, *_subscriptions(written.opens))),
+            "texts": flat((*written.texts, *_subscriptions(written.opens))),
             "events": [each.dumps(now) for each in (event, *written.events)],
-            "pages": _flat(written.pages),
+            "pages": flat(written.pages),
             "ended": int(written.end is not None),
             "keep": self.expires,
         }
@@ -373,7 +374,7 @@ class Journal(
         over = handoff.open if handoff is not None else None
         told = self._handoff(handoff, now)
         listening = [o for o in transition.written if o.listens]
-        texts = [] if quiet else [part for pair in transition.texts for part in pair]
+        texts = [] if quiet else flat(transition.texts)
         for opened in listening:
             texts += (f"?{opened.path}", opened.listens)
         reply = self.run(
@@ -391,7 +392,7 @@ class Journal(
             due=transition.due or 0,
             opens=_opens([o for o in transition.opens if o is not over]),
             texts=texts,
-            fields=_flat(transition.fields),
+            fields=flat(transition.fields),
             drops=list(transition.drops),
             branch=_branch(transition.branch),
             ends=_ends(end),
@@ -400,7 +401,7 @@ class Journal(
             listens=_listens(execution, listening),
             once=transition.once,
             below=int(transition.cancels_below),
-            pages=_flat(transition.pages),
+            pages=flat(transition.pages),
             clears=[*transition.clears, PAGE] if transition.clears else [],
             quiet=int(quiet),
             late=late,
@@ -416,7 +417,7 @@ class Journal(
             handed = None
             if handoff is not None and following and len(reply) > 4:
                 handed = _handed(execution, handoff, following, reply[4:], now)
-            calls = _calls(execution, reply[2]) if reply[2] else ()
+            calls = Call.all_of(execution, reply[2]) if reply[2] else ()
             if isinstance(following, list):
                 return Settled(calls=calls, again=tuple(following))
             slots = Slots.loads(reply[4], reply[5]) if end is not None else None
@@ -424,7 +425,7 @@ class Journal(
                 following=following or None, handed=handed, parent=parent, calls=calls, slots=slots
             )
         if word == "JOINED":
-            return Settled(joined=reply[1], calls=_calls(execution, reply[2]))
+            return Settled(joined=reply[1], calls=Call.all_of(execution, reply[2]))
         if word == "REPEATED":
             found = Settled(joined=reply[1] if len(reply) > 1 else None, repeated=True)
             return self._handed_before(execution, transition.branch, handoff, found)
@@ -451,8 +452,7 @@ class Journal(
             opens = _opens([o for o in transition.opens if o is not over])
             opens.append([over.path, handoff.taken(now).dumps(), now + handoff.lease])
             if not (handoff.quiet and self.terse):
-                told = {"worker": handoff.owner}
-                events.append(Event("claimed", over.path, over.state.attempt, told).dumps(now))
+                events.append(handoff.claimed().dumps(now))
         reply = self.run(
             "settle_on",
             **self._keys_and_items(execution),
@@ -464,8 +464,8 @@ class Journal(
             owner=owner,
             state=transition.state.dumps(),
             opens=opens,
-            texts=[part for pair in transition.texts for part in pair],
-            fields=[part for pair in transition.fields for part in pair],
+            texts=flat(transition.texts),
+            fields=flat(transition.fields),
             events=events,
             reads=fields,
             pages=pages_with(items) if items else [],
@@ -536,10 +536,13 @@ class Journal(
         if handoff.open is None:
             return told
         opened = handoff.open
-        claimed = Event("claimed", opened.path, opened.state.attempt, {"worker": handoff.owner})
         return [
             *told,
-            [opened.path, handoff.taken(now).dumps(), "" if quiet else claimed.dumps(now)],
+            [
+                opened.path,
+                handoff.taken(now).dumps(),
+                "" if quiet else handoff.claimed().dumps(now),
+            ],
             *_opens([opened]),
         ]
 
@@ -686,7 +689,7 @@ class Journal(
             return Refused(word, tuple(reply[1:]))
         parent = Call.loads(reply[1]) if reply[1] else None
         slots = Slots.loads(reply[3], reply[4])
-        return Ended(parent, _calls(execution, reply[2]), slots)
+        return Ended(parent, Call.all_of(execution, reply[2]), slots)
 
 
 def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Claimed:
@@ -716,11 +719,6 @@ def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], n
     return Claimed(handoff.taken(now) if handoff.open else StepState.loads(reply[0]), view)
 
 
-def _calls(execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
-    pairs = (text.rsplit(" ", 1) for text in texts)
-    return tuple(Call(execution, path, int(attempt)) for path, attempt in pairs)
-
-
 def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:
     """Fields of the record of an execution that ends with its first transition."""
     end = transition.end if transition is not None else None
@@ -736,10 +734,6 @@ def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:
 
 def _until(at: int) -> dict[str, Any]:
     return {"until": at} if at else {}
-
-
-def _flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
-    return [part for pair in pairs for part in pair]
 
 
 def _opens(opens: Iterable[Open]) -> list[list[Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orch.journal.heads import instant, of_kind
 from orch.journal.indexing import Indexing
 from orch.journal.records import Record
+from orch.journal.scripts import flat
 from orch.workflows.commit import Event
 from orch.workflows.migrating import Fitting
 
@@ -41,8 +40,8 @@ class Migration(Indexing):
             before=record.plan,
             plan=plan,
             version=version,
-            seen=_flat(found.seen),
-            moves=_flat(found.moves),
+            seen=flat(found.seen.items()),
+            moves=flat(found.moves.items()),
             looks=list(found.looks),
             event=event.dumps(now),
             heads=[_entry(record, record.version), _entry(record, version)],
@@ -54,7 +53,3 @@ def _entry(record: Record, version: str) -> str:
     """Where an execution is found by its workflow, version and status."""
     head = f"{of_kind(record.workflow, version)}{record.status.value} "
     return f"{head}{instant(record.created)}{record.id}"
-
-
-def _flat(pairs: Mapping[str, str]) -> list[str]:
-    return [part for pair in pairs.items() for part in pair]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -34,6 +34,11 @@ _LUA = {
 
 
 _EMPTY = msgpack.packb([])
+
+
+def flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Names and values as scripts take them: one after the other."""
+    return [part for pair in pairs for part in pair]
 
 
 class Script:

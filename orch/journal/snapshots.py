@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orch.journal.finding import Finding, Found, Query
 from orch.journal.heads import members_of
+from orch.journal.scripts import flat
 from orch.workflows.entries import as_json, repack, unpack
 from orch.workflows.state import ExecutionStatus, encode
 
@@ -59,9 +60,9 @@ class Snapshots(Finding):
             "restore",
             **self._four_of(snapshot.id),
             index=self._index_of(snapshot.id),
-            fields=_flat(record),
-            states=_flat(snapshot.steps),
-            pages=_flat(snapshot.items),
+            fields=flat(record.items()),
+            states=flat(snapshot.steps.items()),
+            pages=flat(snapshot.items.items()),
             events=[repack(text) for text in snapshot.history],
             members=[part for m in members_of(snapshot.id, record) for part in (0, m)],
             keep=self.keep,
@@ -131,7 +132,3 @@ class Snapshots(Finding):
         key = self.keys.archiver()
         if self.read(self.redis.get, key) == owner:
             self.read(self.redis.delete, key)
-
-
-def _flat(texts: Mapping[str, str]) -> list[str]:
-    return [part for pair in texts.items() for part in pair]

@@ -8,6 +8,7 @@ from typing import Any
 
 from orch.journal.connection import Connection
 from orch.journal.heads import of_error
+from orch.journal.scripts import flat
 from orch.workflows.commit import Event
 from orch.workflows.reopening import Reopening
 from orch.workflows.state import ExecutionStatus
@@ -56,7 +57,7 @@ class Steering(Connection):
             now=now,
             id=execution,
             grace=self.grace,
-            fields=[part for pair in fields.items() for part in pair],
+            fields=flat(fields.items()),
             event=Event("resumed", detail=detail).dumps(now),
         )
         return self._steered("resume", reply, "RESUMED", ExecutionStatus.PAUSED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Call:
     def loads(cls, text: str) -> Call:
         execution, path, attempt = text.split(" ")
         return cls(execution, path, int(attempt))
+
+    @classmethod
+    def all_of(cls, execution: str, texts: Iterable[str]) -> tuple[Call, ...]:
+        """Those of an execution, as scripts tell them: `path attempt` of each."""
+        pairs = (text.rsplit(" ", 1) for text in texts)
+        return tuple(cls(execution, path, int(attempt)) for path, attempt in pairs)
 
     def failed(
         self, name: str, message: str, *, data: Any = None, child: str = "", retryable: bool = True

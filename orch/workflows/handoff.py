@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orch.workflows.commit import BranchEnd, Open
+from orch.workflows.commit import BranchEnd, Event, Open
 from orch.workflows.frozen import changed
 from orch.workflows.plan import Node, Plan, join_path, split
 from orch.workflows.state import StepState, StepStatus
@@ -57,6 +57,11 @@ class Handoff:
         given = self.known.input if self.known.input is not None else view.input
         known = self.known
         return replace(view, workflow=known.workflow, input=given, priority=known.priority)
+
+    def claimed(self) -> Event:
+        """What the history tells of the token that is opened, if the worker goes on with it."""
+        assert self.open is not None
+        return Event("claimed", self.open.path, self.open.state.attempt, {"worker": self.owner})
 
     def taken(self, now: int) -> StepState:
         """The state of the token that is opened, if the worker goes on with it."""

@@ -23,7 +23,7 @@
 -- ARGV  queue    str   the queue that their message came from
 -- ARGV  grace    int   ms after which a joined step is looked at
 --
--- USES  call_with tell stop_listening cancel_tokens decide_join add_view pause_over
+-- USES  call_with tell stop_listening cancel_tokens decide_join add_view read_view pause_over
 --
 -- Reply  {'SETTLED', refused, taken, left, value, …}  refused: numbers of `ends` that do not
 --        count any more, from 1; taken: numbers of `takes`; left: those that were tried before, and
@@ -125,10 +125,7 @@ if decided then
 end
 local reply = {'SETTLED', refused}
 if taken[1] then
-    for i, value in ipairs(redis.call('HMGET', record, unpack(reads))) do
-        reply[i + 2] = value
-    end
-    add_view(reply, reads, pages)
+    read_view(reply, reads, pages)
 end
 table.insert(reply, 3, taken)
 table.insert(reply, 4, left)

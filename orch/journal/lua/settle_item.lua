@@ -21,7 +21,7 @@
 -- ARGV  page     int   items in a page, whose page is given, too; 0: it does not read its item
 -- ARGV  grace    int   ms after which a joined step is looked at
 --
--- USES  add_view
+-- USES  add_view read_view
 --
 -- Reply  {'SETTLED', number, value, …}  the item that was claimed, and values as a claim gives
 --        them; -1: none was left
@@ -60,10 +60,5 @@ if page > 0 then
     pages[#pages + 1] = join .. '/' .. math.floor(number / page)
 end
 local reply = {'SETTLED', number}
-if reads[1] then
-    for i, value in ipairs(redis.call('HMGET', record, unpack(reads))) do
-        reply[i + 2] = value
-    end
-end
-add_view(reply, reads, pages)
+read_view(reply, reads, pages)
 return reply

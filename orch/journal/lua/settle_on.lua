@@ -22,7 +22,7 @@
 -- ARGV  reads    list  fields of the record that the step needs with which the worker goes on
 -- ARGV  pages    list  fields of `items` that it needs
 --
--- USES  tell call_with write_tokens add_view
+-- USES  tell call_with write_tokens add_view read_view
 --
 -- Reply  {'SETTLED', '', value, …}  values as a claim gives them
 --        {'OTHERWISE'}  nothing was done: settle.lua says what is the matter
@@ -37,10 +37,5 @@ write_tokens(opens, texts, {path, state}, {})
 call_with('HSET', record, fields)
 tell(events, owner)
 local reply = {'SETTLED', ''}
-if reads[1] then
-    for i, value in ipairs(redis.call('HMGET', record, unpack(reads))) do
-        reply[i + 2] = value
-    end
-end
-add_view(reply, reads, pages)
+read_view(reply, reads, pages)
 return reply
