@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from orch.agents.capability import capability
     from orch.agents.context import Context
     from orch.asynchronous import AsyncOrchestrator
+    from orch.breaker import Breaker
     from orch.control.bulk import StartRequest
     from orch.errors import OrchError, RetryAfter, StepCancelled, StepError
     from orch.execution import Execution
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 # module of capabilities) does not pay for all of them.
 _HOME = {
     "AsyncOrchestrator": "orch.asynchronous",
+    "Breaker": "orch.breaker",
     "Context": "orch.agents.context",
     "Execution": "orch.execution",
     "OrchError": "orch.errors",
@@ -38,6 +40,7 @@ _HOME = {
 
 __all__ = [
     "AsyncOrchestrator",
+    "Breaker",
     "Context",
     "Execution",
     "OrchError",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.breakers import BreakerInfo
 from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
@@ -330,6 +331,21 @@ class AsyncOrchestrator:
 
     async def heartbeat_task(self, task: str, progress: Any = None) -> None:
         await asyncio.to_thread(self.sync.heartbeat_task, task, progress)
+
+    async def list_breakers(self) -> list[BreakerInfo]:
+        return await asyncio.to_thread(self.sync.list_breakers)
+
+    async def show_breaker(self, name: str) -> BreakerInfo:
+        return await asyncio.to_thread(self.sync.show_breaker, name)
+
+    async def open_breaker(
+        self, name: str, reason: str = "", *, seconds: float | None = None, by: str | None = None
+    ) -> BreakerInfo:
+        open_ = self.sync.open_breaker
+        return await asyncio.to_thread(open_, name, reason, seconds=seconds, by=by)
+
+    async def close_breaker(self, name: str, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self.sync.close_breaker, name, reason, by=by)
 
     async def migrate_workflow(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.breakers import BreakerInfo
 from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
@@ -429,6 +430,27 @@ class Orchestrator:
         """
         modify = self.manager.migration.modify
         return modify(id, changes, by=by, reason=reason, dry_run=dry_run)
+
+    # Circuit breakers. ``name``: of a capability. They raise NotFound where no worker has declared
+    # a breaker of it.
+
+    def list_breakers(self) -> list[BreakerInfo]:
+        """Every breaker that workers have declared, and how it stands."""
+        return self.manager.breakers.list()
+
+    def show_breaker(self, name: str) -> BreakerInfo:
+        """One breaker, with its latest changes."""
+        return self.manager.breakers.show(name)
+
+    def open_breaker(
+        self, name: str, reason: str = "", *, seconds: float | None = None, by: str | None = None
+    ) -> BreakerInfo:
+        """Stop the calls of a capability: for so many seconds, or until it is closed."""
+        return self.manager.breakers.open(name, reason, seconds=seconds, by=by)
+
+    def close_breaker(self, name: str, reason: str = "", *, by: str | None = None) -> bool:
+        """Let its calls through, and forget what was counted. False: it was closed."""
+        return self.manager.breakers.close(name, reason, by=by)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

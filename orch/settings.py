@@ -17,6 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orch.breaker import Breaker
 from orch.errors import SettingsError
 
 SETTINGS_FILE = "orch.toml"
@@ -155,6 +156,11 @@ class Settings(BaseSettings):
         description="directory to which executions go that were kept for `retention`; "
         "None: they are dropped",
     )
+    breakers: dict[str, Breaker] = Field(
+        default_factory=dict,
+        description="circuit breakers by the name of a capability; they prevail over what is "
+        "declared with it",
+    )
     chain_links: int = Field(50, ge=1, le=500, description="most links of one Celery chain")
     broker_acks: bool = Field(
         False, description="Celery's own acknowledgements on Redis; redundant here, and dear"
@@ -165,6 +171,19 @@ class Settings(BaseSettings):
     fault_point: str | None = Field(
         None, description="for tests of faults: `NAME:FILE,…`, one process dies there"
     )
+
+    @field_validator("breakers", mode="before")
+    @classmethod
+    def _declared(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found = {}
+        for name, given in value.items():
+            try:
+                found[name] = Breaker.of(given)
+            except SettingsError as exc:
+                raise ValueError(f"of {name!r}: {exc.message}; {exc.hint}") from exc
+        return found
 
     @field_validator("include", mode="before")
     @classmethod

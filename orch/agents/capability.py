@@ -32,6 +32,7 @@ from typing_extensions import TypedDict
 
 from orch.agents.context import Context
 from orch.agents.shell import ShellText
+from orch.breaker import Breaker
 from orch.errors import SettingsError, StepError
 from orch.workflows.expressions import Value
 
@@ -50,13 +51,21 @@ class Capability:
     name, description    the description is the function's docstring, unless given
     function             as it was written
     input_schema         JSON Schema of the input
+    breaker              when its calls are stopped, if it has one
     needs_context        whether a call of it takes more of its `Context` than the default one
     template_parameters  parameters that take `ShellText`: the parts of a text, not its value
     """
 
-    def __init__(self, name: str, function: Callable[..., Any], description: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        description: str = "",
+        breaker: Breaker | None = None,
+    ) -> None:
         self.name = name
         self.function = function
+        self.breaker = breaker
         self.description = description or inspect.getdoc(function) or ""
         hints = _annotations(name, function)
         parameters = inspect.signature(function).parameters.values()
@@ -129,8 +138,12 @@ class Capability:
         return f"Capability({self.name!r}, {_place(self.function)})"
 
 
-def capability(name: str, *, description: str = "") -> Callable[[Function], Function]:
+def capability(
+    name: str, *, description: str = "", breaker: Breaker | None = None
+) -> Callable[[Function], Function]:
     """Make a function, `def` or `async def`, the capability `name` of this process.
+
+    ``breaker``: stops its calls while they fail too often; a setting may say otherwise.
 
     Raises SettingsError for a name that is not one or belongs to another function, and for
     parameters that no JSON input can fill.
@@ -150,7 +163,7 @@ def capability(name: str, *, description: str = "") -> Callable[[Function], Func
                 f"{_place(function)}",
                 hint="give one of them another name",
             )
-        _capabilities[name] = Capability(name, function, description)
+        _capabilities[name] = Capability(name, function, description, breaker)
         return function
 
     return register

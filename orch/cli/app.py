@@ -14,6 +14,7 @@ import typer
 
 from orch.cli import (
     again,
+    breakers,
     definitions,
     events,
     executions,
@@ -77,6 +78,7 @@ for command, panel in (
     (versions.canary, LOOK),
     (versions.migrate, LOOK),
     (versions.modify, LOOK),
+    (breakers.breakers, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),
     (workers.dev, SERVE),

@@ -28,6 +28,7 @@ STATES = {
     "asked": "dispatched",
     "redispatched": "dispatched",
     "released": "dispatched",
+    "breaker_open": "retrying",
     "compensating": "dispatched",
     "lost": "lost",
     "waiting": "waiting",

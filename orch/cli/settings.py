@@ -57,6 +57,8 @@ def shown_value(value: Any) -> Any:
         return without_password(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {name: each.as_dict() for name, each in value.items()}
     return value
 
 
@@ -76,6 +78,8 @@ def source_of(name: str, options: Mapping[str, str], found: Settings) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
+from orch.control.breakers import Breakers
 from orch.control.bulk import Asked, Bulk
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
 from orch.control.comparing import diff
@@ -72,6 +73,7 @@ class WorkflowManager(Catalog):
         self.search = Search(self.journal, self.plans)
         self.transfer = Transfer(self.journal, self.search)
         self.external = ExternalTasks(runtime)
+        self.breakers = Breakers(runtime.journal)
         self.forking = Forking(runtime, self)
         self.migration = Migration(runtime, self)
         self._served = _Served()

@@ -183,13 +183,17 @@ class Waits:
         child: str,
         listens: str,
         beat: Beat | None = None,
+        broken: Mapping[str, Any] | None = None,
     ) -> str | None:
         """Why a live token is not done yet, in one line.
 
         ``child``: the execution that it called, or the task that is to be reported;
-        ``listens``: the event for which it waits; ``beat``: what it said last.
+        ``listens``: the event for which it waits; ``beat``: what it said last;
+        ``broken``: the open breaker for which it waits, as the history tells of it.
         """
         match state.status:
+            case StepStatus.RETRYING if broken and not self.paused:
+                return self._broken(state, broken)
             case StepStatus.RUNNING:
                 owner = state.owner.rsplit("/", 2)[0]
                 heard = "" if beat is None else f", {self._heard(state, beat)}"
@@ -208,6 +212,15 @@ class Waits:
         if beat.attempt != state.attempt:
             return f"last heard of attempt {beat.attempt}{said}"
         return f"heartbeat {seconds(self.now - beat.at)} ago{said}"
+
+    def _broken(self, state: StepState, broken: Mapping[str, Any]) -> str:
+        until = broken.get("until")
+        probed = f", probed at {instant(until)}" if until else ""
+        left = seconds(state.due - self.now)
+        return (
+            f"the breaker of capability {broken['capability']!r}, open since "
+            f"{instant(broken['since'])}{probed}; attempt {state.attempt} in {left}"
+        )
 
     def _rests(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
         queue = node.queue if node else ""
@@ -487,12 +500,17 @@ def _step(
         progress=beat.progress if beat is not None else None,
         heartbeat=instant(beat.at) if beat is not None else None,
         waiting_for=waits.at(path).why(
-            state, node, child or task, _listens(fields.get(f"?{path}")), beat
+            state, node, child or task, _listens(fields.get(f"?{path}")), beat, _broken(events)
         )
         if live
         else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _broken(events: list[HistoryEntry]) -> Mapping[str, Any] | None:
+    """What was told last, if it is that the breaker of its capability is open."""
+    return events[-1].detail if events and events[-1].event == "breaker_open" else None
 
 
 def _worker(state: StepState, claimed: list[HistoryEntry]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -139,7 +140,7 @@ class WorkerProcesses:
 
     def _environment(self) -> dict[str, str]:
         given = self.settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        own = {f"ORCH_{name.upper()}": str(value) for name, value in given.items()}
+        own = {f"ORCH_{name.upper()}": _text(value) for name, value in given.items()}
         own |= {"ORCH_INCLUDE": ",".join(self.include), PARENT_VARIABLE: str(os.getpid())}
         if self.settings.redis_url or self.settings.use_local_redis:
             own["ORCH_REDIS_URL"] = self.url
@@ -195,6 +196,11 @@ class WorkerProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _text(value: Any) -> str:
+    """A setting as the environment gives it."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _new_log() -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.journal.beats import Beats
 from orch.journal.branches import Branches
+from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
@@ -148,6 +149,7 @@ class Journal(
     Triggers,
     Steering,
     Branches,
+    Breakers,
     Bundles,
     Cancelling,
     Workers,

@@ -158,11 +158,25 @@ class Keys:
         """STRING, `liveness_limit`: JSON of what a live worker is, serves and holds."""
         return f"{self.namespace}:worker:{incarnation}"
 
+    def breakers(self) -> str:
+        """HASH, permanent: capability -> JSON of the breaker that is declared of it."""
+        return f"{self.namespace}:breakers"
+
+    def breaker(self, capability: str) -> str:
+        """HASH, `BREAKER_KEPT` after somebody asked last: the state of a breaker; see
+        `lua/ask_breaker.lua`."""
+        return f"{self.namespace}:{{b:{capability}}}:breaker"
+
+    def breaker_changes(self, capability: str) -> str:
+        """LIST, `BREAKER_KEPT` after the last: when, by whom and why it was opened and closed."""
+        return f"{self.namespace}:{{b:{capability}}}:changes"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
         exact = {
             self.meta(),
             self.workflows(),
+            self.breakers(),
             self.canaries(),
             self.kinds(),
             self.workers(),

@@ -20,6 +20,7 @@ from orch.control.runtime import Runtime
 from orch.errors import NotFound, RetryAfter, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
+from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.pace import is_quick, note_pace
@@ -180,6 +181,9 @@ class Message:
         node, runtime = plan.node(path), self.runtime
         caller = self.caller_of(node)
         assert caller is not None
+        guard: Guard | None = getattr(caller, "breaker", None)
+        if guard is not None and (held := guard.ask(node, path, claim)) is not None:
+            return held, claim.view
         if in_compensation(path):
             claim = _with_output(runtime, path, claim)
         pulse = None
@@ -187,6 +191,8 @@ class Message:
             pulse = make_pulse(runtime, node, path, claim)
         shown = self._show(plan, path)
         outcome = _call(runtime, node, path, claim, caller, pulse)
+        if guard is not None:
+            guard.tell(path, claim, outcome)
         if shown is not None:
             shown.end(outcome)
         fault("called")

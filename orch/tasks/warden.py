@@ -30,11 +30,12 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.journal.line import Line
 from orch.settings import Settings
 from orch.tasks import request as step_request
+from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
-from orch.workflows.plan import Node
+from orch.workflows.plan import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
@@ -439,6 +440,7 @@ class Warden:
         timeout = timeout_of(self.runtime, node)
         if timeout is not None and now - state.started >= timeout:
             self.advancer.time_out(execution, path, state, timeout)
+            self._count_late(node, execution, path, state, STEP_TIMEOUT)
             return
         owner, _ = parse_owner(state.owner)
         worker = self.journal.read_worker(owner)
@@ -460,10 +462,20 @@ class Warden:
             if said["at"] >= last + allowed:
                 # The worker lives, so it is the step that is silent.
                 self.advancer.time_out_silent(execution, path, state, allowed, now - last)
+                self._count_late(node, execution, path, state, HEARTBEAT_TIMEOUT)
                 return
             soon = now + int(self.settings.watch_interval * 1000)
             due = min(due, max(last + allowed, soon))
         self.journal.postpone(execution, path, text, due)
+
+    def _count_late(
+        self, node: Node, execution: str, path: str, state: StepState, name: str
+    ) -> None:
+        """A service that hangs is told to the breaker of its capability by nobody else."""
+        attempt = attempt_of(execution, path, state.attempt)
+        found = self.journal.count_late(node.capability, attempt, name)
+        if found is not None:
+            note_change(node.capability, found, name)
 
     def _look_at_silent(
         self,

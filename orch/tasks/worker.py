@@ -20,12 +20,14 @@ from orch.agents.builtin import BUILTIN_MODULES
 from orch.agents.capability import registry, to_json_value
 from orch.agents.context import Context
 from orch.app import create_app
+from orch.breaker import Breaker
 from orch.control.runtime import Runtime
 from orch.errors import SettingsError
 from orch.faults import arm
 from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
 from orch.tasks.archiver import Archiver, ArchiverStep
+from orch.tasks.breaker import Guard
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
@@ -77,6 +79,11 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
         served = node.queue in app.amqp.queues.consume_from
         return callers.get(node.capability) if served else None
 
+    declared = {name: breaker_of(name, settings) for name in callers}
+    runtime.journal.declare_breakers(declared)
+    for name, breaker in declared.items():
+        if breaker is not None:
+            callers[name].breaker = Guard(runtime.journal, name, breaker)  # type: ignore[attr-defined]
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find)
     register_flow_tasks(app, runtime)
@@ -91,6 +98,14 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
     app.orch_capabilities = frozenset(callers)
     return app
+
+
+def breaker_of(name: str, settings: Settings) -> Breaker | None:
+    """What the settings say of a capability, else what is declared with it."""
+    if name in settings.breakers:
+        return settings.breakers[name]
+    found = registry().get(name)
+    return found.breaker if found is not None else None
 
 
 def import_modules(settings: Settings) -> list[ModuleType]:

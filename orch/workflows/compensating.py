@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import COMPENSATIONS
-from orch.workflows.outcome import Completed, Failed, Failure, Lost, Outcome
+from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Lost, Outcome
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
@@ -112,6 +112,9 @@ def decide_compensation(
             if not poison:
                 return _again(path, lost, StepStatus.DISPATCHED, now, now + grace, told)
             failure = Failure("WorkerLost", reason, node.id, path, state.attempt)
+        case Deferred(due, detail):
+            told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
+            return _again(path, state, StepStatus.RETRYING, now, due, told)
         case Failed(failure, retryable):
             failures = state.failures + 1
             policy = node.retry

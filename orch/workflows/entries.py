@@ -66,6 +66,7 @@ WORDS = (
     "rerun_of",
     "forked_from",
     "released",
+    "breaker_open",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

@@ -65,6 +65,15 @@ class Released:
 
 
 @dataclass(frozen=True)
+class Deferred:
+    """The attempt was given back before it began, to be made at ``due`` (ms): the breaker of its
+    capability is open. ``detail``: what the history tells of that."""
+
+    due: int
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Branched:
     """The branches of a parallel step or a map are decided, or the iteration of a loop ended.
 
@@ -80,4 +89,4 @@ class Entered:
     """The turn of an item has come, and its first step takes more than a message."""
 
 
-Outcome = Completed | Failed | Lost | Released | Branched | Entered
+Outcome = Completed | Failed | Lost | Released | Deferred | Branched | Entered

@@ -15,6 +15,7 @@ from orch.workflows.move import Move
 from orch.workflows.outcome import (
     Branched,
     Completed,
+    Deferred,
     Entered,
     Failed,
     Failure,
@@ -106,6 +107,9 @@ def _decide(
             limit = node.schedule_limit(now)
             due = min(now + grace, limit or now + grace)
             return _attempt_again(path, state, StepStatus.DISPATCHED, now, due, limit, told)
+        case Deferred(due, detail):
+            told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
+            return _attempt_again(path, state, StepStatus.RETRYING, now, due, due, told)
         case Failed(failure, retryable):
             policy = node.retry
             failures = state.failures + 1
