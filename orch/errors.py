@@ -115,6 +115,15 @@ class AlreadyReported(NotAllowed):
         self.at = at
 
 
+class AlreadyDecided(NotAllowed):
+    """An escalation is dealt with: ``by`` whom, and how (``decision``); '' if unknown."""
+
+    def __init__(self, message: str, *, by: str = "", decision: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
+        self.decision = decision
+
+
 class SettingsError(OrchError):
     exit_code = 2
 
@@ -159,12 +168,22 @@ class StepError(OrchError):
     """Raised inside a step to fail it under a name of its own.
 
     ``name`` is what ``errorHandlers`` and ``onError`` match; ``data`` must be JSON.
+    ``escalation``: the path of escalation that is to be taken, if nobody takes the error.
     """
 
-    def __init__(self, name: str, message: str, *, data: Any = None, hint: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        message: str,
+        *,
+        data: Any = None,
+        hint: str = "",
+        escalation: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.name = name
         self.data = data
+        self.escalation = escalation
 
 
 class RetryAfter(StepError):

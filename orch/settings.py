@@ -126,6 +126,18 @@ class Settings(BaseSettings):
         ge=0,
         description="seconds before the first of them; `retry_strategy` says how it grows",
     )
+    escalation: Any = Field(
+        None,
+        description="who is asked when a step fails for good and neither it nor its workflow says: "
+        "a ladder (JSON), or the name of a path; `auto`: the path that takes the error",
+    )
+    escalation_paths: dict[str, Any] = Field(
+        default_factory=dict,
+        description="ladders by their names, and which errors take them, as in a workflow (JSON)",
+    )
+    serve_escalation: bool = Field(
+        True, description="whether a worker also delivers the notices of escalations"
+    )
     handoff: Literal["auto", "off"] = Field(
         "auto",
         description="whether a worker that ends a step goes on itself with the next one that it "

@@ -16,7 +16,8 @@ from orch.errors import InputError, InvalidWorkflow
 from orch.journal.journal import Claimed
 from orch.settings import Settings
 from orch.tasks.warden import Warden
-from orch.workflows.starts import MOST_ATTRIBUTES, parse_span, start_options
+from orch.workflows.durations import parse_span
+from orch.workflows.starts import MOST_ATTRIBUTES, start_options
 from orch.workflows.validation import validate_document
 from tests.build import FakeClock, task, wait
 from tests.conftest import wait_for

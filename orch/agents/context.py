@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from orch.errors import StepCancelled
+from orch.workflows.rungs import subject_of
 
 
 class StepLog(logging.LoggerAdapter[logging.Logger]):
@@ -82,8 +83,9 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """The same over all attempts of the step: hand it to services that take such a key."""
-        return f"{self.execution_id}/{self.path}"
+        """The same over all attempts of the step, also of others who do it in its place while it
+        is escalated: hand it to services that take such a key."""
+        return f"{self.execution_id}/{subject_of(self.path)}"
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None without a deadline."""

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
+from pydantic import ValidationError
+
 from orch.control.user import current_user
-from orch.errors import NotFound
+from orch.errors import NotFound, SettingsError
 from orch.journal.journal import Journal
 from orch.journal.versions import Defined
 from orch.settings import Settings
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
+from orch.workflows.ladder import AUTO, BUILTIN_PATHS, Escalations
 from orch.workflows.plan import Plan
 
 CACHED_PLANS = 500
@@ -23,13 +26,20 @@ CACHED_PLANS = 500
 class Plans:
     """Finds plans by their key. Safe to use from several threads.
 
-    ``retry``: of tasks that have none, in plans that are stored here; one that is found by its
-    key brings the policy that it was stored with, whatever the settings say now.
+    ``retry``: of tasks that have none, in plans that are stored here, and ``escalations``: of
+    steps without a ladder; one that is found by its key brings what it was stored with, whatever
+    the settings say now. Raises SettingsError where those name no ladder.
     """
 
-    def __init__(self, journal: Journal, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        retry: RetryPolicy | None = None,
+        escalations: Escalations | None = None,
+    ) -> None:
         self.journal = journal
         self.retry = retry or default_retry(journal.settings)
+        self.escalations = escalations or default_escalations(journal.settings)
         self._cache: OrderedDict[str, Plan] = OrderedDict()
         self._lock = Lock()
 
@@ -70,9 +80,11 @@ class Plans:
             "version": plan.version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
-        retry = self._retry(like)
+        retry, escalations = self._retry(like), self._escalations(like)
         if retry is not None:
             content["retry"] = _content(retry)
+        if escalations is not None:
+            content["escalations"] = _content(escalations)
         self.journal.store_plan(plan.key, json.dumps(content))
         self._remember(plan)
         return plan
@@ -84,12 +96,15 @@ class Plans:
         like: str | None = None,
     ) -> Plan:
         """The plan that `pin` would store. Raises NotSupportedYet."""
-        retry = self._retry(like)
-        key = plan_key(definition, handlers, retry)
-        return Plan(definition, key=key, handlers=handlers, retry=retry)
+        retry, escalations = self._retry(like), self._escalations(like)
+        key = plan_key(definition, handlers, retry, escalations)
+        return Plan(definition, key=key, handlers=handlers, retry=retry, escalations=escalations)
 
     def _retry(self, like: str | None) -> RetryPolicy | None:
         return self.retry if like is None else _retry_in(self._read(like))
+
+    def _escalations(self, like: str | None) -> Escalations | None:
+        return self.escalations if like is None else _escalations_in(self._read(like))
 
     def get(self, key: str) -> Plan:
         """The plan of this key. Raises NotFound when Redis has lost it."""
@@ -100,7 +115,13 @@ class Plans:
         content = self._read(key)
         handlers = {n: self.definition(v) for n, v in content["handlers"].items()}
         definition = self.definition(content["version"])
-        plan = Plan(definition, key=key, handlers=handlers, retry=_retry_in(content))
+        plan = Plan(
+            definition,
+            key=key,
+            handlers=handlers,
+            retry=_retry_in(content),
+            escalations=_escalations_in(content),
+        )
         self._remember(plan)
         return plan
 
@@ -136,17 +157,20 @@ def plan_key(
     definition: WorkflowDefinition,
     handlers: Mapping[str, WorkflowDefinition],
     retry: RetryPolicy | None = None,
+    escalations: Escalations | None = None,
 ) -> str:
     """The version itself, or a hash of it and of what else decides how it runs: the versions of
-    its error handlers, and the policy of tasks without `retry`.
+    its error handlers, the policy of tasks without `retry`, the ladders of the settings.
     """
     version = definition.content_hash()
-    if not handlers and retry is None:
+    if not handlers and retry is None and escalations is None:
         return version
     pinned = sorted((name, handler.content_hash()) for name, handler in handlers.items())
     parts: list[Any] = [version, pinned]
     if retry is not None:
         parts.append(_content(retry))
+    if escalations is not None:
+        parts.append({"escalations": _content(escalations)})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -161,7 +185,35 @@ def default_retry(settings: Settings) -> RetryPolicy | None:
     )
 
 
-def _content(retry: RetryPolicy) -> dict[str, Any]:
+def default_escalations(settings: Settings) -> Escalations | None:
+    """What the settings say of steps without a ladder. Raises SettingsError."""
+    if settings.escalation is None and not settings.escalation_paths:
+        return None
+    given = {"ladder": settings.escalation, "paths": settings.escalation_paths}
+    try:
+        found = Escalations.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"the settings `escalation` and `escalation_paths` are wrong: {where}: {first['msg']}",
+            hint="they are written as in a workflow; see docs/escalation.md",
+        ) from error
+    known = {AUTO, *BUILTIN_PATHS, *found.paths}
+    if isinstance(found.ladder, str) and found.ladder not in known:
+        raise SettingsError(
+            f"the setting `escalation` names a path {found.ladder!r} that is not there",
+            hint=f"there are: {', '.join(sorted(known))}",
+        )
+    return found
+
+
+def _escalations_in(content: Mapping[str, Any]) -> Escalations | None:
+    found = content.get("escalations")
+    return None if found is None else Escalations.model_validate(found)
+
+
+def _content(retry: RetryPolicy | Escalations) -> dict[str, Any]:
     return retry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 

@@ -15,6 +15,7 @@ from orch.control.plans import Plans
 from orch.journal.journal import Journal, open_redis
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
+from orch.workflows.notices import ESCALATION_QUEUE, notice_task
 from orch.workflows.plan import Plan
 
 
@@ -41,6 +42,7 @@ class Runtime:
         self.advancer = Advancer(
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
         )
+        self.advancer.tell = self.tell
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
         self._producer = producer
 
@@ -60,6 +62,11 @@ class Runtime:
         """Send messages for tokens, one for each."""
         links = self.settings.chain_links
         self.send(compile_canvas(plan, execution, paths, links=links, priority=priority))
+
+    def tell(self, event: str, notice: str) -> None:
+        """Send the task that delivers a notice. Raises Unreachable when the broker is away."""
+        options = {"queue": ESCALATION_QUEUE, "argsrepr": notice}
+        self.send([Signature(notice_task(event), (notice,), immutable=True, options=options)])
 
     def send(self, canvases: Iterable[Signature]) -> None:
         """Publish canvases. Raises Unreachable when the broker is away."""

@@ -13,11 +13,13 @@ from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
+from orch.journal.escalations import EscalationRecords
 from orch.journal.events import Events
 from orch.journal.external import External
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.migration import Migration
+from orch.journal.notices import Notices
 from orch.journal.records import (
     HistoryEntry,
     Pending,
@@ -160,6 +162,8 @@ class Journal(
     Versions,
     Migration,
     Gates,
+    Notices,
+    EscalationRecords,
 ):
     """The journal of all executions in one Redis.
 
@@ -402,6 +406,9 @@ class Journal(
             listening=self.keys.listening(self.keys.partition(execution)),
             listens=_listens(execution, listening),
             once=transition.once,
+            outbox=self.keys.outbox(self.keys.partition(execution)),
+            notices=flat(transition.notices),
+            guard=list(transition.guard or ()),
             below=int(transition.cancels_below),
             pages=flat(transition.pages),
             clears=[*transition.clears, PAGE] if transition.clears else [],
@@ -710,6 +717,7 @@ _SETTLE_WORDS = (
     "MISSING",
     "TAKEN",
     "REPLANNED",
+    "MOVED",
 )
 
 

@@ -32,7 +32,7 @@ class Keys:
     def record(self, execution: str) -> str:
         """HASH: status, workflow, version, plan, input, variables (`v:…`), output, error,
         heartbeats (`b:path`), inputs of external tasks (`t:path`), reports that came before
-        their task (`r:path`), …
+        their task (`r:path`), escalations of steps (`g:path`), …
 
         Of a child also `parent`, as `execution path attempt`, and `depth`. While it is paused:
         `paused`, since when, and `remains`, what is left of its deadline. `pauses`: JSON of its
@@ -74,12 +74,17 @@ class Keys:
     # --- of a partition; permanent -------------------------------------------------------
 
     def watch(self, partition: int) -> str:
-        """ZSET: `execution path` -> when to look at the token again, ms; also `gate:… `."""
+        """ZSET: `execution path` -> when to look at the token again, ms; also `gate:… ` and
+        `notice:… `."""
         return self._in(partition, "watch")
 
     def index(self, partition: int) -> str:
         """ZSET, all of score 0: `head started execution`; see `orch/journal/heads.py`."""
         return self._in(partition, "index")
+
+    def outbox(self, partition: int) -> str:
+        """HASH: id of a notice -> JSON of what is to be told outside, until it is delivered."""
+        return self._in(partition, "outbox")
 
     def marks(self, partition: int) -> str:
         """HASH: queue -> latest dispatch instant that a claim was seen of, ms."""
@@ -186,7 +191,7 @@ class Keys:
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
-            (":watch", ":index", ":marks", ":listening")
+            (":watch", ":index", ":marks", ":listening", ":outbox")
         )
 
 

@@ -12,6 +12,7 @@ from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.entries import Unpacker
+from orch.workflows.escalation import Escalation
 from orch.workflows.gates import Slots
 from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
@@ -93,6 +94,7 @@ class Record:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     slots: Slots | None = None
+    escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -380,6 +382,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
     items: dict[str, tuple[str, Any]] = {}
     states: dict[str, Any] = {}
     beats: dict[str, Beat] = {}
+    escalations: dict[str, Escalation] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -402,6 +405,8 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             states[name[2:]] = json.loads(text)
         elif name.startswith("b:"):
             beats[name[2:]] = Beat.loads(text)
+        elif name.startswith("g:"):
+            escalations[name[2:]] = Escalation.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD):
             found[name] = json.loads(text)
         elif name in (WORKFLOW_FIELD, PRIORITY_FIELD):
@@ -418,6 +423,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         priority=int(found.get(PRIORITY_FIELD, 0)),
         items=items,
         beats=beats,
+        escalations=escalations,
     )
 
 
@@ -437,6 +443,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         error=json.loads(found["error"]) if "error" in found else None,
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
+        escalations=view.escalations,
         cancel=json.loads(found["cancel"]) if "cancel" in found else None,
         pauses=load_pauses(found.get("pauses")),
         origin=json.loads(found["origin"]) if "origin" in found else None,

@@ -29,8 +29,10 @@ from orch.tasks.shown import Shown, is_watched
 from orch.tasks.turn import Turn
 from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
+from orch.workflows.expressions import literal
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Node, Plan, split
+from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import View, context_of, fields_for
 
@@ -186,6 +188,8 @@ class Message:
             return held, claim.view
         if in_compensation(path):
             claim = _with_output(runtime, path, claim)
+        elif in_rung(path):
+            node = _with_given(node, path, claim.view)
         pulse = None
         if getattr(caller, "needs_context", True):
             pulse = make_pulse(runtime, node, path, claim)
@@ -279,6 +283,14 @@ def _claim(
         return Refused("MISSING")  # a message of a database that was emptied since
 
 
+def _with_given(node: Node, path: str, view: View) -> Node:
+    """The work of a rung, with the input that a person has edited, if one has."""
+    record = view.escalations.get(subject_of(path))
+    if record is None or not record.given:
+        return node
+    return replace(node, input=literal(record.given[0]))
+
+
 def _with_output(runtime: Runtime, path: str, claim: Claimed) -> Claimed:
     """A compensation sees the output of the step that it undoes."""
     journal, undone = runtime.journal, compensated_path(path)
@@ -332,12 +344,19 @@ def _call(
     except StepError as error:
         data = _bounded(error.data)
         failure = _failure(node, path, state, error.name, error.message, data)
-        return Failed(replace(failure, retry_after=asked_pause(error)))
+        return Failed(_as_asked(failure, error))
     except (Exception, SystemExit) as error:
         message = f"{error}" or type(error).__name__
         data = {"traceback": _own_frames(error)}
         failure = _failure(node, path, state, type(error).__name__, message, data)
-        return Failed(replace(failure, retry_after=asked_pause(error)))
+        return Failed(_as_asked(failure, error))
+
+
+def _as_asked(failure: Failure, error: BaseException) -> Failure:
+    """With what the error itself asks for: a pause, a path of escalation (`error.escalation`)."""
+    asked = getattr(error, "escalation", "")
+    path = asked if isinstance(asked, str) else ""
+    return replace(failure, retry_after=asked_pause(error), escalation=path)
 
 
 def asked_pause(error: BaseException) -> int:

@@ -55,6 +55,7 @@ RESTING = frozenset(
         StepStatus.EMITTING,
         StepStatus.CALLING,
         StepStatus.EXTERNAL,
+        StepStatus.ESCALATED,
     }
 )
 """What does not move while its execution or branch is paused; what runs or has joined may end."""
@@ -320,6 +321,10 @@ class Warden:
                 self._look_at_calling(execution, path, text, state)
             case StepStatus.EXTERNAL:
                 self._look_at_external(execution, path, text, state)
+            case StepStatus.ESCALATED:
+                again = self.advancer.look_at_escalated(execution, path, state)
+                if again is not None:
+                    self.journal.postpone(execution, path, text, again)
             case _:
                 self.journal.postpone(execution, path, text, 0)
 

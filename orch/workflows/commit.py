@@ -86,6 +86,9 @@ class Transition:
     pages: tuple[tuple[str, Page], ...] = ()  # items of the maps that are opened
     clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
     unwinds: bool = False  # of a cancelled execution: see whether a compensation is next
+    notices: tuple[tuple[str, str], ...] = ()  # what is to be told outside: id -> JSON
+    guard: tuple[str, int, str] | None = None
+    """Path, attempt and owner of another token that it ends or moves on: an escalated step."""
     quiet: bool = False  # an item that ended well at once: only its result is kept
 
     @property
@@ -93,7 +96,7 @@ class Transition:
         """Whether a step ends with it and others are opened, and that is all."""
         ended = self.branch is not None or self.end is not None or self.due or self.listens
         more = (self.drops, self.pages, self.clears, self.once, self.cancels_below, self.quiet)
-        if ended or self.unwinds or any(more):
+        if ended or self.unwinds or any(more) or self.guard or self.notices:
             return False
         return not any(opened.listens for opened in self.opens)
 
@@ -101,7 +104,8 @@ class Transition:
     def is_plain_end(self) -> bool:
         """Whether a branch ends well with it, and nothing else is written or opened."""
         ended = self.branch is not None and self.branch.ok and not self.branch.of_item
-        more = (self.opens, self.fields, self.drops, self.pages, self.clears, self.once)
+        written = (self.opens, self.fields, self.drops, self.pages, self.clears, self.once)
+        more = (*written, self.guard, self.notices)
         return ended and not any(more) and not (self.listens or self.due or self.unwinds)
 
     @property

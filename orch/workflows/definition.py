@@ -12,16 +12,12 @@ import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-CapabilityName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=200)
-]
-Milliseconds = Annotated[int, Field(ge=1)]
-Priority = Annotated[int, Field(ge=0, le=9)]
+from orch.workflows.ladder import EscalationPath, Ladder, PathName
+from orch.workflows.model import CapabilityName, Milliseconds, Model, Name, Priority, StepId
+
 ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
 AttributeName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)
@@ -44,16 +40,6 @@ class StepType(StrEnum):
     WAIT = "wait"  # nothing happens until an instant
     EVENT = "event"  # waits for a named event, or emits one
     LOOP = "loop"  # steps are repeated while a condition holds
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class RetryPolicy(Model):
@@ -275,8 +261,13 @@ class WorkflowStep(Model):
     subworkflow: SubworkflowCall | str | None = None
     compensate: Compensation | None = None
     """What undoes it, if it completed and its execution is cancelled."""
+    output_schema: dict[str, JsonValue] | None = None
+    """JSON Schema of the output: what misses it fails as `InvalidOutput`."""
     on_error: StepId | ErrorAction | list[ErrorAction] | None = None
     """Where the run goes when the last attempt failed."""
+    escalation: Ladder | None = None
+    """Who is asked when it has failed for good and no `onError` takes it: a ladder, or the name
+    of a path; `[]`: nobody."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> WorkflowStep:
@@ -370,6 +361,11 @@ class WorkflowDefinition(Model):
     Without it, the output of the step that ended it."""
     steps: Annotated[list[WorkflowStep], Field(min_length=1)]
     error_handlers: list[ErrorHandler] = Field(default_factory=list)
+    escalation: Ladder | None = None
+    """Who is asked when a step fails for good that has no ladder of its own, and no error handler
+    takes it."""
+    escalation_paths: dict[PathName, EscalationPath] = Field(default_factory=dict)
+    """Ladders by their names, and which errors take them."""
     triggers: list[Trigger] = Field(default_factory=list)
     """Events that start an execution of the latest version."""
     timeout_ms: Milliseconds | None = None

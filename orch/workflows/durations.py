@@ -22,6 +22,9 @@ _DURATION = re.compile(
 )
 _CALENDAR = re.compile(rf"P(?:{_NUMBER}[YMWD])*{_NUMBER}[YM].*")
 _UNITS = {"W": 604_800_000, "D": 86_400_000, "H": 3_600_000, "M": 60_000, "S": 1000}
+_SPAN_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -38,6 +41,14 @@ def parse_duration(value: object) -> int:
             f"{_show(value)} is no duration: write milliseconds, or ISO 8601 like 'PT1H30M'"
         )
     return _checked(Fraction(value), value)
+
+
+def parse_span(text: str) -> int:
+    """Milliseconds of "90s", "1h30m", "500ms", or an ISO 8601 duration. Raises ValueError."""
+    if not _SPAN.fullmatch(text):
+        return parse_duration(text)
+    found = sum(float(number) * _SPAN_UNITS[unit] for number, unit in _PART.findall(text))
+    return parse_duration(found)
 
 
 def parse_instant(text: object) -> int:

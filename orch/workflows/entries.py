@@ -67,6 +67,14 @@ WORDS = (
     "forked_from",
     "released",
     "breaker_open",
+    "escalated",
+    "rung",
+    "asked",
+    "reminded",
+    "overdue",
+    "inbox",
+    "ruled",
+    "resolved",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

@@ -10,8 +10,16 @@ from orch.errors import StepError
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Page, Transition
 from orch.workflows.cron import next_instant
-from orch.workflows.definition import StepType
+from orch.workflows.definition import ErrorAction, StepType
 from orch.workflows.durations import parse_duration, parse_instant
+from orch.workflows.escalating import (
+    INVALID_OUTPUT,
+    Rest,
+    ask,
+    misses_of,
+    raise_escalation,
+    resolve,
+)
 from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
 from orch.workflows.external import given_field, waits_for
@@ -69,11 +77,14 @@ class Move:
             variables=dict(view.variables),
             outputs=dict(view.outputs),
             errors=dict(view.errors),
+            escalations=dict(view.escalations),
         )
         self.opens: dict[str, Open] = {}
         self.texts: dict[str, str] = {}
         self.fields: dict[str, str] = {}
         self.pages: dict[str, Page] = {}
+        self.notices: dict[str, str] = {}
+        self.decision = ""  # how an escalated step came to its output
         self.drops: list[str] = []
         self.events: list[Event] = []
         self.branch: BranchEnd | None = None
@@ -86,6 +97,10 @@ class Move:
     def complete_attempt(
         self, node: Node, path: str, state: StepState, output: Any, text: str | None
     ) -> Transition:
+        misses = misses_of(node, output)
+        if misses:
+            failure = Failure(INVALID_OUTPUT, misses, node.id, path, state.attempt)
+            return self.fail_attempt(node, path, state, failure)
         if output is not None:
             self.texts[f"={path}"] = encode(output) if text is None else text
         self._drop_beat(path)
@@ -100,6 +115,9 @@ class Move:
             self.texts.clear()
             self.drops.clear()
             return self.fail_attempt(node, path, state, self._failure(error, node, path))
+        record = self.view.escalations.get(path)
+        if record is not None and record.open:
+            resolve(self, node, path, record, self.decision or "skip")
         self.after(node, path, output)
         return self.transition(path, self._ended(state, StepStatus.COMPLETED))
 
@@ -107,9 +125,50 @@ class Move:
         failure = replace(failure, attempt=state.attempt) if not failure.attempt else failure
         self._drop_beat(path)
         self.note("failed", path, state.attempt, {"error": failure.as_dict()})
-        self.texts[f"!{path}"] = encode(failure.as_dict())
-        self.route(node, path, failure.as_dict())
+        return self.end_badly(node, path, state, failure.as_dict(), failure.escalation)
+
+    def end_badly(
+        self, node: Node, path: str, state: StepState, error: dict[str, Any], asked: str = ""
+    ) -> Transition:
+        """Nothing more will be tried: who takes the error, or is asked about it.
+
+        ``asked``: the path of escalation that the error itself names.
+        """
+        self.texts[f"!{path}"] = encode(error)
+        rest = self._escalate(node, path, state, error, asked)
+        if rest is None:
+            self.route(node, path, error)
+            return self.transition(path, self._ended(state, StepStatus.FAILED))
+        found = self.transition(path, rest.state)
+        return replace(found, due=rest.due, listens=rest.listens)
+
+    def _escalate(
+        self, node: Node, path: str, state: StepState, error: dict[str, Any], asked: str = ""
+    ) -> Rest | None:
+        if not self.plan.may_escalate(path) and not asked:
+            return None
+        if self._action_for(node, error) is not None:
+            return None
+        return raise_escalation(self, node, path, state, error, asked)
+
+    def reroute(
+        self, node: Node, path: str, state: StepState, error: dict[str, Any], target: str
+    ) -> Transition:
+        """The step has failed, and the flow goes on at another one of its scope."""
+        self._take(split(path)[0], error)
+        self.note("routed", path, 0, {"to": target})
+        self._step_to(node, path, target)
         return self.transition(path, self._ended(state, StepStatus.FAILED))
+
+    def mapping_error(self, node: Node, path: str, output: Any) -> StepError | None:
+        """Why the step's `output` mapping could not read this output, if so."""
+        context = context_of(self.view, path) | {"output": output}
+        try:
+            for _, value in node.output:
+                value.evaluate(context)
+        except StepError as error:
+            return error
+        return None
 
     def check(
         self, node: Node, poll: PollPolicy, path: str, state: StepState, output: Any, text: str
@@ -250,9 +309,7 @@ class Move:
         self, node: Node, path: str, state: StepState, error: dict[str, Any]
     ) -> Transition:
         self.note("failed", path, 1, {"error": error})
-        self.texts[f"!{path}"] = encode(error)
-        self.route(node, path, error)
-        return self.transition(path, self._ended(replace(state, attempt=1), StepStatus.FAILED))
+        return self.end_badly(node, path, replace(state, attempt=1), error)
 
     def transition(self, path: str, state: StepState | None) -> Transition:
         """Follow the flow to where it rests, and give all that was collected."""
@@ -270,6 +327,7 @@ class Move:
             events=tuple(self.events),
             pages=tuple(self.pages.items()),
             drops=tuple(self.drops),
+            notices=tuple(self.notices.items()),
         )
 
     def _drop_beat(self, path: str) -> None:
@@ -301,9 +359,13 @@ class Move:
             self._enter(node, path)
         except StepError as error:
             failure = self._failure(error, node, path).as_dict()
-            self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.FAILED))
             self.texts[f"!{path}"] = encode(failure)
             self.note("failed", path, 1, {"error": failure})
+            rest = self._escalate(node, path, self._fresh(), failure)
+            if rest is not None:
+                self.opens[path] = Open(path, rest.state, rest.due, rest.listens)
+                return
+            self.opens[path] = Open(path, self._ended(self._fresh(), StepStatus.FAILED))
             self.route(node, path, failure)
 
     def _enter(self, node: Node, path: str) -> None:
@@ -318,6 +380,10 @@ class Move:
             return
         if node.external:
             self._leave_outside(node, path, context)
+            return
+        if node.is_approval:
+            rest = ask(self, path, node.input.evaluate(context))
+            self.opens[path] = Open(path, rest.state, rest.due, rest.listens)
             return
         match node.type:
             case StepType.DECISION:
@@ -615,12 +681,12 @@ class Move:
     def route(self, node: Node, path: str, error: dict[str, Any]) -> None:
         """Nothing more will be tried: find who takes the error."""
         scope_path = split(path)[0]
-        for action in node.on_error:
-            if "*" in action.errors or error["name"] in action.errors:
-                self._take(scope_path, error)
-                self.note("routed", path, 0, {"to": action.next})
-                self._step_to(node, path, action.next)
-                return
+        action = self._action_for(node, error)
+        if action is not None:
+            self._take(scope_path, error)
+            self.note("routed", path, 0, {"to": action.next})
+            self._step_to(node, path, action.next)
+            return
         if join_of(scope_path) is not None:
             self._fail_branch(scope_path, error)
         elif in_handler(path):
@@ -628,6 +694,13 @@ class Move:
             self._fail_execution(dict(self.view.cause or error))
         else:
             self._handle(path, error)
+
+    def _action_for(self, node: Node, error: Mapping[str, Any]) -> ErrorAction | None:
+        """The first `onError` that takes the error."""
+        for action in node.on_error:
+            if "*" in action.errors or error["name"] in action.errors:
+                return action
+        return None
 
     def _handle(self, path: str, error: dict[str, Any]) -> None:
         found = self.plan.handler_for(error["name"])

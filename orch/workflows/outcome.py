@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orch.workflows.escalation import Ruling
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -18,6 +20,7 @@ class Failure:
     attempt: int = 0
     data: Any = None
     child: str = ""  # the execution in which it happened, if that is not the step's own
+    escalation: str = ""  # the path of escalation that the error asks for
     retry_after: int = 0  # ms that the error asks to wait before the next attempt
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,4 +92,16 @@ class Entered:
     """The turn of an item has come, and its first step takes more than a message."""
 
 
-Outcome = Completed | Failed | Lost | Released | Deferred | Branched | Entered
+@dataclass(frozen=True)
+class Overdue:
+    """The rung of an escalated step is out of time, or somebody is to be reminded."""
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """A person does something about an escalated step."""
+
+    ruling: Ruling
+
+
+Outcome = Completed | Failed | Lost | Released | Deferred | Branched | Entered | Overdue | Ruled

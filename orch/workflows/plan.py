@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -45,7 +46,11 @@ from orch.workflows.expressions import (
     Expression,
     compile_value,
     parse_expression,
+    truthy,
 )
+from orch.workflows.ladder import AUTO, BUILTIN_PATHS, EscalationPath, Escalations, Ladder, Rung
+from orch.workflows.rungs import MARK as RUNG_MARK
+from orch.workflows.rungs import in_rung, rung_of, subject_of
 from orch.workflows.triggers import TriggerPolicy
 
 ROOT = ""
@@ -55,6 +60,9 @@ KNOWN_PATHS = 8192
 
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
+HUMAN_APPROVAL = "human_approval"
+"""The capability of a step that a person does, in the inbox."""
+
 EVENT_TIMEOUT = "EventTimeout"
 STEP_TIMEOUT = "StepTimeout"
 SCHEDULE_TIMEOUT = "ScheduleTimeout"
@@ -285,7 +293,19 @@ class Node:
     @cached_property
     def is_work(self) -> bool:
         """Whether a worker is sent a message to do it."""
-        return (self.type is StepType.TASK and not self.external) or self.poll is not None
+        if self.poll is not None:
+            return True
+        return self.type is StepType.TASK and not self.external and not self.is_approval
+
+    @property
+    def is_approval(self) -> bool:
+        """Whether a person does it, in the inbox."""
+        return self.step.capability == HUMAN_APPROVAL and not self.external
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether it does nothing itself: the steps within it do."""
+        return self.type in (StepType.PARALLEL, StepType.MAP, StepType.LOOP)
 
     @property
     def external(self) -> bool:
@@ -304,7 +324,7 @@ class Node:
     @cached_property
     def plain(self) -> bool:
         """Whether entering it takes nothing but a message: no expression decides about it."""
-        return self.type is StepType.TASK and self.condition is None and not self.external
+        return self.type is StepType.TASK and self.condition is None and self.is_work
 
     def schedule_limit(self, now: int) -> int:
         """When an attempt that is dispatched now must have been taken, ms; 0: whenever."""
@@ -355,7 +375,7 @@ class Plan:
     """The compiled form of one version, with the workflows that handle its errors.
 
     ``key`` names the plan: the version, or a hash of it, of its handlers' versions and of
-    ``retry``, the policy of tasks that have none.
+    ``retry``, the policy of tasks that have none, and of ``escalations``.
     Raises NotSupportedYet when a step uses what this release cannot run.
     """
 
@@ -366,14 +386,23 @@ class Plan:
         key: str | None = None,
         handlers: Mapping[str, WorkflowDefinition] | None = None,
         retry: RetryPolicy | None = None,
+        escalations: Escalations | None = None,
     ) -> None:
         self.definition = definition
         self.retry = retry
+        self.escalations = escalations or Escalations()
         self.version = definition.content_hash()
         self.key = key or self.version
         self.scopes: dict[str, Scope] = {}
         self._nodes: dict[str, Node] = {}
         self._compensations: dict[str, Node] = {}
+        self._works: dict[str, Node] = {}
+        self._paths: dict[str, tuple[EscalationPath, Expression | None]] = {}
+        for name, found in (
+            *self.escalations.paths.items(),
+            *definition.escalation_paths.items(),
+        ):
+            self._paths[name] = found, parse_expression(found.when) if found.when else None
         self._add_scope(ROOT, definition.steps)
         for index, handler in enumerate(definition.error_handlers):
             self._add_handler(index, handler, handlers or {})
@@ -391,6 +420,8 @@ class Plan:
     def node(self, path: str) -> Node:
         """The node of a path, laps left aside. Raises KeyError when there is none."""
         key = _static(path)
+        if in_rung(key):
+            return self._work(key)
         return self._compensations[key] if in_compensation(key) else self._nodes[key]
 
     def compensation_of(self, path: str) -> Node | None:
@@ -416,7 +447,7 @@ class Plan:
         What goes well there at once leaves nothing behind but the item's result: ten thousand
         items are one line of the history, not twenty thousand.
         """
-        if in_compensation(path):
+        if in_compensation(path) or in_rung(path):
             return False
         scope = self.scope(split(path)[0])
         if scope.item_of is None or len(scope.nodes) != 1 or not scope.entry.plain:
@@ -449,7 +480,12 @@ class Plan:
     def capabilities(self) -> dict[str, str]:
         """Capability (or Celery task) -> queue, of every step that a worker must serve."""
         nodes = (*self.nodes(), *self._compensations.values())
-        return {n.capability: n.queue for n in nodes if n.is_work}
+        found = {n.capability: n.queue for n in nodes if n.is_work}
+        for rung in self._rungs():
+            if rung.fallback is not None:
+                name = rung.fallback.capability
+                found.setdefault(name, rung.fallback.queue or name)
+        return found
 
     def is_handed_on(self, node: Node, otherwise: str) -> bool:
         """Whether a worker may go on with the step without a message of its own.
@@ -462,7 +498,112 @@ class Plan:
     def has_time_limits(self) -> bool:
         """Whether an attempt of any step ends at its `timeout` or `heartbeatTimeout`."""
         nodes = (*self.nodes(), *self._compensations.values())
-        return any(n.step.timeout or n.step.heartbeat_timeout for n in nodes)
+        if any(n.step.timeout or n.step.heartbeat_timeout for n in nodes):
+            return True
+        return any(rung.fallback and rung.fallback.timeout for rung in self._rungs())
+
+    # --- who is asked when it fails ------------------------------------------------------
+
+    def ladder(self, path: str, name: str) -> tuple[Rung, ...]:
+        """The rungs of a named path; of the step's own ladder where ``name`` is empty.
+
+        Raises KeyError where there is no such path.
+        """
+        if name:
+            return tuple(self.escalation_paths()[name].ladder)
+        own = self.node(path).step.escalation
+        if own is None:
+            own = self.definition.escalation
+        if own is None:
+            own = self.escalations.ladder
+        return tuple(own) if isinstance(own, list) else ()
+
+    def escalation_paths(self) -> dict[str, EscalationPath]:
+        """All named paths: those of the workflow, of the settings, and the built-in ones."""
+        return BUILTIN_PATHS | {name: path for name, (path, _) in self._paths.items()}
+
+    def ladder_for(
+        self, path: str, error: Mapping[str, Any], context: Mapping[str, Any], asked: str = ""
+    ) -> tuple[str, tuple[Rung, ...]] | None:
+        """Who is asked about an error of the step at ``path``: the name of the path, and its rungs.
+
+        ``asked``: the path that the error itself names. None: nobody is. The nearest word counts:
+        the error's, the step's, that of an `errorHandlers` entry, the rules of the paths, the
+        workflow's, that of the settings.
+        """
+        node = self.node(path)
+        if asked and asked in self.escalation_paths():
+            return asked, self.ladder(path, asked)
+        if node.step.escalation is not None:
+            return self._ladder_of(path, node.step.escalation, error, context)
+        if node.is_composite or self.handler_for(str(error.get("name"))) or in_handler(path):
+            return None
+        chosen = self._chosen(self._paths, error, context)
+        if chosen is not None:
+            return chosen, self.ladder(path, chosen)
+        for ladder in (self.definition.escalation, self.escalations.ladder):
+            if ladder is not None:
+                return self._ladder_of(path, ladder, error, context)
+        return None
+
+    def may_escalate(self, path: str) -> bool:
+        """Whether anybody may be asked about the step at ``path``, or is by its nature."""
+        if in_compensation(path):
+            return False
+        node = self.node(subject_of(path))
+        if in_rung(path) or node.is_approval or node.step.escalation:
+            return True
+        if node.step.escalation is not None or node.is_composite:
+            return False
+        asks = self.definition.escalation or self.escalations.ladder
+        return bool(asks or any(found.chooses for found, _ in self._paths.values()))
+
+    def _ladder_of(
+        self, path: str, ladder: Ladder, error: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> tuple[str, tuple[Rung, ...]] | None:
+        if not isinstance(ladder, str):
+            return ("", tuple(ladder)) if ladder else None
+        known = {name: (found, None) for name, found in BUILTIN_PATHS.items()} | self._paths
+        name = ladder if ladder != AUTO else self._chosen(known, error, context)
+        return (name, self.ladder(path, name)) if name in known else None
+
+    def _chosen(
+        self,
+        paths: Mapping[str, tuple[EscalationPath, Expression | None]],
+        error: Mapping[str, Any],
+        context: Mapping[str, Any],
+    ) -> str | None:
+        """The first path whose rule takes the error: those of the workflow before the others."""
+        own = self.definition.escalation_paths
+        for name in sorted(paths, key=lambda name: name not in own):
+            path, when = paths[name]
+            if not path.chooses:
+                continue
+            named = "*" in path.errors or error.get("name") in path.errors
+            if (path.errors or path.classes) and not (named or error.get("class") in path.classes):
+                continue
+            if when is None or truthy(when.evaluate(context)):
+                return name
+        return None
+
+    def _rungs(self) -> Iterator[Rung]:
+        """All rungs of the definition and the settings."""
+        ladders = [self.definition.escalation, self.escalations.ladder]
+        ladders += [node.step.escalation for node in self.nodes()]
+        ladders += [path.ladder for path, _ in self._paths.values()]
+        for ladder in ladders:
+            if isinstance(ladder, list):
+                yield from ladder
+
+    def _work(self, key: str) -> Node:
+        """What is done in a rung for a step: made when it is first asked for."""
+        found = self._works.get(key)
+        if found is None:
+            path = subject_of(key)
+            node, name = self._nodes[path], rung_of(key)
+            rung = None if name.capability else self.ladder(path, name.ladder)[name.number - 1]
+            found = self._works[key] = _make_work(node, key, rung, name.capability)
+        return found
 
     # --- what a step reads ---------------------------------------------------------------
 
@@ -471,6 +612,8 @@ class Plan:
         node = self.node(path)
         if in_compensation(path):
             return node.input.reads
+        if in_rung(path):
+            return node.input.reads | self.reads(subject_of(path))
         if node.key not in self._reads:
             found = set(node.input.reads)
             again = [node] if node.loop else []
@@ -548,7 +691,7 @@ class Plan:
         else:
             for branch in node.branches:
                 yield self.scopes[branch].entry
-        if node.external:
+        if node.external or node.is_approval:
             yield from node.input.reads
         if not node.plain:
             yield from self._on_failure(node)
@@ -578,6 +721,9 @@ class Plan:
             for index, handler in enumerate(self.definition.error_handlers):
                 yield root.get(handler.handler) or self.scopes[handler_scope(index)].entry
             yield from (("input",), ("cause",))
+        for _, when in self._paths.values():
+            if when is not None:
+                yield from when.reads
 
     # --- building ------------------------------------------------------------------------
 
@@ -671,6 +817,50 @@ def _undoing(step: WorkflowStep) -> WorkflowStep:
     assert step.compensate is not None
     asked = {n: getattr(step.compensate, n) for n in type(step.compensate).model_fields}
     return WorkflowStep(id=step.id, **asked)
+
+
+def _make_work(node: Node, key: str, rung: Rung | None, capability: str) -> Node:
+    """The step at ``node``, done once more: by its own capability, or by another one."""
+    asked: dict[str, Any] = {"retry": None, "priority": node.step.priority}
+    input = node.input
+    if rung is not None and rung.fallback is not None:
+        fallback = rung.fallback
+        asked |= {"capability": fallback.capability, "queue": fallback.queue, "task": None}
+        asked |= {"timeout": fallback.timeout, "schedule_timeout": None, "heartbeat_timeout": None}
+        asked["retry"] = _policy(fallback.max_attempts, fallback.interval)
+        if fallback.input is not None:
+            input = compile_value(fallback.input)
+    elif rung is not None and rung.retry is not None:
+        retry = rung.retry
+        asked["retry"] = RetryPolicy(
+            max_attempts=retry.max_attempts,
+            interval=retry.interval,
+            backoff_rate=retry.backoff_rate,
+            max_interval=retry.max_interval,
+        )
+    elif capability:
+        asked |= {"capability": capability, "queue": None, "task": None}
+    elif rung is not None and rung.human is not None:
+        asked["retry"] = node.step.retry  # a person let it be tried again
+    dropped = ("condition", "output", "next", "on_error", "compensate", "escalation")
+    step = node.step.model_copy(update={**dict.fromkeys(dropped), **asked, "external": False})
+    return Node(
+        key=key,
+        scope=node.scope,
+        step=step,
+        index=node.index,
+        input=input,
+        output=(),
+        condition=None,
+        choice=None,
+        wait=None,
+        next=None,
+        on_error=(),
+    )
+
+
+def _policy(attempts: int, interval: int) -> RetryPolicy:
+    return RetryPolicy(max_attempts=attempts, interval=interval)
 
 
 def _on_timeout(step: WorkflowStep) -> Iterator[ErrorAction]:
@@ -785,9 +975,11 @@ def join_path(scope_path: str, step_id: str, lap: int = 1) -> str:
 
 @lru_cache(KNOWN_PATHS)
 def split(path: str) -> tuple[str, str]:
-    """``build/0/lint#2`` -> (``build/0``, ``lint#2``)."""
-    scope_path, _, own = path.rpartition("/")
-    return scope_path, own
+    """``build/0/lint#2`` -> (``build/0``, ``lint#2``); the work of a rung stands in the scope of
+    its step: ``build/0/lint/~1`` -> (``build/0``, ``lint/~1``)."""
+    step, mark, rung = path.partition(RUNG_MARK)
+    scope_path, _, own = step.rpartition("/")
+    return scope_path, own + mark + rung
 
 
 def split_lap(own: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from orch.errors import InputError
-from orch.workflows.durations import MAX_DURATION, parse_duration, parse_instant
+from orch.workflows.durations import MAX_DURATION, parse_duration, parse_instant, parse_span
 
 Scalar = str | int | float | bool
 
@@ -25,9 +25,6 @@ START_ROOTS = ("input", "workflowName", "executionId")
 """What is known before an execution begins."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
 class StartGiven(TypedDict, total=False):
@@ -137,14 +134,6 @@ def key_text(value: Any) -> str | None:
             f"the concurrency key has {len(text)} characters, and {MOST_TEXT} are allowed"
         )
     return text
-
-
-def parse_span(text: str) -> int:
-    """Milliseconds of "90s", "1h30m", "500ms", or an ISO 8601 duration. Raises ValueError."""
-    if not _SPAN.fullmatch(text):
-        return parse_duration(text)
-    found = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    return parse_duration(found)
 
 
 def _is_instant(value: object) -> bool:

@@ -24,6 +24,7 @@ class StepStatus(StrEnum):
     EMITTING = "emitting"  # its event is on its way to those that wait for it
     CALLING = "calling"  # an execution of another workflow, the child, does it
     EXTERNAL = "external"  # somebody outside does it, and will report what it came to
+    ESCALATED = "escalated"  # it has failed, and somebody is asked; or a person does it
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"  # its condition was not true
@@ -44,6 +45,7 @@ LIVE = frozenset(
         StepStatus.EMITTING,
         StepStatus.CALLING,
         StepStatus.EXTERNAL,
+        StepStatus.ESCALATED,
     }
 )
 

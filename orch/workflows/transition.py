@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orch.workflows.commit import Event, Transition
+from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import decide_compensation, in_compensation
+from orch.workflows.escalating import decide_overdue, decide_work
 from orch.workflows.move import Move
 from orch.workflows.outcome import (
     Branched,
@@ -21,7 +22,9 @@ from orch.workflows.outcome import (
     Failure,
     Lost,
     Outcome,
+    Overdue,
     Released,
+    Ruled,
 )
 from orch.workflows.plan import (
     HEARTBEAT_TIMEOUT,
@@ -33,6 +36,8 @@ from orch.workflows.plan import (
     join_path,
 )
 from orch.workflows.retrying import may_retry, retry_pause
+from orch.workflows.ruling import decide_ruling
+from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.view import View
 
@@ -44,8 +49,14 @@ def begin(plan: Plan, view: View, now: int, grace: int) -> Transition:
     """The first transition of an execution: enter the first step."""
     move = Move(plan, view, now, grace)
     entry = plan.scopes[ROOT].entry
-    move.enter(entry, join_path(ROOT, entry.id))
-    return move.transition("", None)
+    path = join_path(ROOT, entry.id)
+    move.enter(entry, path)
+    found = move.transition("", None)
+    if not found.notices:
+        return found
+    # Somebody is to be told, which only a settle can leave behind: it is entered there.
+    entering = StepState(StepStatus.ENTERING, since=now)
+    return Transition("", None, plan=plan.key, opens=(Open(path, entering, now + grace),))
 
 
 def decide(
@@ -55,6 +66,9 @@ def decide(
     if in_compensation(path):
         node = plan.node(path)
         return decide_compensation(node, view.execution, path, state, outcome, now, grace)
+    if in_rung(path):
+        work = decide_work(Move(plan, view, now, grace), plan.node(path), path, state, outcome)
+        return replace(work, plan=plan.key)
     transition = _decide(plan, view, path, state, outcome, now, grace)
     if not transition.plan:  # another attempt: nothing was entered
         transition = replace(transition, plan=plan.key)
@@ -74,6 +88,10 @@ def _decide(
     node = plan.node(path)
     move = Move(plan, view, now, grace)
     match outcome:
+        case Overdue():
+            return decide_overdue(move, node, path, state)
+        case Ruled(ruling):
+            return decide_ruling(move, node, path, ruling)
         case Lost(reason) if node.step.delivery == "at_most_once":
             move.note("lost", path, state.attempt, {"reason": reason})
             failure = _interrupted(node, path, state, reason)

@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.workflows.beat import Beat
 from orch.workflows.compensating import compensated_path
+from orch.workflows.escalation import Escalation, escalation_field
 from orch.workflows.plan import (
     KNOWN_PATHS,
     Plan,
@@ -17,6 +18,7 @@ from orch.workflows.plan import (
     join_of,
     split,
 )
+from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import encode
 
 
@@ -36,6 +38,7 @@ class View:
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
+    escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
 
 
 WORKFLOW_FIELD = "workflow"
@@ -132,13 +135,21 @@ def _fields_for(plan: Plan, path: str) -> list[str]:
     node = plan.node(path)
     if node.is_work or node.external:
         fields.append(beat_field(path))
+    if plan.may_escalate(path):
+        fields.append(escalation_field(subject_of(path)))
     return fields if node.poll is None else [*fields, state_field(path)]
+
+
+def escalated_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
+    """The fields that it takes to move an escalated step on."""
+    return tuple(dict.fromkeys((*fields_for(plan, path), escalation_field(path))))
 
 
 def entry_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
     """The fields that it takes to enter the step at ``path``."""
     reads, scope_path = plan.entry_reads(path), split(path)[0]
-    return tuple(_fields(reads, scope_path) + _items(plan, reads, scope_path))
+    found = _fields(reads, scope_path) + _items(plan, reads, scope_path)
+    return (*found, escalation_field(path)) if plan.may_escalate(path) else tuple(found)
 
 
 def _items(plan: Plan, reads: Reads, scope_path: str) -> list[str]:
@@ -185,7 +196,7 @@ def scopes_up(scope_path: str) -> tuple[str, ...]:
 
 def context_of(view: View, path: str) -> dict[str, Any]:
     """What expressions of the step at ``path`` see."""
-    scope_path, own = split(compensated_path(path))
+    scope_path, own = split(subject_of(compensated_path(path)))
     context = items_of(view, scope_path) | {
         "input": view.input,
         "variables": view.variables,
@@ -197,6 +208,8 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "index": iteration_of(scope_path) if "[" in scope_path else None,
         "state": view.states.get(path),
     }
+    if in_rung(path) and (record := view.escalations.get(subject_of(path))) is not None:
+        context["error"] = record.error
     if in_handler(path) and view.cause is not None:
         context["stepId"] = view.cause.get("step", "")
         context["input"] = {

@@ -12,11 +12,12 @@ from orch.control.advance.children import Children
 from orch.control.advance.committing import Dispatch, FindPlan, Turn, find_nothing
 from orch.control.advance.delivery import Delivery
 from orch.control.advance.ending import Ending
+from orch.control.advance.escalated import Escalated
 from orch.control.advance.reporting import Reporting
 from orch.control.advance.timers import Timers
 
 __all__ = ["Advancer", "Dispatch", "FindPlan", "Turn", "find_nothing"]
 
 
-class Advancer(Children, Ending, Beginning, Delivery, Reporting, Timers):
+class Advancer(Children, Ending, Beginning, Delivery, Reporting, Timers, Escalated):
     """Moves tokens on. ``dispatch`` may fail: the watch brings such tokens back."""

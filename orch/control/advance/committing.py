@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeGuard
@@ -51,8 +52,15 @@ FindPlan = Callable[[str, str | None, str], Plan]
 Raises NotFound, DefinitionError.
 """
 
+Tell = Callable[[str, str], None]
+"""(event, id of a notice): send the task that delivers it. Raises Unreachable."""
+
 Todo = tuple[Callable[..., Sequence[Any]], tuple[Any, ...]]
 """What a transition leaves to be done: a method, its arguments; it answers what that leaves."""
+
+
+def leave_to_watch(event: str, notice: str) -> None:
+    """Send no task for a notice: the watch brings it back."""
 
 
 def find_nothing(key: str, version: str | None, execution: str) -> Plan:
@@ -83,6 +91,7 @@ class Committing(ABC):
             StepStatus.EXTERNAL: self._take_report,
         }
         self.gated = True
+        self.tell: Tell = leave_to_watch
 
     def settle(
         self,
@@ -159,7 +168,7 @@ class Committing(ABC):
             execution,
             expect=state.status.value,
             attempt=state.attempt,
-            owner=state.owner if state.status is StepStatus.RUNNING else "",
+            owner=state.owner if state.status in HELD else "",
             before=state.dumps() if state.status is StepStatus.RUNNING else "",
             late=late,
         )
@@ -173,6 +182,11 @@ class Committing(ABC):
                 transition = while_cancelling(transition, journal.clock())
                 transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
+            if reply == _MOVED:
+                view = journal.patiently(
+                    partial(journal.read_view, execution, reads(plan, path)), patience
+                )
+                continue
             if not is_replanned(reply):
                 _give(turn, plan, reply)
                 return plan, reply, transition
@@ -203,6 +217,9 @@ class Committing(ABC):
                 todo.append((self._join, (plan, execution, path, turn)))
             elif status in self._begun:
                 todo.append((self._begun[status], (Call(execution, path, 0),)))
+        if transition.notices:
+            told = [(name, _event_of(text)) for name, text in transition.notices]
+            todo.append((self._send_notices, (told,)))
         if transition.unwinds:
             fault("unwound")
             todo.append((self._unwind, (Call(execution, transition.path, 0),)))
@@ -344,6 +361,17 @@ class Committing(ABC):
     def _take_report(self, call: Call) -> Sequence[Todo]: ...
 
     @abstractmethod
+    def _send_notices(self, notices: Sequence[tuple[str, str]]) -> Sequence[Todo]: ...
+
+    @abstractmethod
+    def look_at_notice(self, member: str) -> None: ...
+
+    @abstractmethod
+    def end(
+        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
+    ) -> Refused | Ended: ...
+
+    @abstractmethod
     def _unwind(self, call: Call) -> Sequence[Todo]: ...
 
     @abstractmethod
@@ -387,6 +415,11 @@ def is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
     return isinstance(reply, Refused) and reply.word == "REPLANNED"
 
 
+_MOVED = Refused("MOVED")
+
+HELD = (StepStatus.RUNNING, StepStatus.ESCALATED)
+"""States whose owner is part of the fence."""
+
 _CANCELLING = Refused("ENDED", (ExecutionStatus.CANCELLING.value,))
 
 
@@ -414,9 +447,15 @@ def following_paths(plan: Plan, reply: Settled) -> tuple[str, ...]:
     return (found,) if plan.node(found).plain else ()
 
 
+def _event_of(notice: str) -> str:
+    return str(json.loads(notice)["event"])
+
+
 def _named(act: str, given: tuple[Any, ...]) -> tuple[str, str, str]:
     """What was to be done, and at which path of which execution."""
     call = given[0]
+    if isinstance(call, list):
+        return act, ", ".join(name for name, _ in call), "notices"
     if isinstance(call, Call):
         return act.replace("_", " of the "), call.path, call.execution
     return act, given[2], given[1]

@@ -52,7 +52,7 @@ if status == 'running' and state[6] ~= owner then
     return {'OWNED', status}
 end
 local early = {retrying = 1, waiting = 1, entering = 1, joining = 1, joined = 1, polling = 1,
-    listening = 1, emitting = 1, calling = 1, external = 1}
+    listening = 1, emitting = 1, calling = 1, external = 1, escalated = 1}
 if early[status] then
     return {'EARLY', status}
 elseif status ~= 'dispatched' and status ~= 'running' then

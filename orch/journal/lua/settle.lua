@@ -9,6 +9,7 @@
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event or a
 --                      report; the subscription of a path is the field `?path` of its steps' hash
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  plan     str   the plan by which it was decided; '' if by none
@@ -30,6 +31,8 @@
 -- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}
 -- ARGV  events   list  texts of events
 -- ARGV  listens  list  members of `listening`
+-- ARGV  notices  list  flat id, JSON, … of what is to be told outside
+-- ARGV  guard    list  {path, attempt, owner} of an escalated step that it moves on, or {}
 -- ARGV  once     str   a field of the record that must not be there yet, or ''
 -- ARGV  below    int   1: the live tokens below `path` are cancelled with it
 -- ARGV  pages    list  flat name, value, … of `items`; a value may be {map, first, count}
@@ -45,8 +48,8 @@
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
--- USES  tell call_with set_pages write_tokens stop_listening cancel_tokens clear_items index
--- USES  expire add_view read_view add_taken pause_over hand_on decide_join reopen end_branch
+-- USES  tell call_with leave_notices set_pages write_tokens stop_listening cancel_tokens
+-- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join reopen end_branch
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
@@ -59,6 +62,7 @@
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
 --        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
+--        {'MOVED'}  the step at `guard` has moved on: read it and decide again
 --        {'REPLANNED', plan}  it goes by another plan now: decide again
 
 local status, current, pauses = unpack(redis.call('HMGET', record, 'status', 'plan', 'pauses'))
@@ -103,6 +107,11 @@ if once ~= '' and redis.call('HEXISTS', record, once) == 1 then
     return {'TAKEN'}
 end
 
+local held = guard[1] and cjson.decode(redis.call('HGET', steps, guard[1]) or '[]')
+if held and (held[1] ~= 'escalated' or held[2] ~= guard[2] or held[6] ~= guard[3]) then
+    return {'MOVED'}
+end
+
 local written = {}
 if quiet == 1 then
     redis.call('HDEL', steps, path)
@@ -115,9 +124,14 @@ if due > 0 then
 else
     redis.call('ZREM', watch, id .. ' ' .. path)
 end
-if have[1] == 'listening' or have[1] == 'external' then
+if have[1] == 'listening' or have[1] == 'external' or have[1] == 'escalated' then
     stop_listening(path)
 end
+if guard[1] then
+    redis.call('ZREM', watch, id .. ' ' .. guard[1])
+    stop_listening(guard[1])
+end
+leave_notices(notices)
 local over = handoff[8]
 if over and status == 'running' and not (pauses and pause_over(cjson.decode(pauses), over[1])) then
     opens[#opens + 1] = {over[1], over[2], handoff[3]}

@@ -15,7 +15,7 @@ loop, and nesting is limited: no expression can exhaust the stack.
 
 from orch.workflows.expressions.conversion import to_text, truthy
 from orch.workflows.expressions.failures import EvaluationError
-from orch.workflows.expressions.mappings import Compiled, compile_value
+from orch.workflows.expressions.mappings import Compiled, compile_value, literal
 from orch.workflows.expressions.nodes import MAX_NESTING, Context, Reads
 from orch.workflows.expressions.operators import MAX_BITS
 from orch.workflows.expressions.parsing import MAX_LENGTH, Expression, parse_expression
@@ -33,6 +33,7 @@ __all__ = [
     "Template",
     "Value",
     "compile_value",
+    "literal",
     "parse_expression",
     "parse_template",
     "to_text",

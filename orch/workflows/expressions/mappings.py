@@ -53,6 +53,11 @@ def compile_value(value: Any) -> Compiled:
     return Compiled(node.reads, node.run, MappingProxyType(templates))
 
 
+def literal(value: Any) -> Compiled:
+    """A JSON value as it is: its strings are no templates."""
+    return Compiled(frozenset(), lambda _: value, MappingProxyType({}))
+
+
 def _compile_value(value: Any, levels: int) -> Node:
     if levels < 0:
         reason = f"the value nests more than {MAX_NESTING} levels deep"

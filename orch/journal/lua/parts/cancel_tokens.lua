@@ -15,7 +15,7 @@ local function cancel_tokens(step, except)
             if not ended[state[1]] then
                 if state[1] == 'calling' then
                     calls[#calls + 1] = name .. ' ' .. state[2]
-                elseif state[1] == 'listening' then
+                elseif state[1] == 'listening' or state[1] == 'escalated' then
                     stop_listening(name)
                 elseif state[1] == 'external' then
                     stop_listening(name)
