@@ -72,7 +72,7 @@ def breakers(
 
 
 def _seconds(text: str) -> float:
-    from orch.workflows.starts import parse_span
+    from orch.workflows.durations import parse_span
 
     try:
         return parse_span(text) / 1000

@@ -49,7 +49,8 @@
 -- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
 --
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening cancel_tokens
--- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join reopen end_branch
+-- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
+-- USES  reopen end_branch
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
