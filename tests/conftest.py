@@ -119,6 +119,7 @@ def _is_of_a_live_execution(client: Redis, key: str) -> bool:
         "running",
         "paused",
         "cancelling",
+        "compensating",
     )
 
 

@@ -329,6 +329,9 @@ class Everything(Moving):
                 case "cancelling":
                     assert status in (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
                     status = ExecutionStatus.CANCELLING
+                case "compensating" if not entry.path:
+                    assert status in (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
+                    status = ExecutionStatus.COMPENSATING
                 case "retried" if not entry.path:
                     assert status is ExecutionStatus.FAILED
                     status = ExecutionStatus.RUNNING
@@ -336,7 +339,7 @@ class Everything(Moving):
                     assert not status.ended
                     status = ExecutionStatus(entry.detail["status"])
                 case "claimed":
-                    assert status in (ExecutionStatus.RUNNING, ExecutionStatus.CANCELLING)
+                    assert status is ExecutionStatus.RUNNING or status.unwinds
                     assert entry.attempt > attempts.get(entry.path, 0)
                     attempts[entry.path] = entry.attempt
                 case "completed" | "failed" | "retrying" | "compensating":
@@ -346,6 +349,8 @@ class Everything(Moving):
     def is_refused_for_good(self) -> bool:
         if self.worked.status() is not ExecutionStatus.FAILED:
             return False
+        if super().is_refused_for_good():
+            return True
         failed = [p for p, state in self.states().items() if state.status is StepStatus.FAILED]
         nodes = [self.worked.plan.node(path) for path in failed if self.known(path)]
         return any(node.loop is not None or node.mapped is not None for node in nodes)

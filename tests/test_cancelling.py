@@ -484,7 +484,7 @@ def test_a_context_says_that_it_is_cancelled() -> None:
 CAPABILITIES = """
 import os, signal, time
 from pathlib import Path
-from orch import Context, capability
+from orch import Context, StepError, capability
 
 @capability("charge")
 def charge(context: Context, file: str, hold: str = "") -> str:
@@ -495,6 +495,10 @@ def charge(context: Context, file: str, hold: str = "") -> str:
         time.sleep(0.02)
     while hold == "deaf":
         time.sleep(0.02)
+    while hold.startswith("fails"):
+        time.sleep(0.02)
+        if Path(hold.removeprefix("fails ")).exists():
+            raise StepError("StepError", "no")
     return context.path
 
 @capability("refund")

@@ -867,6 +867,9 @@ DEFINITIONS: list[list[dict[str, Any]]] = [
 ]
 
 
+STEERED = ("paused", "resumed", "retried", "cancelling", "compensating")
+
+
 class Life(RuleBasedStateMachine):
     """One execution, steered while workers, messages and time do as they like."""
 
@@ -951,6 +954,11 @@ class Life(RuleBasedStateMachine):
     def cancel(self) -> None:
         self.steered.verbs.cancel("x1", grace=2.0)
 
+    @precondition(lambda self: self.claims > 10)
+    @rule()
+    def abort(self) -> None:
+        self.steered.advancer.fail("x1", {"name": "Aborted", "message": "enough"}, by="ada")
+
     @precondition(lambda self: self.claims > 15)
     @rule()
     def terminate(self) -> None:
@@ -973,7 +981,7 @@ class Life(RuleBasedStateMachine):
     def every_live_token_is_watched_and_no_other(self) -> None:
         live = {path for path, state in self.states().items() if state.status in LIVE}
         status = self.worked.status()
-        whole = {""} if status is ExecutionStatus.CANCELLING else set()
+        whole = {""} if status is not None and status.unwinds else set()
         assert set(self.worked.watched()) == live | whole
         assert status is not None and status.ended == (not live)
 
@@ -996,7 +1004,7 @@ class Life(RuleBasedStateMachine):
             if entry.event == "claimed":
                 assert not paused
                 claimed[entry.path, entry.attempt] += 1
-            elif entry.event in ("paused", "resumed", "retried", "cancelling"):
+            elif entry.event in STEERED:
                 paused = entry.event == "paused"
         assert max(completed.values(), default=0) <= 1, completed
         assert max(claimed.values(), default=0) <= 1, claimed
@@ -1007,17 +1015,18 @@ class Life(RuleBasedStateMachine):
         opened = [
             e.path.removeprefix("compensations/")
             for e in self.journal.history("x1")
-            if e.event == "compensating"
+            if e.event == "compensating" and e.path
         ]
         own = [path for path in completed if path in opened]
         assert own[::-1] == opened
         states = self.states()
         assert all(states[path].status is StepStatus.COMPLETED for path in opened)
-        if self.worked.status() is ExecutionStatus.CANCELLED and opened:
-            error = self.journal.record("x1").error or {}
-            if "compensated" in error:
-                failed = [each["path"] for each in error["failedCompensations"]]
-                assert sorted(error["compensated"] + failed) == sorted(opened)
+        status, error = self.worked.status(), self.journal.record("x1").error or {}
+        if status is ExecutionStatus.FAILED:
+            assert error["name"] != "Cancelled" and ("compensated" in error) == bool(opened)
+        if status is not None and status.ended and opened and "compensated" in error:
+            failed = [each["path"] for each in error["failedCompensations"]]
+            assert sorted(error["compensated"] + failed) == sorted(opened)
 
     @invariant()
     def only_what_has_ended_expires(self) -> None:
@@ -1026,8 +1035,11 @@ class Life(RuleBasedStateMachine):
             assert (self.journal.redis.pttl(key("x1")) > 0) == (status is None or status.ended)
 
     def is_refused_for_good(self) -> bool:
-        """Whether it failed in a way that no retry takes up."""
-        return False
+        """Whether it failed as a whole, or what it did was undone: no retry takes that up."""
+        if self.worked.status() is not ExecutionStatus.FAILED:
+            return False
+        error = self.journal.record("x1").error or {}
+        return error["name"] == "Aborted" or "compensated" in error
 
     def all_is_done(self) -> None:
         """What those outside do for it, in a good world."""

@@ -307,6 +307,8 @@ def finish(
         where = context.error.get("path")
         at = f" (step {where})" if where else ""
         output.say(f"{context.error.get('name')}: {context.error.get('message')}{at}")
+    for line in context.undoing:
+        output.say(line)
     if context.status == "failed":
         output.say(f"\nhint: `orch history {context.id}` shows how it came to this")
     if context.status == "completed" and not as_json:
@@ -456,6 +458,8 @@ def _print_status(context: ExecutionContext) -> None:
         output.line(str(context.cancelling))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    for line in context.undoing:
+        output.line(line)
     output.line()
     rows = []
     for step in context.steps:

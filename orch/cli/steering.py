@@ -48,6 +48,7 @@ class Verb:
 PAUSE = Verb(
     "pause", "paused", (Status.SCHEDULED, Status.QUEUED, Status.RUNNING), "was paused before"
 )
+UNWINDING = (Status.CANCELLING, Status.COMPENSATING)
 RESUME = Verb("resume", "resumed", (Status.PAUSED,), "is not paused")
 CANCEL = Verb(
     "cancel",
@@ -58,7 +59,7 @@ CANCEL = Verb(
 TERMINATE = Verb(
     "terminate",
     "terminated",
-    (Status.SCHEDULED, Status.QUEUED, Status.RUNNING, Status.PAUSED, Status.CANCELLING),
+    (Status.SCHEDULED, Status.QUEUED, Status.RUNNING, Status.PAUSED, *UNWINDING),
     "had ended before",
 )
 RETRY = Verb("retry", "retried", (Status.FAILED,), "has not ended")
@@ -299,6 +300,8 @@ def why(
         output.line(str(context.cancelling))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    for line in context.undoing:
+        output.line(line)
     if context.waits:
         output.line(context.waits)
     for path, reason in context.waiting_for.items():
@@ -343,6 +346,8 @@ def _steer_one(
     elif done:
         begun = verb is CANCEL and status == Status.CANCELLING
         output.line(f"{what} {'is being cancelled' if begun else verb.done}")
+    elif verb is CANCEL and status == Status.COMPENSATING:
+        output.say(f"{what} has failed, and what it did is being undone: it ends as failed")
     else:
         output.say(f"{what} {verb.already}" + (f": {status}" if branch is None else ""))
     ends = (Status.CANCELLED, Status.CANCELLING)

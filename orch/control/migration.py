@@ -146,10 +146,10 @@ class Migration:
             record = self.journal.record(execution)
             if record.status in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
                 raise NotAllowed(f"execution {execution} is {record.status.value}: it has ended")
-            if record.status is ExecutionStatus.CANCELLING:
+            if record.status.unwinds:
                 raise NotAllowed(
-                    f"execution {execution} is being cancelled: what it did is undone by the "
-                    f"version that it has"
+                    f"execution {execution} is {record.status.value}: what it did is undone by "
+                    f"the version that it has"
                 )
             old = self.plans.get(record.plan)
             fields = self.journal.steps(execution)

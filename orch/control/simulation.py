@@ -27,15 +27,16 @@ from orch.errors import InputError, NotFound, OrchError, StepError
 from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, open_redis
 from orch.settings import Settings
 from orch.workflows.calls import Call
+from orch.workflows.compensating import compensated_path, compensation_path, in_compensation
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.events import Occurrence
 from orch.workflows.external import MARK
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Plan
+from orch.workflows.plan import Node, Plan
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.triggers import TriggerPolicy, input_for
 from orch.workflows.validation import check_input
-from orch.workflows.view import context_of, fields_for
+from orch.workflows.view import View, context_of, fields_for, with_output
 
 FAR = 10 * 365 * 24 * 3600 * 1000
 """Ms; further away than anything that is simulated."""
@@ -195,8 +196,8 @@ def parse_mocks(
             "mocks are wrong: " + "; ".join(problems),
             hint=f"they are an object of {', '.join(f'`{each}`' for each in Mocks.model_fields)}",
         ) from exc
-    known = {node.id for node in plan.nodes()} | {node.key for node in plan.nodes()}
-    below = {name for each in called for node in each.nodes() for name in (node.id, node.key)}
+    known = {node.id for node in plan.nodes()} | _keys(plan)
+    below = {node.id for each in called for node in each.nodes()}.union(*map(_keys, called))
     known |= below
     problems = []
     for kind in ("outputs", "events", "polls", "fail", "errors", "durations"):
@@ -214,6 +215,16 @@ def parse_mocks(
     if problems:
         raise InputError("mocks are wrong: " + "; ".join(problems))
     return parsed
+
+
+def _mocked_as(path: str, node: Node) -> str:
+    """The name by which mocks may name a step: a compensation is not the step that it undoes."""
+    return path if in_compensation(path) else node.id
+
+
+def _keys(plan: Plan) -> set[str]:
+    """Where the steps of a plan stand, compensations included."""
+    return {key for node in plan.nodes() for key in (node.key, compensation_path(node.key))}
 
 
 _Todo = tuple[int, int, tuple[Plan, str, str], Claimed | None, Outcome | None]
@@ -386,7 +397,7 @@ class _Simulator:
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
         node = plan.node(path)
         shown = self._prefix(execution) + path
-        duration = self._duration(node.id, shown)
+        duration = self._duration(_mocked_as(path, node), shown)
         timeout = node.step.timeout
         late = timeout is not None and duration > timeout
         claimed = self.journal.claim(
@@ -413,18 +424,25 @@ class _Simulator:
 
     def _outcome(self, plan: Plan, path: str, shown: str, claimed: Claimed) -> Outcome:
         node, attempt = plan.node(path), claimed.state.attempt
-        name = self.mocks.failure(node.id, shown, attempt)
+        step = _mocked_as(path, node)
+        name = self.mocks.failure(step, shown, attempt)
         if name is not None:
             message = f"attempt {attempt} of {node.id} fails, as mocked"
             return Failed(Failure(name, message, node.id, path, attempt))
         try:
-            node.input.evaluate(context_of(claimed.view, path))
+            node.input.evaluate(context_of(self._seen(claimed.view, path), path))
         except StepError as error:
             return Failed(Failure(error.name, error.message, node.id, path, attempt))
         checks = self.mocks.polls.get(shown, self.mocks.polls.get(node.id))
         if node.poll is not None and checks is not None:
             return Completed(checks[min(claimed.state.total, len(checks) - 1)])
-        return Completed(self.mocks.outputs.get(shown, self.mocks.outputs.get(node.id)))
+        return Completed(self.mocks.outputs.get(shown, self.mocks.outputs.get(step)))
+
+    def _seen(self, view: View, path: str) -> View:
+        if not in_compensation(path):
+            return view
+        undone = compensated_path(path)
+        return with_output(view, path, self.journal.read_output(view.execution, undone))
 
     def _look_at(self, execution: str, path: str) -> None:
         if not path:

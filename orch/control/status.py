@@ -148,6 +148,19 @@ class ExecutionContext(BaseModel):
     metrics: ExecutionMetrics = Field(default_factory=ExecutionMetrics)
 
     @property
+    def undoing(self) -> list[str]:
+        """What is undone, or was, of one that did not complete; a sentence each."""
+        if self.status == ExecutionStatus.COMPENSATING:
+            return ["it failed; what it did is undone, and then it ends as failed"]
+        error = self.error or {}
+        done, failed = error.get("compensated", []), error.get("failedCompensations", [])
+        lines = [f"undone: {', '.join(done)}"] if done else []
+        for each in failed:
+            cause = each["error"]
+            lines.append(f"not undone: {each['path']}: {cause.get('name')}: {cause.get('message')}")
+        return lines
+
+    @property
     def current_steps(self) -> list[StepExecution]:
         return [s for s in self.steps if s.status in LIVE]
 

@@ -245,7 +245,7 @@ class Steering:
         if steered.status is None:
             self.journal.record(execution)  # raises, with the sentence
         status = steered.status
-        over = status is None or status.ended or status is ExecutionStatus.CANCELLING
+        over = status is None or status.ended or status.unwinds
         if not steered.done and over:
             raise _ended(execution, status, verb)
         return steered.done
@@ -254,7 +254,7 @@ class Steering:
         """One that lives was retried before, or never ended; any other has nothing to retry."""
         if status is None:
             self.journal.record(execution)
-        if status is None or status.ended or status is ExecutionStatus.CANCELLING:
+        if status is None or status.ended or status.unwinds:
             raise _ended(execution, status, "be retried: only one that failed can")
         return False
 
@@ -322,7 +322,7 @@ class Steering:
         if in_compensation(path):
             return
         status = self.journal.status(execution)
-        if status in (ExecutionStatus.CANCELLING, ExecutionStatus.QUEUED):
+        if status is not None and (status.unwinds or status is ExecutionStatus.QUEUED):
             raise _ended(execution, status, f"have step {path!r} skipped")
 
     def _skip(

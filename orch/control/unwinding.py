@@ -1,4 +1,7 @@
-"""How a cancelled execution comes to its end: steps end, children end, compensations run."""
+"""How an execution that was cancelled, or failed, comes to its end.
+
+Steps end, children end, compensations run, one after the other; then it ends.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from orch.control.plans import Plans
 from orch.journal.journal import Ended, Journal
 from orch.journal.records import Family
 from orch.workflows.compensating import (
-    CANCELLED,
     compensation_path,
     in_compensation,
     opened,
@@ -16,10 +18,11 @@ from orch.workflows.compensating import (
 )
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.view import cancelled_by
 
 
 class Unwinding:
-    """Takes a cancelled execution one step further. Harmless if repeated."""
+    """Takes an execution that unwinds one step further. Harmless if repeated."""
 
     def __init__(self, journal: Journal, plans: Plans) -> None:
         self.journal = journal
@@ -28,7 +31,7 @@ class Unwinding:
     def go_on(self, execution: str) -> tuple[Plan, str] | Ended | None:
         """The compensation that was opened and needs a message, or that it has ended."""
         family = self.journal.read_family(execution)
-        if family is None or family.status is not ExecutionStatus.CANCELLING:
+        if family is None or not family.status.unwinds:
             return None
         plan = self.plans.get(family.plan)
         # The steps first: of each that has completed in them, the history knows then.
@@ -45,19 +48,17 @@ class Unwinding:
             now = self.journal.clock()
             made = self.journal.undo(execution, opened(found.following, now, self.journal.grace))
             return (plan, found.following) if made else None
-        asked = family.cancel or {}
-        error = {
-            "name": CANCELLED,
-            "message": asked.get("message", ""),
-            "by": asked.get("by", ""),
-            "compensated": list(found.done),
-            "failedCompensations": [
+        asked, fails = family.cancel or {}, family.status is ExecutionStatus.COMPENSATING
+        by = str(asked.get("by", ""))
+        error = dict(family.failing or {}) if fails else cancelled_by(asked)
+        if found.done or found.failed or not fails:
+            error["compensated"] = list(found.done)
+            error["failedCompensations"] = [
                 {"path": path, "error": json.loads(fields[f"!{compensation_path(path)}"])}
                 for path in found.failed
-            ],
-        }
-        by = str(asked.get("by", ""))
-        reply = self.journal.end(execution, ExecutionStatus.CANCELLED, error, by=by)
+            ]
+        status = ExecutionStatus.FAILED if fails else ExecutionStatus.CANCELLED
+        reply = self.journal.end(execution, status, error, by=by)
         return reply if isinstance(reply, Ended) else None
 
     def fence(self, execution: str, family: Family) -> None:

@@ -1,9 +1,9 @@
-"""Transitions of an execution that is being cancelled."""
+"""Transitions of an execution that unwinds: it is cancelled, or failed and is compensated."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,32 @@ class Cancelling(Connection):
 
         ``undoes``: a step may have to be compensated. Where neither is so, it ends at once.
         """
-        now = self.clock()
         error = {"name": CANCELLED, "message": message}
+        detail = {"by": by, "reason": message, "grace": grace}
+        begun = Event(ExecutionStatus.CANCELLING.value, detail=detail)
+        return self._unwind(execution, error, begun, by, grace, undoes)
+
+    def fail(
+        self, execution: str, error: Mapping[str, Any], *, by: str = "", grace: int
+    ) -> Cancelled:
+        """As `cancel`, of one that will end as failed, with ``error``, once what was done is
+        undone."""
+        detail = {"error": error, "grace": grace} | ({"by": by} if by else {})
+        begun = Event(ExecutionStatus.COMPENSATING.value, detail=detail)
+        return self._unwind(execution, error, begun, by, grace)
+
+    def _unwind(
+        self,
+        execution: str,
+        error: Mapping[str, Any],
+        begun: Event,
+        by: str,
+        grace: int,
+        undoes: bool = True,
+    ) -> Cancelled:
+        """``begun``: its word is the status that it comes to."""
+        now, becomes = self.clock(), ExecutionStatus(begun.word)
+        message = str(error.get("message", ""))
         asked = {"message": message, "by": by, "at": now, "until": now + grace}
         ended = {"status": ExecutionStatus.CANCELLED.value, "error": error, "by": by}
         reply = self.run(
@@ -53,20 +77,19 @@ class Cancelling(Connection):
             name=heads.of_error(CANCELLED),
             now=now,
             id=execution,
+            becomes=becomes.value,
             asked=_dumps(asked),
             look=now + min(grace, self.grace),
             undoes=int(undoes),
             error=_dumps(error),
-            begun=Event("cancelling", detail={"by": by, "reason": message, "grace": grace}).dumps(
-                now
-            ),
+            begun=begun.dumps(now),
             ended=Event("ended", detail=ended).dumps(now),
             keep=self.expires,
         )
-        word = self._word("cancel", reply, "ENDED", "CANCELLING", "DONE", "MISSING")
+        word = self._word("cancel", reply, "ENDED", "UNWINDS", "DONE", "MISSING")
         if word in ("DONE", "MISSING"):
             return Cancelled(False, ExecutionStatus(reply[1]) if word == "DONE" else None)
-        status = ExecutionStatus.CANCELLED if word == "ENDED" else ExecutionStatus.CANCELLING
+        status = ExecutionStatus.CANCELLED if word == "ENDED" else becomes
         calls = Call.all_of(execution, reply[2])
         parent = Call.loads(reply[1]) if reply[1] else None
         slots = Slots.loads(reply[3], reply[4]) if word == "ENDED" else None

@@ -227,7 +227,7 @@ class Journal(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
             "members": [part for member in members_of(start.id, fields) for part in (0, member)],
-            "look": self._look(start.deadline, start.parent, now, look),
+            "look": self._look_first(start.transition, start.deadline, start.parent, now, look),
         }
 
     def _first(
@@ -251,7 +251,7 @@ class Journal(
             "texts": flat((*written.texts, *_subscriptions(written.opens))),
             "events": [each.dumps(now) for each in (event, *written.events)],
             "pages": flat(written.pages),
-            "ended": int(written.end is not None),
+            "ended": int(written.is_over),
             "keep": self.expires,
         }
 
@@ -270,7 +270,7 @@ class Journal(
             since=pending.slots.since if pending.slots is not None else 0,
             status=fields["status"],
             name=_error_head(error_name(fields.get("error"))),
-            look=self._look(deadline, pending.parent, now),
+            look=self._look_first(transition, deadline, pending.parent, now),
         )
         return self._word("begin", reply, "BEGUN", "DONE", "MISSING") == "BEGUN"
 
@@ -299,6 +299,14 @@ class Journal(
         """When to look at an execution as a whole; 0: never. ``at``: when it is to begin."""
         recheck = now + int(self.settings.recheck_interval * 1000) if parent is not None else 0
         return min((each for each in (deadline, recheck, at) if each), default=0)
+
+    def _look_first(
+        self, first: Transition | None, deadline: int, parent: Call | None, now: int, at: int = 0
+    ) -> int:
+        """As `_look`; soon, where compensations are all that is left to do."""
+        if first is not None and first.end is not None and not first.is_over:
+            return now + self.grace
+        return self._look(deadline, parent, now, at)
 
     def look_later(self, execution: str, deadline: int, parent: Call | None, at: int = 0) -> None:
         """Look at an execution as a whole later on, unless it has ended in the meantime."""
@@ -429,7 +437,7 @@ class Journal(
             calls = Call.all_of(execution, reply[2]) if reply[2] else ()
             if isinstance(following, list):
                 return Settled(calls=calls, again=tuple(following))
-            slots = Slots.loads(reply[4], reply[5]) if end is not None else None
+            slots = Slots.loads(reply[4], reply[5]) if transition.is_over else None
             return Settled(
                 following=following or None, handed=handed, parent=parent, calls=calls, slots=slots
             )
@@ -730,10 +738,12 @@ def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], n
 
 
 def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:
-    """Fields of the record of an execution that ends with its first transition."""
+    """Fields of the record of an execution whose flow ends with its first transition."""
     end = transition.end if transition is not None else None
     if end is None:
         return {}
+    if not end.status.ended:
+        return {"status": end.status.value, "failing": end.error or ""}
     found = {"status": end.status.value, "ended": str(now)}
     if end.output is not None:
         found["output"] = end.output

@@ -19,12 +19,15 @@ from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import (
     ALL_VARIABLES,
+    CANCEL_FIELD,
     CAUSE_FIELD,
+    FAILING_FIELD,
     INPUT_FIELD,
     ITEM_MARK,
     PRIORITY_FIELD,
     WORKFLOW_FIELD,
     View,
+    cancelled_by,
     page_of,
     parse_item_field,
 )
@@ -87,7 +90,7 @@ class Record:
     parent: str | None = None  # the execution that called it
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
     pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
-    cancel: Mapping[str, Any] | None = None  # of one that was cancelled: see `Family`
+    cancel: Mapping[str, Any] | None = None  # of one that unwinds from outside: see `Family`
     origin: Mapping[str, Any] | None = None  # of a rerun or a fork: execution, path, by, at (ms)
     at: int = 0  # when it was to begin
     begun: int = 0  # when it began, if that was not when it was created
@@ -132,6 +135,7 @@ class Family:
     cancel: Mapping[str, Any] | None = None  # message, by, at and until (ms)
     pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
     slots: Slots | None = None
+    failing: Mapping[str, Any] | None = None  # the error of one that is compensated before it fails
 
 
 class Records(Connection):
@@ -181,6 +185,7 @@ class Records(Connection):
             "pauses",
             "gates",
             "queued",
+            "failing",
         ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
@@ -196,6 +201,7 @@ class Records(Connection):
             cancel=json.loads(found[7]) if found[7] else None,
             pauses=load_pauses(found[8]),
             slots=Slots.loads(found[9], found[10]),
+            failing=json.loads(found[11]) if found[11] else None,
         )
 
     def read_pending(self, execution: str) -> Pending | None:
@@ -407,10 +413,13 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             beats[name[2:]] = Beat.loads(text)
         elif name.startswith("g:"):
             escalations[name[2:]] = Escalation.loads(text)
-        elif name in (INPUT_FIELD, CAUSE_FIELD):
+        elif name in (INPUT_FIELD, CAUSE_FIELD, FAILING_FIELD, CANCEL_FIELD):
             found[name] = json.loads(text)
         elif name in (WORKFLOW_FIELD, PRIORITY_FIELD):
             found[name] = text
+    ending = found.get(FAILING_FIELD)
+    if ending is None and CANCEL_FIELD in found:
+        ending = cancelled_by(found[CANCEL_FIELD])
     return View(
         execution,
         found.get(WORKFLOW_FIELD, ""),
@@ -420,6 +429,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         errors=errors,
         states=states,
         cause=found.get(CAUSE_FIELD),
+        ending=ending,
         priority=int(found.get(PRIORITY_FIELD, 0)),
         items=items,
         beats=beats,
@@ -440,7 +450,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         input=view.input,
         output=json.loads(found["output"]) if "output" in found else None,
         variables=view.variables,
-        error=json.loads(found["error"]) if "error" in found else None,
+        error=json.loads(found.get("error") or found.get("failing") or "null"),
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
         escalations=view.escalations,

@@ -31,10 +31,10 @@ from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.expressions import literal
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Node, Plan, split
+from orch.workflows.plan import Node, Plan
 from orch.workflows.rungs import in_rung, subject_of
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
-from orch.workflows.view import View, context_of, fields_for
+from orch.workflows.state import StepState, StepStatus, encode
+from orch.workflows.view import View, context_of, fields_for, with_output
 
 logger = logging.getLogger(__name__)
 
@@ -295,8 +295,7 @@ def _with_output(runtime: Runtime, path: str, claim: Claimed) -> Claimed:
     """A compensation sees the output of the step that it undoes."""
     journal, undone = runtime.journal, compensated_path(path)
     output = journal.patiently(lambda: journal.read_output(claim.view.execution, undone))
-    outputs = {split(undone)[0]: output}
-    return replace(claim, view=replace(claim.view, outputs=outputs))
+    return replace(claim, view=with_output(claim.view, path, output))
 
 
 def lease_of(runtime: Runtime, node: Node) -> int:
@@ -432,7 +431,7 @@ class _Cancelled:
         try:
             found = self._journal.read_state(*self._token)
             wanted = in_compensation(self._token[1]) or (
-                self._journal.status(self._token[0]) is not ExecutionStatus.CANCELLING
+                (status := self._journal.status(self._token[0])) is None or not status.unwinds
             )
         except Unreachable:
             return False

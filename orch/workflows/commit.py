@@ -42,6 +42,8 @@ class BranchEnd:
 
 @dataclass(frozen=True)
 class End:
+    """The flow of an execution ends. Where it is to be compensated, the execution lives on."""
+
     status: ExecutionStatus
     output: str | None = None
     error: str | None = None
@@ -85,7 +87,7 @@ class Transition:
     cancels_below: bool = False  # whether the live tokens in its branches end with it
     pages: tuple[tuple[str, Page], ...] = ()  # items of the maps that are opened
     clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
-    unwinds: bool = False  # of a cancelled execution: see whether a compensation is next
+    unwinds: bool = False  # of one that unwinds: see whether a compensation is next
     notices: tuple[tuple[str, str], ...] = ()  # what is to be told outside: id -> JSON
     guard: tuple[str, int, str] | None = None
     """Path, attempt and owner of another token that it ends or moves on: an escalated step."""
@@ -99,6 +101,11 @@ class Transition:
         if ended or self.unwinds or any(more) or self.guard or self.notices:
             return False
         return not any(opened.listens for opened in self.opens)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the execution has ended with it."""
+        return self.end is not None and self.end.status.ended
 
     @property
     def is_plain_end(self) -> bool:

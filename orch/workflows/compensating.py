@@ -1,4 +1,4 @@
-"""What is undone when an execution is cancelled: compensations, their order, their outcomes.
+"""What is undone when an execution is cancelled, or fails: in which order, with what outcome.
 
 A step that completed and names a `compensate` is compensated by a step of its own, at
 ``compensations/<path of the step>``: claimed, settled, retried and lost like any other, but
@@ -154,8 +154,8 @@ def _ended(
     return Transition(path, ended, texts=texts, events=(told,), unwinds=True)
 
 
-def while_cancelling(transition: Transition, now: int) -> Transition:
-    """What counts of a transition that comes when its execution is being cancelled.
+def while_unwinding(transition: Transition, now: int) -> Transition:
+    """What counts of a transition that comes when its execution unwinds.
 
     A step that completed, or failed, has done so: its output is kept, as it may have to be
     compensated. Nothing is tried again, and nothing follows.

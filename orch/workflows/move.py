@@ -631,6 +631,10 @@ class Move:
         self._fail_execution(dict(self.view.cause or {}))
 
     def _fail_execution(self, error: Mapping[str, Any]) -> None:
+        if self.plan.compensates():
+            self.end = End(ExecutionStatus.COMPENSATING, error=encode(error))
+            self.note("compensating", detail={"error": error})
+            return
         self.end = End(ExecutionStatus.FAILED, error=encode(error))
         detail = {"status": ExecutionStatus.FAILED.value, "error": error}
         self.note("ended", detail=detail)

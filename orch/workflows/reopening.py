@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from orch.errors import NotAllowed
+from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.definition import StepType
 from orch.workflows.external import waits_for
 from orch.workflows.plan import (
@@ -138,6 +139,13 @@ class _Reopener:
     def run(self, error: Mapping[str, Any]) -> Reopening:
         if any(in_handler(path) for scope in self.scopes.values() for path in scope):
             raise self._refused("its error handler has been run, and would be run again")
+        undone = sorted(path for scope in self.scopes.values() for path in scope)
+        undone = [compensated_path(path) for path in undone if in_compensation(path)]
+        if undone:
+            raise self._refused(
+                f"what {', '.join(undone)} did was undone when it failed",
+                f"`orch rerun {self.execution}` does all of it anew",
+            )
         path = self._failed_in(ROOT, error)
         if path is None:
             raise self._refused(
@@ -287,11 +295,8 @@ class _Reopener:
         found = [path for path, state in steps if state.status is StepStatus.CANCELLED]
         return found[0] if len(found) == 1 else None
 
-    def _refused(self, reason: str) -> NotAllowed:
-        return NotAllowed(
-            f"execution {self.execution} cannot be retried: {reason}",
-            hint="start it anew with the same input",
-        )
+    def _refused(self, reason: str, hint: str = "start it anew with the same input") -> NotAllowed:
+        return NotAllowed(f"execution {self.execution} cannot be retried: {reason}", hint=hint)
 
 
 def _lanes(node: Node) -> int:

@@ -59,6 +59,7 @@ class ExecutionStatus(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLING = "cancelling"  # what runs may end, then what was done is compensated
+    COMPENSATING = "compensating"  # the same, of one that will end as failed
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -70,6 +71,11 @@ class ExecutionStatus(StrEnum):
             ExecutionStatus.FAILED,
             ExecutionStatus.CANCELLED,
         )
+
+    @property
+    def unwinds(self) -> bool:
+        """Whether nothing starts any more but compensations, and then it ends."""
+        return self in (ExecutionStatus.CANCELLING, ExecutionStatus.COMPENSATING)
 
     @property
     def begun(self) -> bool:

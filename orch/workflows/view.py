@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from orch.workflows.beat import Beat
-from orch.workflows.compensating import compensated_path
+from orch.workflows.compensating import CANCELLED, compensated_path, in_compensation
 from orch.workflows.escalation import Escalation, escalation_field
+from orch.workflows.frozen import changed
 from orch.workflows.plan import (
     KNOWN_PATHS,
     Plan,
@@ -34,6 +35,7 @@ class View:
     errors: Mapping[str, Any] = field(default_factory=dict)  # scope path -> `$.error`
     states: Mapping[str, Any] = field(default_factory=dict)  # path of a poll -> its last check
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
+    ending: Mapping[str, Any] | None = None  # the error with which it will end; it unwinds
     priority: int = 0  # of the messages of its steps
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
@@ -55,6 +57,14 @@ CAUSE_FIELD = "cause"
 
 
 INPUT_FIELD = "input"
+
+
+FAILING_FIELD = "failing"
+"""The error of an execution that is compensated before it fails."""
+
+
+CANCEL_FIELD = "cancel"
+"""Who asked for its end, and why."""
 
 
 ALL_VARIABLES = "v*"
@@ -133,6 +143,8 @@ def _fields_for(plan: Plan, path: str) -> list[str]:
     reads, scope_path = plan.reads(path), split(compensated_path(path))[0]
     fields = _fields(reads, scope_path) + _items(plan, reads, scope_path)
     node = plan.node(path)
+    if in_compensation(path) and any(read[0] == "error" for read in reads):
+        fields += [FAILING_FIELD, CANCEL_FIELD]
     if node.is_work or node.external:
         fields.append(beat_field(path))
     if plan.may_escalate(path):
@@ -201,7 +213,7 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "input": view.input,
         "variables": view.variables,
         "output": view.outputs.get(scope_path),
-        "error": _error_of(view, scope_path) if view.errors else None,
+        "error": view.ending or (_error_of(view, scope_path) if view.errors else None),
         "workflowName": view.workflow,
         "executionId": view.execution,
         "stepId": own.partition("#")[0],
@@ -220,6 +232,16 @@ def context_of(view: View, path: str) -> dict[str, Any]:
             "input": view.input,
         }
     return context
+
+
+def with_output(view: View, path: str, output: Any) -> View:
+    """What the compensation at ``path`` sees, of a step that had this output."""
+    return changed(view, outputs={split(compensated_path(path))[0]: output})
+
+
+def cancelled_by(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The error of an execution that is being cancelled."""
+    return {"name": CANCELLED, "message": asked.get("message", ""), "by": asked.get("by", "")}
 
 
 def _error_of(view: View, scope_path: str) -> Any:

@@ -54,7 +54,7 @@ class Beginning(Committing):
         fault("begun")
         self.apply(plan, execution, transition.dispatched, view.priority)
         reply = Settled()
-        if transition.end is not None:
+        if transition.is_over:
             reply = Settled(parent=pending.parent, slots=pending.slots)
         return [*todo, *self._left(plan, execution, transition, reply)]
 

@@ -60,14 +60,14 @@ class Children(Committing):
         view = self.journal.read_view(call.execution, fields_for(plan, call.path))
         child = self.journal.read_family(call.child)
         if child is not None and not child.status.ended:
-            cancels = parent.status is ExecutionStatus.CANCELLING
+            cancels = parent.status.unwinds
             return [(self._cancel_with, (call,))] if cancels else ()
         outcome: Outcome
         if child is not None:
             outcome = call.outcome(child.status, child.output, child.error)
         elif parent.status is ExecutionStatus.PAUSED or pauses_over(parent.pauses, call.path):
             return ()  # nothing of it starts; its resumption has the step looked at
-        elif parent.status is ExecutionStatus.CANCELLING:
+        elif parent.status.unwinds:
             outcome = call.failed("ChildCancelled", "it had not been started")
         else:
             try:
@@ -116,7 +116,7 @@ class Children(Committing):
         elif start.transition is not None:
             self.apply(own, call.child, start.transition.dispatched, start.priority)
             todo = self._left(own, call.child, start.transition, Settled())
-            if start.transition.end is not None:
+            if start.transition.is_over:
                 return [*todo, (self._call, (call,))]
         # The parent may have been cancelled while the child was not there yet.
         return todo if self._is_waited_for(call) else [*todo, (self._cancel_child, (call,))]
@@ -132,7 +132,12 @@ class Children(Committing):
         return family.parent is None or self._is_waited_for(family.parent)
 
     def _cancel_child(self, call: Call) -> Sequence[Todo]:
-        """The step that called it does not wait any more."""
+        """The step that called it does not wait any more.
+
+        One that failed, and undoes what it did, comes to its end by itself.
+        """
+        if self.journal.status(call.child) is ExecutionStatus.COMPENSATING:
+            return []
         error = {
             "name": "Cancelled",
             "message": f"step {call.path!r} of its parent {call.execution} waits for it no more",

@@ -20,7 +20,7 @@ from orch.journal.journal import Cancelled, Claimed, Ended, Journal, Refused, Se
 from orch.journal.records import Family
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
-from orch.workflows.compensating import while_cancelling
+from orch.workflows.compensating import while_unwinding
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.outcome import Branched, Entered, Failed, Failure, Outcome
@@ -178,8 +178,8 @@ class Committing(ABC):
                 transition = replace(transition, events=(*notes, *transition.events))
             handoff = turn.offer(plan, view, transition) if turn is not None else None
             reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
-            if reply == _CANCELLING and not transition.unwinds:
-                transition = while_cancelling(transition, journal.clock())
+            if _unwinds(reply) and not transition.unwinds:
+                transition = while_unwinding(transition, journal.clock())
                 transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
             if reply == _MOVED:
@@ -220,10 +220,11 @@ class Committing(ABC):
         if transition.notices:
             told = [(name, _event_of(text)) for name, text in transition.notices]
             todo.append((self._send_notices, (told,)))
-        if transition.unwinds:
+        fails = transition.end is not None and not transition.is_over
+        if transition.unwinds or fails:
             fault("unwound")
             todo.append((self._unwind, (Call(execution, transition.path, 0),)))
-        if transition.end is not None and reply.repeated:
+        if transition.is_over and reply.repeated:
             family = self.journal.read_family(execution)
             if family is not None:
                 reply = replace(reply, parent=family.parent, slots=family.slots)
@@ -367,9 +368,7 @@ class Committing(ABC):
     def look_at_notice(self, member: str) -> None: ...
 
     @abstractmethod
-    def end(
-        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
-    ) -> Refused | Ended: ...
+    def fail(self, execution: str, error: Mapping[str, Any], *, by: str = "") -> bool: ...
 
     @abstractmethod
     def _unwind(self, call: Call) -> Sequence[Todo]: ...
@@ -420,7 +419,12 @@ _MOVED = Refused("MOVED")
 HELD = (StepStatus.RUNNING, StepStatus.ESCALATED)
 """States whose owner is part of the fence."""
 
-_CANCELLING = Refused("ENDED", (ExecutionStatus.CANCELLING.value,))
+
+def _unwinds(reply: Settled | Refused) -> bool:
+    """Whether it came when nothing may follow any more; what was done is still to be noted."""
+    if isinstance(reply, Settled) or reply.word != "ENDED":
+        return False
+    return ExecutionStatus(reply.rest[0]).unwinds
 
 
 def to_dispatch(transition: Transition, reply: Settled | None = None) -> tuple[str, ...]:

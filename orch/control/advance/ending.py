@@ -1,4 +1,4 @@
-"""How an execution ends from outside: cancelled, terminated, out of time."""
+"""How an execution ends from outside: cancelled, terminated, aborted, out of time."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ class Ending(Committing):
         self._do(todo)
         return reply
 
+    def fail(self, execution: str, error: Mapping[str, Any], *, by: str = "") -> bool:
+        """Let an execution fail as a whole. False: it had ended, or unwound, before.
+
+        What it did is undone first, where any step has a `compensate`: then what runs has the
+        time of a cancellation to end. ``error``: with `name` and `message`, as of a step.
+        """
+        plan = self._plan_of(execution)
+        if plan is None or not plan.compensates():
+            reply = self.end(execution, ExecutionStatus.FAILED, error, by=by)
+            return isinstance(reply, Ended)
+        grace = int(self.journal.settings.cancel_grace * 1000)
+        failed = self.journal.fail(execution, error, by=by, grace=grace)
+        if failed.done:
+            fault("cancelling")
+            self._do(self._behind_unwinding(execution, failed))
+        return failed.done
+
     def _begin_to_cancel(
         self, execution: str, message: str, by: str, grace: int
     ) -> tuple[Cancelled, list[Todo]]:
@@ -39,23 +56,27 @@ class Ending(Committing):
         if reply.status is ExecutionStatus.CANCELLED:
             ended = Ended(reply.parent, reply.calls, reply.slots)
             return reply, self._behind_end(execution, ended)
+        return reply, self._behind_unwinding(execution, reply)
+
+    def _behind_unwinding(self, execution: str, begun: Cancelled) -> list[Todo]:
         todo: list[Todo] = [(self._unwind, (Call(execution, "", 0),))]
-        return reply, [*todo, *((self._cancel_with, (call,)) for call in reply.calls)]
+        return [*todo, *((self._cancel_with, (call,)) for call in begun.calls)]
 
     def _cancel_with(self, call: Call) -> Sequence[Todo]:
-        """Cancel the child of an execution that is being cancelled, by the same rules."""
+        """Cancel the child of an execution that unwinds, by the same rules."""
         parent = self.journal.read_family(call.execution)
         if parent is None or parent.cancel is None:
             return ()
         if self.journal.status(call.child) is None:
             return [(self._call, (call,))]  # it was not started, and will not be
         asked = parent.cancel
-        message = f"its parent {call.execution} was cancelled: {asked['message']}"
+        verb = "failed" if parent.status is ExecutionStatus.COMPENSATING else "was cancelled"
+        message = f"its parent {call.execution} {verb}: {asked['message']}"
         grace = max(asked["until"] - self.journal.clock(), 0)
         return self._begin_to_cancel(call.child, message, asked["by"], grace)[1]
 
     def _unwind(self, call: Call) -> Sequence[Todo]:
-        """The next compensation of a cancelled execution, or its end."""
+        """The next compensation of an execution that unwinds, or its end."""
         found = self.unwinding.go_on(call.execution)
         if isinstance(found, Ended):
             if found.parent is not None:
@@ -112,10 +133,11 @@ class Ending(Committing):
             self._do([(self._begin, (Call(execution, "", 0),))])
             return
         parent = family.parent if family is not None else None
-        if parent is not None and not self._is_waited_for(parent):
+        fails = family is not None and family.status is ExecutionStatus.COMPENSATING
+        if parent is not None and not fails and not self._is_waited_for(parent):
             self._do(list(self._cancel_child(parent)))
             return
-        if family is not None and family.status is ExecutionStatus.CANCELLING:
+        if family is not None and family.status.unwinds:
             # No deadline counts any more: what was done is to be undone.
             self.unwinding.fence(execution, family)
             self._do([(self._unwind, (Call(execution, "", 0),))])
@@ -131,7 +153,7 @@ class Ending(Committing):
         if family is not None and family.parent is not None:
             message += ", or its parent's"
         error = {"name": "ExecutionTimeout", "message": message}
-        self.end(execution, ExecutionStatus.FAILED, error)
+        self.fail(execution, error)
 
 
 def _may_begin(family: Family, now: int) -> bool:

@@ -15,7 +15,7 @@ from orch.workflows.notices import NOTICE_MARK
 from orch.workflows.outcome import Overdue, Ruled
 from orch.workflows.plan import Plan
 from orch.workflows.ruling import not_open
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import View, escalated_fields_for
 
 MOST_TRIES = 20
@@ -84,7 +84,7 @@ class Escalated(Committing):
                 f"execution {execution} is at no step {path!r}",
                 hint="`orch inbox` lists what is escalated",
             )
-        if status.ended or status is ExecutionStatus.CANCELLING:
+        if status.ended or status.unwinds:
             said = f"step {path!r} waits for nobody: its execution is {status.value}"
             raise AlreadyDecided(said, decision=status.value)
         raise not_open(path, self._after_ruling(execution, path))
@@ -117,7 +117,7 @@ class Escalated(Committing):
             grace = int(self.journal.settings.cancel_grace * 1000)
             return self._begin_to_cancel(call.execution, message, record.by, grace)[1]
         error = {**(record.error or {}), "decision": record.decision, "by": record.by}
-        self.end(call.execution, ExecutionStatus.FAILED, error, by=record.by)
+        self.fail(call.execution, error, by=record.by)
         return ()
 
     # --- notices -----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
--- cancel.lua: begin to cancel an execution: nothing starts any more, what runs may end in time.
+-- cancel.lua: an execution is cancelled, or fails as a whole: nothing starts any more, what runs
+-- may end in time.
 --
--- KEYS  record   HASH  its `status` must not be an ended one, nor cancelling
+-- KEYS  record   HASH  its `status` must not be an ended one, nor one that unwinds
 -- KEYS  steps    HASH  path -> state; live ones become cancelled, but for those that run or call
 -- KEYS  items    HASH  items of maps
 -- KEYS  history  LIST  events
@@ -10,32 +11,36 @@
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
+-- ARGV  becomes  str   cancelling | compensating
 -- ARGV  asked    str   JSON of who asked, why, and until when steps may end
 -- ARGV  look     int   when to look at the execution as a whole, ms
 -- ARGV  undoes   int   1: a step of it may have to be compensated
--- ARGV  error    str   JSON of the reason
+-- ARGV  error    str   JSON of the error with which it will end
 -- ARGV  name     str   its head in the index
 -- ARGV  begun    str   text of the event if it goes on
 -- ARGV  ended    str   text of the event if it ends at once
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  tell stop_listening cancel_tokens index expire
+-- USES  tell stop_listening cancel_tokens index expire unwinds
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
 --        gates, queued: as of end_execution.lua
---        {'CANCELLING', '', calls}  calls: `path attempt` of those that wait for a child
+--        {'UNWINDS', '', calls}  calls: `path attempt` of those that wait for a child
 --        {'DONE', status} | {'MISSING'}
 
 local have = redis.call('HGET', record, 'status')
 if not have then
     return {'MISSING'}
 end
-local ends = {completed = 1, failed = 1, cancelled = 1, cancelling = 1}
-if ends[have] then
+local ended_in = {completed = 1, failed = 1, cancelled = 1}
+if ended_in[have] or unwinds_in[have] then
     return {'DONE', have}
 end
 -- The record first: out of memory, Redis refuses this command before anything is changed.
-redis.call('HSET', record, 'status', 'cancelling', 'cancel', asked)
+redis.call('HSET', record, 'status', becomes, 'cancel', asked)
+if becomes == 'compensating' then
+    redis.call('HSET', record, 'failing', error)
+end
 redis.call('HDEL', record, 'paused', 'remains', 'pauses')
 cancel_tokens(nil, {running = 1, calling = 1})
 if spared == 0 and undoes == 0 then
@@ -49,6 +54,6 @@ if spared == 0 and undoes == 0 then
     return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}
 end
 tell({begun})
-move_index(have, 'cancelling', '')
+move_index(have, becomes, '')
 redis.call('ZADD', watch, look, id .. ' ')
-return {'CANCELLING', '', calls}
+return {'UNWINDS', '', calls}

@@ -19,7 +19,7 @@
 -- ARGV  pages    list  fields of `items` that it needs
 -- ARGV  quiet    int   1: a first attempt leaves no line in the history
 --
--- USES  tell add_view pause_over
+-- USES  tell add_view pause_over unwinds
 --
 -- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
 --        flat list
@@ -34,8 +34,7 @@ end
 if have[1] == 'paused' then
     return {'PAUSED'}
 end
-local undoes = have[1] == 'cancelling' and string.sub(path, 1, 14) == 'compensations/'
-if have[1] ~= 'running' and not undoes then
+if have[1] ~= 'running' and not may_undo(have[1], path) then
     return {'ENDED', have[1]}
 end
 if have[2] ~= plan then

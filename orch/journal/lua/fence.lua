@@ -1,6 +1,6 @@
--- fence.lua: steps that run past the time that a cancellation gave them count no more.
+-- fence.lua: steps that run past the time that they had to end count no more.
 --
--- KEYS  record   HASH  its `status` must be cancelling
+-- KEYS  record   HASH  its `status` must be cancelling or compensating
 -- KEYS  steps    HASH  path -> state
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
@@ -9,7 +9,7 @@
 -- ARGV  id       str   the execution
 -- ARGV  paths    list  of steps that ran when the caller looked
 --
--- USES  tell
+-- USES  tell unwinds
 --
 -- Reply  {'FENCED', count} | {'DONE', status} | {'MISSING'}
 
@@ -17,7 +17,7 @@ local have = redis.call('HGET', record, 'status')
 if not have then
     return {'MISSING'}
 end
-if have ~= 'cancelling' then
+if not unwinds_in[have] then
     return {'DONE', have}
 end
 local count = 0

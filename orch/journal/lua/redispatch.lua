@@ -17,7 +17,7 @@
 -- ARGV  limit    int   when a worker must have taken it, ms, or 0
 -- ARGV  due      int   when to look at it again, ms
 --
--- USES  tell pause_over
+-- USES  tell pause_over unwinds
 --
 -- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
 
@@ -31,8 +31,7 @@ end
 if status == 'paused' then
     return {'PAUSED'}
 end
-local undoes = status == 'cancelling' and string.sub(path, 1, 14) == 'compensations/'
-if status ~= 'running' and not undoes then
+if status ~= 'running' and not may_undo(status, path) then
     redis.call('ZREM', watch, member)
     return {'ENDED', status}
 end

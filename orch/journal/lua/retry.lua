@@ -37,7 +37,8 @@ if have ~= 'failed' or (seen > 0 and seen ~= tonumber(ended)) then
     return {'DONE', have}
 end
 redis.call('HSET', record, 'status', gates and 'queued' or 'running')
-redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains', 'pauses')
+redis.call('HDEL', record, 'error', 'output', 'ended', 'paused', 'remains', 'pauses',
+    'failing', 'cancel')
 call_with('HDEL', steps, drops)
 call_with('HDEL', items, drops)
 call_with('HSET', items, turns)

@@ -28,7 +28,8 @@
 --                      follow `[`, of items, or `/`, of branches, and {entry, state, limit | 0}
 --                      of those that wait: of items one, of branches each; limit: when a worker
 --                      must have taken it, ms
--- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}
+-- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}; compensating: it
+--                      lives until what was done is undone, and fails with the error then
 -- ARGV  events   list  texts of events
 -- ARGV  listens  list  members of `listening`
 -- ARGV  notices  list  flat id, JSON, … of what is to be told outside
@@ -46,11 +47,11 @@
 --                      goes on with it, event | ''}, and what `opens` says of it if it cannot
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
--- ARGV  unwinds  int   1: it counts in an execution that is being cancelled, and only there
+-- ARGV  unwinds  int   1: it counts in an execution that unwinds, and only there
 --
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening cancel_tokens
 -- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
--- USES  reopen end_branch
+-- USES  reopen end_branch unwinds
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
@@ -98,7 +99,7 @@ if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner)
     return {'SUPERSEDED', have[1], have[2]}
 end
 local goes_on = unwinds == 0 and (status == 'running' or status == 'paused')
-if not goes_on and not (unwinds == 1 and status == 'cancelling') then
+if not goes_on and not (unwinds == 1 and unwinds_in[status]) then
     return {'ENDED', status}
 end
 if plan ~= '' and plan ~= current then
@@ -158,6 +159,12 @@ if below == 1 then
 end
 if branch[1] then
     return end_branch(branch, handoff)
+end
+if ends[1] == 'compensating' then
+    redis.call('HSET', record, 'status', ends[1], 'failing', ends[3])
+    redis.call('ZADD', watch, now + grace, id .. ' ')
+    move_index(status, ends[1], '')
+    return {'SETTLED', '', calls}
 end
 if ends[1] then
     redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))

@@ -1,6 +1,6 @@
--- undo.lua: open the next compensation of an execution that is being cancelled, once.
+-- undo.lua: open the next compensation of an execution that unwinds, once.
 --
--- KEYS  record   HASH  its `status` must be cancelling
+-- KEYS  record   HASH  its `status` must be cancelling or compensating
 -- KEYS  steps    HASH  path -> state
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
@@ -11,7 +11,7 @@
 -- ARGV  due      int   when to look at it, ms
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  tell unwinds
 --
 -- Reply  {'OPENED'} | {'DONE', status} | {'EXISTS'} | {'MISSING'}
 
@@ -19,7 +19,7 @@ local have = redis.call('HGET', record, 'status')
 if not have then
     return {'MISSING'}
 end
-if have ~= 'cancelling' then
+if not unwinds_in[have] then
     return {'DONE', have}
 end
 if redis.call('HSETNX', steps, path, state) == 0 then
