@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.attempts import Attempt
 from orch.control.breakers import BreakerInfo
 from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
@@ -64,6 +65,9 @@ class AsyncExecution:
 
     async def history(self) -> list[HistoryEntry]:
         return await asyncio.to_thread(self._execution.history)
+
+    async def attempts(self, path: str) -> tuple[Attempt, ...]:
+        return await asyncio.to_thread(self._execution.attempts, path)
 
     async def results(self, path: str) -> AsyncIterator[Any]:
         """As `Execution.results`, for `async for`."""
@@ -257,6 +261,9 @@ class AsyncOrchestrator:
 
     async def get_execution_history(self, id: str) -> list[HistoryEntry]:
         return await asyncio.to_thread(self.sync.get_execution_history, id)
+
+    async def get_attempts(self, id: str, path: str) -> tuple[Attempt, ...]:
+        return await asyncio.to_thread(self.sync.get_attempts, id, path)
 
     async def list_executions(self, **given: Any) -> ExecutionPage:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))

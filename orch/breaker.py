@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from orch.errors import SettingsError
+from orch.errors import ErrorClass, SettingsError
 
 WAIT, FAIL = "wait", "fail"
 
@@ -46,6 +46,9 @@ class Breaker:
         names: Any = self.ignore
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise _wrong("ignore", names, "a list of names of errors")
+        classes = [name[len("class:") :] for name in names if name.startswith("class:")]
+        if any(each not in list(ErrorClass) for each in classes):
+            raise _wrong("ignore", names, f"`class:` and one of {', '.join(ErrorClass)}")
         object.__setattr__(self, "ignore", tuple(names))
 
     @classmethod

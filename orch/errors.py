@@ -30,10 +30,23 @@ The sentence of an error says what failed, which object, what was found, and wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orch.workflows.validation import Finding
+
+
+class ErrorClass(StrEnum):
+    """What kind of failure it is: whether trying again helps, and who should look at it."""
+
+    TRANSIENT = "transient"  # it may well pass by itself: a connection, a timeout, a 5xx
+    PERMANENT = "permanent"  # the same again comes to the same: wrong input, wrong code
+    RESOURCE = "resource"  # something is used up: memory, disk, a rate, a budget
+    CONFLICT = "conflict"  # somebody else holds or changed it
+    POISON = "poison"  # its workers died under it too often
+    CANCELLED = "cancelled"  # nobody wants it any more
+    UNKNOWN = "unknown"  # nobody said
 
 
 class OrchError(Exception):
@@ -169,6 +182,7 @@ class StepError(OrchError):
 
     ``name`` is what ``errorHandlers`` and ``onError`` match; ``data`` must be JSON.
     ``escalation``: the path of escalation that is to be taken, if nobody takes the error.
+    ``error_class``: one of `ErrorClass`; without it, the name says. Raises ValueError for another.
     """
 
     def __init__(
@@ -179,11 +193,13 @@ class StepError(OrchError):
         data: Any = None,
         hint: str = "",
         escalation: str = "",
+        error_class: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.name = name
         self.data = data
         self.escalation = escalation
+        self.error_class = None if error_class is None else ErrorClass(error_class)
 
 
 class RetryAfter(StepError):
@@ -193,9 +209,15 @@ class RetryAfter(StepError):
     """
 
     def __init__(
-        self, message: str, *, seconds: float, name: str = "RetryAfter", data: Any = None
+        self,
+        message: str,
+        *,
+        seconds: float,
+        name: str = "RetryAfter",
+        data: Any = None,
+        error_class: str | None = None,
     ) -> None:
-        super().__init__(name, message, data=data)
+        super().__init__(name, message, data=data, error_class=error_class)
         self.seconds = seconds
 
 

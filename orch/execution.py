@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orch.control.attempts import Attempt
 from orch.control.manager import WorkflowManager
 from orch.control.migration import Migrated
 from orch.control.status import ExecutionContext
@@ -48,6 +49,10 @@ class Execution:
 
     def history(self) -> list[HistoryEntry]:
         return self._manager.history(self.id)
+
+    def attempts(self, path: str) -> tuple[Attempt, ...]:
+        """Those of the step at ``path``, the first one first. Raises NotFound."""
+        return self._manager.attempts(self.id, path)
 
     def results(self, path: str) -> Iterator[Any]:
         """What the map, or the parallel step, at ``path`` gave, one after the other.

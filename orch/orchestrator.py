@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.control.archive import Archived
+from orch.control.attempts import Attempt
 from orch.control.breakers import BreakerInfo
 from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
@@ -268,6 +269,10 @@ class Orchestrator:
     def get_execution_history(self, id: str) -> list[HistoryEntry]:
         """Events, oldest first. Raises NotFound."""
         return self.manager.history(id)
+
+    def get_attempts(self, id: str, path: str) -> tuple[Attempt, ...]:
+        """The attempts of a step, the first one first. Raises NotFound."""
+        return self.manager.attempts(id, path)
 
     def list_executions(
         self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]

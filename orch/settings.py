@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from orch.breaker import Breaker
-from orch.errors import SettingsError
+from orch.errors import ErrorClass, SettingsError
 
 SETTINGS_FILE = "orch.toml"
 
@@ -138,6 +138,21 @@ class Settings(BaseSettings):
     serve_escalation: bool = Field(
         True, description="whether a worker also delivers the notices of escalations"
     )
+    error_handling_level: Literal["minimal", "standard", "aggressive"] = Field(
+        "standard",
+        description="which failures of tasks without `retry` are tried again: none; those that "
+        "may pass, if `retry_strategy` is set; all but permanent ones, in any case",
+    )
+    error_classes: dict[str, ErrorClass] = Field(
+        default_factory=dict,
+        description="name of an error, or of an exception, to its class: a table in `orch.toml`, "
+        "JSON in the environment",
+    )
+    redact: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="names of variables and keys whose values no failure may tell; comma-separated "
+        "in the environment",
+    )
     handoff: Literal["auto", "off"] = Field(
         "auto",
         description="whether a worker that ends a step goes on itself with the next one that it "
@@ -197,7 +212,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"of {name!r}: {exc.message}; {exc.hint}") from exc
         return found
 
-    @field_validator("include", mode="before")
+    @field_validator("include", "redact", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -10,7 +10,7 @@ from redis import Redis
 
 from orch import Orchestrator, Settings
 from orch.cli.app import run_command
-from orch.control.plans import Plans, default_retry, plan_key
+from orch.control.plans import MAY_PASS, Plans, default_retry, plan_key
 from orch.control.simulation import simulate
 from orch.errors import SettingsError
 from orch.journal.journal import Journal
@@ -31,7 +31,9 @@ def test_none_is_no_retry_at_all() -> None:
     assert default_retry(Settings()) is None
     assert default_retry(Settings(retry_strategy="linear", max_retries=0)) is None
     found = default_retry(Settings(retry_strategy="exponential", max_retries=3, retry_interval=0.5))
-    assert found == RetryPolicy(max_attempts=4, interval=500, strategy="exponential")
+    assert found == RetryPolicy(
+        max_attempts=4, interval=500, strategy="exponential", retry_on=list(MAY_PASS)
+    )
 
 
 def test_it_is_for_work_that_says_nothing_of_retry() -> None:

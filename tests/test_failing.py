@@ -54,6 +54,7 @@ class TestFailure:
         assert found.worked.status() is ExecutionStatus.FAILED
         assert found.error == {
             "name": "Broken",
+            "class": "unknown",
             "message": "no",
             "step": "last",
             "path": "last",

@@ -8,7 +8,7 @@ import pytest
 
 from orch.control.simulation import Simulation, simulate
 from orch.errors import RetryAfter
-from orch.tasks.step import asked_pause
+from orch.tasks.failures import asked_pause
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.outcome import Completed, Failed, Failure, Lost
 from orch.workflows.plan import Plan

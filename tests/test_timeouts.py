@@ -46,6 +46,7 @@ def test_an_attempt_that_no_worker_takes_in_time_fails_by_name(journal: Journal)
     steered.look(2000)
     assert steered.context().steps[0].error == {
         "name": "ScheduleTimeout",
+        "class": "transient",
         "message": "step 'a' was taken by no worker within its `scheduleTimeout` of 5000 ms",
         "step": "a",
         "path": "a",

@@ -34,7 +34,14 @@ from tests.build import (
     workflow,
 )
 
-BROKEN = {"name": "Broken", "message": "it broke", "step": "", "path": "", "attempt": 1}
+BROKEN = {
+    "name": "Broken",
+    "class": "unknown",
+    "message": "it broke",
+    "step": "",
+    "path": "",
+    "attempt": 1,
+}
 ENDLESS = decision("d", "true", {"true": "d"})
 
 

@@ -14,6 +14,7 @@ import typer
 
 from orch.cli import (
     again,
+    attempts,
     breakers,
     definitions,
     events,
@@ -58,6 +59,7 @@ for command, panel in (
     (executions.status, LOOK),
     (executions.list_, LOOK),
     (executions.history, LOOK),
+    (attempts.attempts, LOOK),
     (results.results, LOOK),
     (again.diff, LOOK),
     (steering.why, LOOK),

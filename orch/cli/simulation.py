@@ -47,7 +47,6 @@ def simulate(
     definition = checked_definition(file, settings, read_parameters(sets))
     given = _read_mocks(mocks) if mocks is not None else None
     value = read_input(inputs, input_file)
-    from orch.control.plans import default_retry
     from orch.control.simulation import simulate as run_simulation
 
     workflows = called_beside(definition, file, settings)
@@ -61,7 +60,7 @@ def simulate(
         workflows=workflows,
         input=value,
         mocks=given,
-        retry=default_retry(settings),
+        settings=settings,
     )
     if as_json:
         output.print_json(found.as_dict())

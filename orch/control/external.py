@@ -20,6 +20,7 @@ from orch.errors import AlreadyReported, NotAllowed, NotFound
 from orch.faults import fault
 from orch.journal.external import OpenTask
 from orch.journal.journal import HistoryEntry, Refused
+from orch.redaction import Redactor
 from orch.workflows.beat import Beat
 from orch.workflows.external import Report, TaskId
 from orch.workflows.plan import Node, Plan
@@ -93,6 +94,7 @@ class ExternalTasks:
         ``retryable`` False: it is not tried again, whatever `retry` says. Answers and raises as
         `complete`.
         """
+        message = Redactor.of(self.runtime.settings).text(message)
         said = (error, message[:MESSAGE_LIMIT] or error, retryable)
         report = Report(by or current_user(), self.journal.clock(), error=said)
         return self._report(_named(task), report)

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
 from orch.control.archive import Archive, Archived
+from orch.control.attempts import Attempt, attempts_of
 from orch.control.breakers import Breakers
 from orch.control.bulk import Asked, Bulk
 from orch.control.catalog import Catalog, Workflow, WorkflowInfo
@@ -42,7 +43,7 @@ from orch.control.steering import Steering
 from orch.control.transfer import Transfer
 from orch.control.triggers import Told
 from orch.control.versions import find_version
-from orch.errors import OrchError, SettingsError
+from orch.errors import NotFound, OrchError, SettingsError
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
 from orch.workflows.comparing import Difference
@@ -236,6 +237,16 @@ class WorkflowManager(Catalog):
         if self.journal.status(execution) is None:
             self.journal.record(execution)
         return self.journal.history(execution)
+
+    def attempts(self, execution: str, path: str) -> tuple[Attempt, ...]:
+        """Of a step, the first one first. Raises NotFound, also where there is no such step."""
+        found = attempts_of(self.history(execution), path)
+        if not found and self.journal.read_state(execution, path) is None:
+            raise NotFound(
+                f"execution {execution} has no step {path!r}, or has not come to it",
+                hint=f"`orch status {execution}` shows its steps",
+            )
+        return found
 
     def results(self, execution: str, path: str) -> Iterator[Any]:
         """As `results_of`."""

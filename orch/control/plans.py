@@ -16,19 +16,25 @@ from orch.errors import NotFound, SettingsError
 from orch.journal.journal import Journal
 from orch.journal.versions import Defined
 from orch.settings import Settings
-from orch.workflows.definition import RetryPolicy, WorkflowDefinition
+from orch.workflows.definition import ErrorHandlingLevel, RetryPolicy, WorkflowDefinition
 from orch.workflows.ladder import AUTO, BUILTIN_PATHS, Escalations
 from orch.workflows.plan import Plan
 
 CACHED_PLANS = 500
+
+MAY_PASS = ("class:transient", "class:resource", "class:unknown")
+"""What the level `standard` tries again."""
+FINAL = ("class:permanent", "class:cancelled", "class:poison")
+"""What no level tries again."""
 
 
 class Plans:
     """Finds plans by their key. Safe to use from several threads.
 
     ``retry``: of tasks that have none, in plans that are stored here, and ``escalations``: of
-    steps without a ladder; one that is found by its key brings what it was stored with, whatever
-    the settings say now. Raises SettingsError where those name no ladder.
+    steps without a ladder, instead of what the settings say; a plan that is found by its key
+    brings what it was stored with, whatever they say now. Raises SettingsError where those name
+    no ladder.
     """
 
     def __init__(
@@ -38,7 +44,7 @@ class Plans:
         escalations: Escalations | None = None,
     ) -> None:
         self.journal = journal
-        self.retry = retry or default_retry(journal.settings)
+        self.retry = retry
         self.escalations = escalations or default_escalations(journal.settings)
         self._cache: OrderedDict[str, Plan] = OrderedDict()
         self._lock = Lock()
@@ -80,7 +86,7 @@ class Plans:
             "version": plan.version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
-        retry, escalations = self._retry(like), self._escalations(like)
+        retry, escalations = plan.retry, self._escalations(like)
         if retry is not None:
             content["retry"] = _content(retry)
         if escalations is not None:
@@ -96,12 +102,17 @@ class Plans:
         like: str | None = None,
     ) -> Plan:
         """The plan that `pin` would store. Raises NotSupportedYet."""
-        retry, escalations = self._retry(like), self._escalations(like)
+        retry, escalations = self._retry(definition, like), self._escalations(like)
         key = plan_key(definition, handlers, retry, escalations)
         return Plan(definition, key=key, handlers=handlers, retry=retry, escalations=escalations)
 
-    def _retry(self, like: str | None) -> RetryPolicy | None:
-        return self.retry if like is None else _retry_in(self._read(like))
+    def _retry(self, definition: WorkflowDefinition, like: str | None) -> RetryPolicy | None:
+        level = definition.error_handling_level
+        if like is not None:
+            content = self._read(like)
+            if self.definition(content["version"]).error_handling_level == level:
+                return _retry_in(content)
+        return self.retry or default_retry(self.journal.settings, level)
 
     def _escalations(self, like: str | None) -> Escalations | None:
         return self.escalations if like is None else _escalations_in(self._read(like))
@@ -174,14 +185,22 @@ def plan_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def default_retry(settings: Settings) -> RetryPolicy | None:
-    """What the settings say of tasks without `retry`."""
-    if settings.retry_strategy == "none" or not settings.max_retries:
+def default_retry(
+    settings: Settings, level: ErrorHandlingLevel | None = None
+) -> RetryPolicy | None:
+    """What the settings say of tasks without `retry`. ``level``: instead of theirs."""
+    level = level or settings.error_handling_level
+    strategy = settings.retry_strategy
+    if level == "aggressive" and strategy == "none":
+        strategy = "exponential"
+    if level == "minimal" or strategy == "none" or not settings.max_retries:
         return None
     return RetryPolicy(
         max_attempts=settings.max_retries + 1,
         interval=int(settings.retry_interval * 1000),
-        strategy=settings.retry_strategy,
+        strategy=strategy,
+        retry_on=["*"] if level == "aggressive" else list(MAY_PASS),
+        abort_on=list(FINAL) if level == "aggressive" else [],
     )
 
 

@@ -144,12 +144,14 @@ def simulate(
     input: Any = None,
     mocks: Mapping[str, Any] | Mocks | None = None,
     retry: RetryPolicy | None = None,
+    settings: Settings | None = None,
 ) -> Simulation:
     """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
     ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
     a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
-    ``retry``: of tasks that have none, as the settings may say.
+    ``retry``: of tasks that have none, instead of what ``settings`` say, which are those of
+    failures alone: `retry_strategy` and its kin, `error_handling_level`, `error_classes`.
     Raises InputError for mocks that fit no step, or input that misses the schema;
     NotSupportedYet; NoServer.
     """
@@ -159,7 +161,10 @@ def simulate(
         redis = open_redis(server.url)
         try:
             simulator = _Simulator(
-                Journal(redis, _settings(), url=server.url), handlers or {}, workflows or {}, retry
+                Journal(redis, _settings(settings), url=server.url),
+                handlers or {},
+                workflows or {},
+                retry,
             )
             plan = simulator.store(key, definition)
             plans = [simulator.store(name, found) for name, found in (workflows or {}).items()]
@@ -170,13 +175,26 @@ def simulate(
             redis.close()
 
 
-def _settings() -> Settings:
-    """Settings of the journal, without environment and files: nothing is looked at in between."""
+OF_FAILURES = (
+    "retry_strategy",
+    "max_retries",
+    "retry_interval",
+    "error_handling_level",
+    "error_classes",
+)
+
+
+def _settings(given: Settings | None) -> Settings:
+    """Settings of the journal, without environment and files: nothing is looked at in between.
+
+    ``given``: whose settings of failures they have.
+    """
     return Settings.model_construct(
         **{
             name: f.get_default(call_default_factory=True)
             for name, f in Settings.model_fields.items()
         }
+        | ({name: getattr(given, name) for name in OF_FAILURES} if given else {})
         | {"dispatch_grace": FAR / 1000, "recheck_interval": FAR / 1000}
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,16 +11,17 @@ from typing import Any
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from orch.agents.capability import Capability, to_json_value
+from orch.agents.capability import Capability
 from orch.agents.context import Context
 from orch.app import dispatch_link, others_wait
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
-from orch.errors import NotFound, RetryAfter, StepError, Unreachable
+from orch.errors import NotFound, StepError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
+from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
@@ -43,9 +43,6 @@ Caller = Callable[[Node, Mapping[str, Any], Context], Any]
 
 FindCaller = Callable[[Node], Caller | None]
 """What does a step, if this worker serves it: has the code, and consumes its queue."""
-
-MESSAGE_LIMIT = 2000
-DATA_LIMIT = 16_384
 
 _UNASKED_CONTEXT = Context()
 
@@ -340,37 +337,9 @@ def _call(
         return Completed(output, text)
     except (WorkerShutdown, WorkerTerminate):
         raise  # the worker is ending; the attempt is taken up elsewhere
-    except StepError as error:
-        data = _bounded(error.data)
-        failure = _failure(node, path, state, error.name, error.message, data)
-        return Failed(_as_asked(failure, error))
     except (Exception, SystemExit) as error:
-        message = f"{error}" or type(error).__name__
-        data = {"traceback": _own_frames(error)}
-        failure = _failure(node, path, state, type(error).__name__, message, data)
-        return Failed(_as_asked(failure, error))
-
-
-def _as_asked(failure: Failure, error: BaseException) -> Failure:
-    """With what the error itself asks for: a pause, a path of escalation (`error.escalation`)."""
-    asked = getattr(error, "escalation", "")
-    path = asked if isinstance(asked, str) else ""
-    return replace(failure, retry_after=asked_pause(error), escalation=path)
-
-
-def asked_pause(error: BaseException) -> int:
-    """Ms that an error asks to wait: `RetryAfter`, or an HTTP answer 429 or 503 that says so.
-
-    The header is that of RFC 9110, 10.2.3, in seconds; ``error.response`` is what requests
-    and httpx raise with.
-    """
-    if isinstance(error, RetryAfter):
-        return max(1, int(error.seconds * 1000))
-    response = getattr(error, "response", None)
-    if getattr(response, "status_code", None) not in (429, 503):
-        return 0
-    text = str(getattr(response, "headers", {}).get("Retry-After", ""))
-    return int(text) * 1000 if text.isdecimal() else 0
+        about = Failure("", "", node.id, path, state.attempt)
+        return Failed(failure_of(runtime.settings, error, about))
 
 
 def make_pulse(runtime: Runtime, node: Node, path: str, claim: Claimed) -> Pulse:
@@ -442,36 +411,6 @@ class _Cancelled:
             or found[1].owner != self._owner
         )
         return self._answer
-
-
-def _failure(
-    node: Node, path: str, state: StepState, name: str, message: str, data: Any
-) -> Failure:
-    return Failure(name, message[:MESSAGE_LIMIT], node.id, path, state.attempt, data)
-
-
-def _bounded(data: Any) -> Any:
-    """What an error carries along, as JSON of at most 16 KiB; else a text that is cut there."""
-    if data is None:
-        return None
-    try:
-        value = to_json_value(data)
-        if len(encode(value)) <= DATA_LIMIT:
-            return value
-    except StepError:
-        value = repr(data)
-    return str(value)[:DATA_LIMIT]
-
-
-def _own_frames(error: BaseException) -> str:
-    """The traceback from the capability's own code on, at most its last ten frames."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        f
-        for f in frames
-        if "/orch/tasks/" not in f.filename and "/orch/agents/cap" not in f.filename
-    ]
-    return "".join(traceback.format_list((own or frames)[-10:]))[-4000:]
 
 
 def call_capability(capability: Capability) -> Caller:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.breaker import FAIL, Breaker
+from orch.workflows.failing import is_meant
 from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Outcome
 
 BREAKER_OPEN = "BreakerOpen"
@@ -49,7 +50,9 @@ def tells(outcome: Outcome, breaker: Breaker) -> str:
         case Completed():
             return "ok"
         case Failed(failure, retryable):
-            own = failure.name in BEFORE_THE_SERVICE or failure.name in breaker.ignore
+            own = failure.name in BEFORE_THE_SERVICE or is_meant(
+                breaker.ignore, failure.name, failure.error_class
+            )
             return "bad" if retryable and not own else ""
     return ""
 

@@ -44,10 +44,19 @@ class Call:
         return tuple(cls(execution, path, int(attempt)) for path, attempt in pairs)
 
     def failed(
-        self, name: str, message: str, *, data: Any = None, child: str = "", retryable: bool = True
+        self,
+        name: str,
+        message: str,
+        *,
+        data: Any = None,
+        child: str = "",
+        retryable: bool = True,
+        said_class: str = "",
     ) -> Failed:
         step = self.path.rpartition("/")[2].partition("#")[0]
-        failure = Failure(name, message, step, self.path, self.attempt, data, child)
+        failure = Failure(
+            name, message, step, self.path, self.attempt, data, child, said_class=said_class
+        )
         return Failed(failure, retryable)
 
     def outcome(
@@ -63,7 +72,8 @@ class Call:
             message = f"the child {self.child} was cancelled: {message}"
             return self.failed("ChildCancelled", message, child=self.child)
         name = str(found.get("name", "Failed"))
-        return self.failed(name, message, data=found.get("data"), child=self.child)
+        said = str(found.get("class", ""))
+        return self.failed(name, message, data=found.get("data"), child=self.child, said_class=said)
 
 
 def callee(node: Node) -> SubworkflowCall:

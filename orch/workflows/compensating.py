@@ -118,7 +118,8 @@ def decide_compensation(
         case Failed(failure, retryable):
             failures = state.failures + 1
             policy = node.retry
-            if retryable and policy is not None and may_retry(policy, failure.name, failures):
+            kind = failure.error_class
+            if retryable and policy and may_retry(policy, failure.name, failures, kind):
                 pause = failure.retry_after or retry_pause(
                     policy, failures, f"{execution}/{path}#{failures}"
                 )

@@ -12,9 +12,11 @@ import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from orch.errors import ErrorClass
+from orch.workflows.failing import CLASS_PREFIX
 from orch.workflows.ladder import EscalationPath, Ladder, PathName
 from orch.workflows.model import CapabilityName, Milliseconds, Model, Name, Priority, StepId
 
@@ -22,6 +24,18 @@ ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
 AttributeName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=64)
 ]
+
+ErrorHandlingLevel = Literal["minimal", "standard", "aggressive"]
+
+
+def _known_class(name: str) -> str:
+    if name.startswith(CLASS_PREFIX) and name.removeprefix(CLASS_PREFIX) not in list(ErrorClass):
+        raise ValueError(f"{name!r} is no class of errors; they are {', '.join(ErrorClass)}")
+    return name
+
+
+ErrorName = Annotated[str, AfterValidator(_known_class)]
+"""Name of an error, `class:` and a class of errors, or `*` for any."""
 
 ERROR_HANDLERS = "errorHandlers"
 """First part of the path of a step that an error handler runs; no step may be called so."""
@@ -58,17 +72,17 @@ class RetryPolicy(Model):
     """The longest pause, ms."""
     jitter: bool = False
     """Whether a pause is drawn between half of its length and the whole."""
-    retry_on: list[str] = Field(default_factory=lambda: ["*"])
-    """Names of the errors that are tried again; `*` is any."""
-    abort_on: list[str] = Field(default_factory=list)
-    """Names of the errors that are never tried again."""
+    retry_on: list[ErrorName] = Field(default_factory=lambda: ["*"])
+    """Names of the errors that are tried again, or classes as `class:transient`; `*` is any."""
+    abort_on: list[ErrorName] = Field(default_factory=list)
+    """Names of the errors that are never tried again, or classes as `class:permanent`."""
 
 
 class ErrorAction(Model):
     """`onError` in its long form: which errors go to which step."""
 
-    errors: list[str] = Field(default_factory=lambda: ["*"])
-    """Names of the errors that are taken; `*` is any."""
+    errors: list[ErrorName] = Field(default_factory=lambda: ["*"])
+    """Names of the errors that are taken, or classes as `class:conflict`; `*` is any."""
     next: StepId
     """The step, of the same scope, that goes on."""
 
@@ -76,8 +90,8 @@ class ErrorAction(Model):
 class ErrorHandler(Model):
     """Takes the errors that no `onError` took."""
 
-    error: str = "*"
-    """Name of the error; `*` is any."""
+    error: ErrorName = "*"
+    """Name of the error, or a class as `class:permanent`; `*` is any."""
     handler: Name
     """A step of this workflow (the run goes on there), else a workflow, else a capability
     (they run, then the execution ends as failed)."""
@@ -381,6 +395,9 @@ class WorkflowDefinition(Model):
     """How many executions with the same key, `one per customer`, may be active at a time."""
     max_active: Annotated[int, Field(ge=1)] | MaxActive | None = None
     """How many executions of the workflow may be active at a time; more wait for their turn."""
+    error_handling_level: ErrorHandlingLevel | None = None
+    """What is done about failures that nobody says more about; without it, what the setting
+    says."""
     handoff: Literal["auto", "off"] | None = None
     """Whether the worker that ends a step may go on with the next one itself; without it, what
     the setting says."""

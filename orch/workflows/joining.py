@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orch.errors import ErrorClass
+from orch.workflows.failing import class_in
 from orch.workflows.plan import JoinPolicy, Node
 
 Result = tuple[Any, Mapping[str, Any] | None] | None
@@ -67,12 +69,18 @@ class Joined:
         members = "items" if node.mapped is not None else "branches"
         return {
             "name": "ToleranceExceeded" if exceeded else "NotEnoughSucceeded",
+            "class": self._class_of_all(),
             "message": f"{failed} of {total} {members} of step {node.id!r} failed, and {wanted}",
             "step": node.id,
             "path": path,
             "attempt": 1,
             "data": self.output(),
         }
+
+    def _class_of_all(self) -> str:
+        """The class of the failures, if they are all of one."""
+        found = {class_in(each["error"]) for each in self.failures}
+        return found.pop() if len(found) == 1 else ErrorClass.UNKNOWN.value
 
     def _first_error(self, node: Node) -> dict[str, Any]:
         first = self.failures[0]

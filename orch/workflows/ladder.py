@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, model_validator
 
+from orch.errors import ErrorClass
 from orch.workflows.durations import parse_span
 from orch.workflows.model import CapabilityName, Milliseconds, Model
 from orch.workflows.quiet import QuietHours
@@ -152,7 +153,7 @@ class EscalationPath(Model):
 
     errors: list[str] = Field(default_factory=list)
     """Names of the errors that take it; `*` is any."""
-    classes: list[str] = Field(default_factory=list)
+    classes: list[ErrorClass] = Field(default_factory=list)
     """Classes of the errors that take it."""
     when: str | None = None
     """Instead, or beside them: an expression that must be true, of `$.error`, `$.input`, …"""
@@ -171,7 +172,7 @@ class Escalations(Model):
     paths: dict[PathName, EscalationPath] = Field(default_factory=dict)
 
 
-def _path(queue: str, *first: Rung, **rule: list[str]) -> EscalationPath:
+def _path(queue: str, *first: Rung, **rule: Any) -> EscalationPath:
     return EscalationPath(ladder=[*first, Rung(human=HumanRung(queue=queue))], **rule)
 
 
@@ -181,7 +182,7 @@ BUILTIN_PATHS = {
         errors=["PermissionError", "NotPermitted", "Forbidden", "Unauthorized", "SecurityError"],
     ),
     "quality": _path("quality", errors=["InvalidOutput", "QualityGateFailed", "TestsFailed"]),
-    "process": _path("process", classes=["conflict", "permanent"]),
+    "process": _path("process", classes=[ErrorClass.CONFLICT, ErrorClass.PERMANENT]),
     "technical": _path(
         "technical",
         Rung(retry=RetryRung(max_attempts=2, interval=30_000)),

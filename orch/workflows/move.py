@@ -23,6 +23,7 @@ from orch.workflows.escalating import (
 from orch.workflows.events import correlation_of, subscription
 from orch.workflows.expressions import to_text, truthy
 from orch.workflows.external import given_field, waits_for
+from orch.workflows.failing import class_in, is_meant
 from orch.workflows.frozen import changed
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
@@ -702,12 +703,12 @@ class Move:
     def _action_for(self, node: Node, error: Mapping[str, Any]) -> ErrorAction | None:
         """The first `onError` that takes the error."""
         for action in node.on_error:
-            if "*" in action.errors or error["name"] in action.errors:
+            if is_meant(action.errors, error["name"], class_in(error)):
                 return action
         return None
 
     def _handle(self, path: str, error: dict[str, Any]) -> None:
-        found = self.plan.handler_for(error["name"])
+        found = self.plan.handler_for(error["name"], class_in(error))
         if found is None:
             self._fail_execution(error)
             return
@@ -768,7 +769,8 @@ class Move:
             self._fail_execution(failure)
 
     def _failure(self, error: StepError, node: Node, path: str) -> Failure:
-        return Failure(error.name, error.message, node.id, path, data=error.data)
+        said = error.error_class or ""
+        return Failure(error.name, error.message, node.id, path, data=error.data, said_class=said)
 
     # --- small things --------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from orch.errors import ErrorClass
 from orch.workflows.escalation import Ruling
+from orch.workflows.failing import class_of
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,16 @@ class Failure:
     child: str = ""  # the execution in which it happened, if that is not the step's own
     escalation: str = ""  # the path of escalation that the error asks for
     retry_after: int = 0  # ms that the error asks to wait before the next attempt
+    said_class: str = ""  # of `ErrorClass`; without it, the name says
+
+    @property
+    def error_class(self) -> str:
+        return self.said_class or class_of(self.name).value
 
     def as_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "name": self.name,
+            "class": self.error_class,
             "message": self.message,
             "step": self.step,
             "path": self.path,
@@ -105,3 +113,14 @@ class Ruled:
 
 
 Outcome = Completed | Failed | Lost | Released | Deferred | Branched | Entered | Overdue | Ruled
+
+
+def classified(outcome: Outcome, table: Mapping[str, ErrorClass]) -> Outcome:
+    """An outcome whose failure is of the class that ``table`` has for its name, where nobody
+    said one."""
+    if not isinstance(outcome, Failed) or outcome.failure.said_class:
+        return outcome
+    said = table.get(outcome.failure.name)
+    if said is None:
+        return outcome
+    return replace(outcome, failure=replace(outcome.failure, said_class=said.value))

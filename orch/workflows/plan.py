@@ -48,6 +48,7 @@ from orch.workflows.expressions import (
     parse_expression,
     truthy,
 )
+from orch.workflows.failing import class_in, is_meant
 from orch.workflows.ladder import AUTO, BUILTIN_PATHS, EscalationPath, Escalations, Ladder, Rung
 from orch.workflows.rungs import MARK as RUNG_MARK
 from orch.workflows.rungs import in_rung, rung_of, subject_of
@@ -469,10 +470,10 @@ class Plan:
         back = scope.nodes[target].index <= scope.nodes[step_id].index
         return join_path(scope_path, target, lap + 1 if back else lap)
 
-    def handler_for(self, error_name: str) -> tuple[int, ErrorHandler] | None:
-        """The first handler that takes an error of this name."""
+    def handler_for(self, name: str, error_class: str = "") -> tuple[int, ErrorHandler] | None:
+        """The first handler that takes an error of this name, and of this class."""
         for index, handler in enumerate(self.definition.error_handlers):
-            if handler.error in ("*", error_name):
+            if handler.error == name or is_meant((handler.error,), name, error_class):
                 return index, handler
         return None
 
@@ -536,7 +537,8 @@ class Plan:
             return asked, self.ladder(path, asked)
         if node.step.escalation is not None:
             return self._ladder_of(path, node.step.escalation, error, context)
-        if node.is_composite or self.handler_for(str(error.get("name"))) or in_handler(path):
+        handled = self.handler_for(str(error.get("name")), class_in(error))
+        if node.is_composite or handled or in_handler(path):
             return None
         chosen = self._chosen(self._paths, error, context)
         if chosen is not None:
@@ -579,8 +581,9 @@ class Plan:
             path, when = paths[name]
             if not path.chooses:
                 continue
-            named = "*" in path.errors or error.get("name") in path.errors
-            if (path.errors or path.classes) and not (named or error.get("class") in path.classes):
+            kind = class_in(error)
+            named = is_meant(path.errors, str(error.get("name")), kind)
+            if (path.errors or path.classes) and not (named or kind in path.classes):
                 continue
             if when is None or truthy(when.evaluate(context)):
                 return name

@@ -5,13 +5,18 @@ from __future__ import annotations
 import zlib
 
 from orch.workflows.definition import RetryPolicy
+from orch.workflows.failing import class_of, is_meant
 
 
-def may_retry(policy: RetryPolicy, name: str, failures: int) -> bool:
-    """Whether an attempt that failed as ``name``, the ``failures``-th, is followed by another."""
-    if name in policy.abort_on:
+def may_retry(policy: RetryPolicy, name: str, failures: int, error_class: str = "") -> bool:
+    """Whether an attempt that failed as ``name``, the ``failures``-th, is followed by another.
+
+    ``error_class``: of the error; without it, that of its name.
+    """
+    error_class = error_class or class_of(name)
+    if is_meant([each for each in policy.abort_on if each != "*"], name, error_class):
         return False
-    if "*" not in policy.retry_on and name not in policy.retry_on:
+    if not is_meant(policy.retry_on, name, error_class):
         return False
     return policy.max_attempts is None or failures < policy.max_attempts
 

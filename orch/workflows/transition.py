@@ -134,7 +134,8 @@ def _decide(
             if failure.name in INTERRUPTIONS and node.step.delivery == "at_most_once":
                 failure = _interrupted(node, path, state, failure.message)
                 retryable = False
-            if retryable and policy is not None and may_retry(policy, failure.name, failures):
+            kind = failure.error_class
+            if retryable and policy and may_retry(policy, failure.name, failures, kind):
                 pause = retry_pause(policy, failures, f"{view.execution}/{path}#{failures}")
                 pause = failure.retry_after or pause
                 detail = {"error": failure.as_dict(), "due": now + pause}

@@ -23,7 +23,7 @@ from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_unwinding
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
-from orch.workflows.outcome import Branched, Entered, Failed, Failure, Outcome
+from orch.workflows.outcome import Branched, Entered, Failed, Failure, Outcome, classified
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
@@ -162,6 +162,7 @@ class Committing(ABC):
     ) -> tuple[Plan, Settled | Refused, Transition]:
         """Decide and commit; again, where the execution was put on another plan meanwhile."""
         journal, execution = self.journal, view.execution
+        outcome = classified(outcome, journal.settings.error_classes)
         reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
         commit = partial(
             journal.settle,

@@ -16,6 +16,7 @@ from orch.journal.journal import Refused, Settled
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.external import Report, report_field
+from orch.workflows.outcome import classified
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide
@@ -64,6 +65,7 @@ class Reporting(Committing):
         """What a report would come to."""
         view = self.journal.read_view(execution, fields_for(plan, path))
         outcome = report.outcome(plan.node(path).id, path, state.attempt)
+        outcome = classified(outcome, self.journal.settings.error_classes)
         transition = decide(
             plan, view, path, state, outcome, self.journal.clock(), self.journal.grace
         )
