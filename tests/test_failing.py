@@ -18,7 +18,7 @@ from orch.errors import NotAllowed
 from orch.journal.journal import Journal, Refused
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.outcome import Completed
+from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.view import context_of, with_output
 from tests.build import FakeClock, Worked, parallel, task, wait
@@ -192,6 +192,66 @@ class TestFromOutside:
         assert found.advancer.fail("x1", ABORTED, by="ada")
         assert found.worked.status() is ExecutionStatus.FAILED
         assert found.error == ABORTED
+
+
+class TestBranches:
+    """A branch fails while a step of another one runs, which the failure cancels."""
+
+    def begin(self, journal: Journal) -> tuple[Played, Any]:
+        found = played(
+            journal, undoable("a", "p"), parallel("p", [undoable("b", "c"), task("c")], [task("d")])
+        )
+        found.do("a")
+        held = found.worked.take("p/0/b")
+        found.fail("p/1/d")
+        assert found.worked.status() is COMPENSATING
+        return found, held
+
+    def test_what_runs_may_say_what_it_did_and_that_is_undone(self, journal: Journal) -> None:
+        found, held = self.begin(journal)
+        assert found.live() == {}
+        assert found.settle("p/0/b", held, Completed("did it")) == Refused(
+            "KEPT", ("compensating",)
+        )
+        assert found.live() == {"compensations/p/0/b": "dispatched"}
+        claimed = found.worked.take("compensations/p/0/b")
+        assert journal.read_output("x1", "p/0/b") == "did it"
+        assert found.worked.state("p/0/b").status is StepStatus.CANCELLED
+        found.settle("compensations/p/0/b", claimed, Completed())
+        found.do("compensations/a")
+        assert found.error["compensated"] == ["p/0/b", "a"]
+
+    def test_one_that_did_not_do_it_is_waited_for_no_more(self, journal: Journal) -> None:
+        found, held = self.begin(journal)
+        failure = Failure("Broken", "no", "b", "p/0/b", 1)
+        assert found.settle("p/0/b", held, Failed(failure)).word == "SUPERSEDED"
+        found.look(journal.grace)
+        found.do("compensations/a")
+        assert found.error["compensated"] == ["a"]
+
+    def test_one_that_says_nothing_is_waited_for_as_long_as_in_a_cancellation(
+        self, journal: Journal
+    ) -> None:
+        found, held = self.begin(journal)
+        found.look(journal.grace)
+        assert found.live() == {}
+        found.look(int(journal.settings.cancel_grace * 1000))
+        assert found.live() == {"compensations/a": "dispatched"}
+        found.do("compensations/a")
+        assert found.worked.status() is ExecutionStatus.FAILED
+        assert found.settle("p/0/b", held, Completed(1)).word == "SUPERSEDED"
+        assert journal.history("x1")[-1].event == "refused"
+
+    def test_what_it_did_is_undone_also_where_the_flow_went_on(self, journal: Journal) -> None:
+        either = parallel("p", [undoable("b")], [task("d")], next="z")
+        either["parallel"]["join"] = "any"
+        found = played(journal, either, task("z"))
+        held = found.worked.take("p/0/b")
+        found.do("p/1/d")
+        assert found.settle("p/0/b", held, Completed(1)) == Refused("KEPT", ("running",))
+        found.fail("z")
+        found.do("compensations/p/0/b")
+        assert found.error["compensated"] == ["p/0/b"]
 
 
 class TestAnswers:

@@ -11,13 +11,14 @@ from orch.control.plans import Plans
 from orch.journal.journal import Ended, Journal
 from orch.journal.records import Family
 from orch.workflows.compensating import (
+    awaited,
     compensation_path,
     in_compensation,
     opened,
     undoing,
 )
 from orch.workflows.plan import Plan
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import cancelled_by
 
 
@@ -37,12 +38,15 @@ class Unwinding:
         # The steps first: of each that has completed in them, the history knows then.
         fields = self.journal.steps(execution)
         history = self.journal.history(execution)
-        found = undoing(
-            plan,
-            _statuses(fields),
-            [entry.path for entry in history if entry.event == "completed"],
-        )
-        if found.live:
+        states = _states(fields)
+        statuses = {path: state.status for path, state in states.items()}
+        for entry in history:
+            if entry.event == "kept" and statuses[entry.path] not in LIVE:
+                statuses[entry.path] = StepStatus.COMPLETED
+        done = [entry.path for entry in history if entry.event in ("completed", "kept")]
+        found = undoing(plan, statuses, done)
+        grace = int(self.journal.settings.cancel_grace * 1000)
+        if found.live or awaited(plan, states, self.journal.clock(), grace):
             return None
         if found.following is not None:
             now = self.journal.clock()
@@ -71,14 +75,12 @@ class Unwinding:
             return
         running = [
             path
-            for path, status in _statuses(self.journal.steps(execution)).items()
-            if status is StepStatus.RUNNING and not in_compensation(path)
+            for path, state in _states(self.journal.steps(execution)).items()
+            if state.status is StepStatus.RUNNING and not in_compensation(path)
         ]
         if running:
             self.journal.fence(execution, running)
 
 
-def _statuses(fields: dict[str, str]) -> dict[str, StepStatus]:
-    return {
-        path: StepState.loads(text).status for path, text in fields.items() if path[0] not in "=!?"
-    }
+def _states(fields: dict[str, str]) -> dict[str, StepState]:
+    return {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!?"}

@@ -425,6 +425,8 @@ class Journal(
             handoff=told,
             grace=self.grace,
             keep=self.expires,
+            keeps=flat(_keeps(transition, now)) if owner else [],
+            keep_event=_keep_event(transition, attempt, now),
             unwinds=int(transition.unwinds or in_compensation(transition.path)),
         )
         word = self._word("settle", reply, *_SETTLE_WORDS)
@@ -721,6 +723,7 @@ _SETTLE_WORDS = (
     "JOINED",
     "REPEATED",
     "SUPERSEDED",
+    "KEPT",
     "ENDED",
     "MISSING",
     "TAKEN",
@@ -735,6 +738,19 @@ def _handed(execution: str, handoff: Handoff, path: str, reply: Sequence[Any], n
     fields, items = split_reads(handoff.reads_at(path))
     view = handoff.seen(make_view(execution, zip([*fields, *items], reply[1:], strict=True)))
     return Claimed(handoff.taken(now) if handoff.open else StepState.loads(reply[0]), view)
+
+
+def _keeps(transition: Transition, now: int) -> Iterable[tuple[str, str]]:
+    """What is written of a step that was cancelled while it ran, and has done what it does."""
+    if transition.kept is None or transition.state is None:
+        return
+    yield transition.path, transition.state.ended(StepStatus.CANCELLED, now).dumps()
+    if transition.kept:
+        yield f"={transition.path}", transition.kept
+
+
+def _keep_event(transition: Transition, attempt: int, now: int) -> bytes:
+    return Event("kept", transition.path, attempt).dumps(now) if transition.kept else b""
 
 
 def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:

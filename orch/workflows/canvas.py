@@ -135,7 +135,7 @@ def may_bundle(plan: Plan, node: Node, handoff: str) -> bool:
     """Whether the step may be claimed a moment before it is run."""
     step = node.step
     timed = step.timeout or step.heartbeat_timeout or step.schedule_timeout
-    if not node.plain or timed or step.delivery != "at_least_once":
+    if not node.plain or timed or step.delivery != "at_least_once" or step.compensate:
         return False
     return plan.is_handed_on(node, handoff)
 

@@ -89,6 +89,9 @@ class Transition:
     clears: tuple[str, int] | None = None  # a map, and how many items: nobody needs them any more
     unwinds: bool = False  # of one that unwinds: see whether a compensation is next
     notices: tuple[tuple[str, str], ...] = ()  # what is to be told outside: id -> JSON
+    kept: str | None = None
+    """JSON of its output, '' where it has none, of a step that may have to be undone: noted also
+    where its branch was cancelled while it ran."""
     guard: tuple[str, int, str] | None = None
     """Path, attempt and owner of another token that it ends or moves on: an escalated step."""
     quiet: bool = False  # an item that ended well at once: only its result is kept

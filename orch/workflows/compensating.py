@@ -155,6 +155,28 @@ def _ended(
     return Transition(path, ended, texts=texts, events=(told,), unwinds=True)
 
 
+def kept_of(plan: Plan, path: str, outcome: Outcome) -> str | None:
+    """What an attempt leaves that may have to be undone, as `Transition.kept`."""
+    if plan.compensation_of(path) is None:
+        return None
+    if not isinstance(outcome, Completed):
+        return ""
+    return outcome.text or encode(outcome.output)
+
+
+def awaited(plan: Plan, states: Mapping[str, StepState], now: int, grace: int) -> tuple[str, ...]:
+    """Steps that were cancelled with their branch while they ran, and may say for ``grace`` ms
+    what they did. One that has said so, or was not held, has no owner any more."""
+    return tuple(
+        path
+        for path, state in states.items()
+        if state.status is StepStatus.CANCELLED
+        and "/" in state.owner
+        and now < state.since + grace
+        and plan.compensation_of(path) is not None
+    )
+
+
 def while_unwinding(transition: Transition, now: int) -> Transition:
     """What counts of a transition that comes when its execution unwinds.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orch.workflows.commit import Event, Open, Transition
-from orch.workflows.compensating import decide_compensation, in_compensation
+from orch.workflows.compensating import decide_compensation, in_compensation, kept_of
 from orch.workflows.escalating import decide_overdue, decide_work
 from orch.workflows.move import Move
 from orch.workflows.outcome import (
@@ -70,6 +70,8 @@ def decide(
         work = decide_work(Move(plan, view, now, grace), plan.node(path), path, state, outcome)
         return replace(work, plan=plan.key)
     transition = _decide(plan, view, path, state, outcome, now, grace)
+    if state.status is StepStatus.RUNNING and plan.compensates():
+        transition = replace(transition, kept=kept_of(plan, path, outcome))
     if not transition.plan:  # another attempt: nothing was entered
         transition = replace(transition, plan=plan.key)
     if state.status is not StepStatus.RUNNING or state.attempt > 1 or not plan.is_quiet(path):

@@ -118,6 +118,8 @@ class Committing(ABC):
             plan, view, path, state, outcome, late, patience, turn
         )
         if isinstance(reply, Refused):
+            if reply.word == "KEPT" and ExecutionStatus(reply.rest[0]).unwinds:
+                self._do([(self._unwind, (Call(view.execution, path, 0),))])
             return reply
         fault("settled")
         if reply.parent is not None:

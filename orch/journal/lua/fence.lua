@@ -26,6 +26,7 @@ for _, path in ipairs(paths) do
     if state[1] == 'running' then
         state[1] = 'cancelled'
         state[5] = now
+        state[6] = ''
         redis.call('HSET', steps, path, cjson.encode(state))
         redis.call('HDEL', record, 'b:' .. path)
         redis.call('ZREM', watch, id .. ' ' .. path)

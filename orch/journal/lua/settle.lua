@@ -47,6 +47,9 @@
 --                      goes on with it, event | ''}, and what `opens` says of it if it cannot
 -- ARGV  grace    int   ms after which a joined step is looked at
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
+-- ARGV  keeps    list  flat name, value, … of the steps' hash, written where the step was cancelled
+--                      with its branch while it ran: what it did may have to be undone; or {}
+-- ARGV  keep_event str  text of the event where it completed, or ''
 -- ARGV  unwinds  int   1: it counts in an execution that unwinds, and only there
 --
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening cancel_tokens
@@ -63,6 +66,7 @@
 --        calls: `path attempt` of the cancelled tokens that waited for a child
 --        {'REPEATED'} | {'REPEATED', path}  this very outcome was committed before
 --        {'SUPERSEDED', status, attempt}  another attempt took over
+--        {'KEPT', status}  it was cancelled with its branch: what it did is noted, and no more
 --        {'ENDED', status} | {'MISSING'} | {'TAKEN'}  the field `once` is there
 --        {'MOVED'}  the step at `guard` has moved on: read it and decide again
 --        {'REPLANNED', plan}  it goes by another plan now: decide again
@@ -92,6 +96,14 @@ if owner ~= '' and text == state then
 end
 if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner) then
     -- A worker came back after its lease, or after its branch was cancelled: say so.
+    if keeps[1] and have[1] == 'cancelled' and have[2] == attempt and have[6] == owner
+        and lives_in[status] then
+        call_with('HSET', steps, keeps)
+        if keep_event ~= '' then
+            tell({keep_event})
+            return {'KEPT', status}
+        end
+    end
     if late ~= '' then
         local detail = {worker = late, status = have[1], current = have[2]}
         tell({cjson.encode({now, 'refused', path, attempt, detail})})
