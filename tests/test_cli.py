@@ -559,6 +559,7 @@ def test_an_execution_is_paused_and_goes_on(dev: Dev) -> None:
         "waits",
         "error",
         "waiting_for",
+        "escalations",
     }
     assert why["paused"]["reason"] == "lunch" and why["waiting_for"]["timer"].endswith("lunch")
     assert "timer: timer until" in dev.orch("why", id).out

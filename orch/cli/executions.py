@@ -461,14 +461,21 @@ def _print_status(context: ExecutionContext) -> None:
     for line in context.undoing:
         output.line(line)
     output.line()
+    from orch.control.escalated import error_words
+
     rows = []
     for step in context.steps:
         note = step.waiting_for or ""
         if step.items and not note:
             note = ", ".join(f"{count} {word}" for word, count in step.items.items() if count)
-        if step.error:
-            error = f"{step.error.get('name')}: {step.error.get('message')}"
+        asked = step.escalation
+        if step.error and (asked is None or asked.resolved):  # else it is in the note
+            error = error_words(step.error)
             note = f"{error} ({note})" if note else error
+        if asked is not None and asked.resolved:
+            note = f"{note}; escalation: {asked}" if note else f"escalation: {asked}"
+        if step.rung:
+            note = f"{step.rung}; {note}" if note else step.rung
         took = output.duration(step.duration_ms)
         rows.append((step.path, step.status, step.attempts, took, step.worker, note))
     output.table(("step", "status", "attempts", "duration", "worker", ""), rows)

@@ -26,6 +26,7 @@ STYLES = {
     "waiting": "blue",
     "joining": "blue",
     "external": "blue",
+    "escalated": "yellow",
     "completed": "green",
     "failed": "red",
     "lost": "red",

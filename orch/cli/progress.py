@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orch.cli import output
+from orch.workflows.rungs import subject_of
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -25,7 +26,12 @@ STATES = {
     "retrying": "retrying",
     "retried": "dispatched",
     "polled": "polling",
-    "asked": "dispatched",
+    "asked": "escalated",
+    "escalated": "escalated",
+    "rung": "escalated",
+    "reminded": "escalated",
+    "ruled": "escalated",
+    "inbox": "escalated",
     "redispatched": "dispatched",
     "released": "dispatched",
     "breaker_open": "retrying",
@@ -42,6 +48,8 @@ STATES = {
 }
 MOST_HEARD = 100
 """Running steps whose heartbeats are asked for."""
+ENDED_BADLY = ("fail", "reroute", "expired")
+"""How an escalation is resolved where its step has failed; `completed` was told before else."""
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 
 
@@ -50,6 +58,11 @@ def describe(entry: HistoryEntry) -> str:
     parts = []
     for key, value in entry.detail.items():
         match key:
+            case "kind" if "rung" in entry.detail:
+                continue
+            case "rung":
+                kind = entry.detail.get("kind")
+                parts.append(f"rung {value}: {kind}" if kind else f"rung {value}")
             case "error" if isinstance(value, dict):
                 parts.append(f"{value.get('name')}: {_one_line(value.get('message'))}")
             case "due":
@@ -85,6 +98,12 @@ class Row:
     ended: int = 0
     note: str = ""
     heard: int = 0  # its last heartbeat
+
+
+def _state_after(entry: HistoryEntry) -> str | None:
+    if entry.event == "resolved":
+        return "failed" if entry.detail.get("decision") in ENDED_BADLY else None
+    return STATES.get(entry.event)
 
 
 class Progress(Protocol):
@@ -138,7 +157,7 @@ class Steps:
 
     def take(self, entry: HistoryEntry) -> Row | None:
         """The row that an event changes; None when it changes none."""
-        state = STATES.get(entry.event)
+        state = _state_after(entry)
         if state is None or not entry.path:
             return None
         row = self.rows.setdefault(entry.path, Row(entry.path, state, 0, entry.at))
@@ -148,6 +167,13 @@ class Steps:
         row.ended = entry.at if state in _ENDED else 0
         row.note = describe(entry)
         return row
+
+    def shown(self) -> list[Row]:
+        """The rows, the works of rungs right below the step that they are for."""
+        place: dict[str, int] = {}
+        for path in self.rows:
+            place.setdefault(subject_of(path), len(place))
+        return sorted(self.rows.values(), key=lambda row: place[subject_of(row.path)])
 
     def running(self) -> list[str]:
         found = [row.path for row in self.rows.values() if row.state == "running"]
@@ -247,7 +273,7 @@ class LiveTable(Silence):
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for column in ("step", "state", "attempt", "duration", ""):
             made.add_column(column, no_wrap=True, overflow="ellipsis")
-        rows = list(self.steps.rows.values())
+        rows = self.steps.shown()
         for row in rows[-max(most, 1) :]:
             made.add_row(
                 row.path,

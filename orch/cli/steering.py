@@ -289,7 +289,10 @@ def why(
     if as_json:
         keys = ("id", "status", "paused", "paused_branches", "cancelling", "waits", "error")
         found = context.model_dump(mode="json")
-        output.print_json({**{key: found[key] for key in keys}, "waiting_for": context.waiting_for})
+        told = {key: found[key] for key in keys} | {"waiting_for": context.waiting_for}
+        asked = [step["escalation"] for step in found["steps"] if step["escalation"]]
+        told["escalations"] = [each for each in asked if each["resolved"] is None]
+        output.print_json(told)
         return
     output.line(f"execution {context.id} of {context.workflow} {context.status}")
     if context.paused:
@@ -304,8 +307,9 @@ def why(
         output.line(line)
     if context.waits:
         output.line(context.waits)
+    titles = {step.path: f" ({step.rung})" for step in context.steps if step.rung}
     for path, reason in context.waiting_for.items():
-        output.line(f"{path}: {reason}")
+        output.line(f"{path}{titles.get(path, '')}: {reason}")
 
 
 # --- one, or many ------------------------------------------------------------------------------

@@ -10,6 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from orch.control.escalated import (
+    EscalationStatus,
+    escalation_status,
+    rung_title,
+    why_escalated,
+)
 from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.finding import Found
@@ -17,9 +23,11 @@ from orch.journal.journal import HistoryEntry, Journal, Record
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
+from orch.workflows.escalation import INBOX_MARK
 from orch.workflows.external import MARK, TaskId
 from orch.workflows.pausing import pauses_over
 from orch.workflows.plan import Node, Plan, split
+from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import scopes_up
 
@@ -52,6 +60,8 @@ class StepExecution(BaseModel):
     task: str | None = Field(None, description="id under which an outside agent reports")
     error: dict[str, Any] | None = None
     waiting_for: str | None = None
+    rung: str | None = Field(None, description="of the work of a rung: which, and what it does")
+    escalation: EscalationStatus | None = Field(None, description="the last one of the step")
     items: dict[str, int] | None = None
     """Of a map: total, succeeded, failed, running, waiting. Items have no lines of their own,
     but for those that are at work or have failed, and of these at most a hundred."""
@@ -197,12 +207,14 @@ class Waits:
         listens: str,
         beat: Beat | None = None,
         broken: Mapping[str, Any] | None = None,
+        asked: str = "",
     ) -> str | None:
         """Why a live token is not done yet, in one line.
 
         ``child``: the execution that it called, or the task that is to be reported;
         ``listens``: the event for which it waits; ``beat``: what it said last;
-        ``broken``: the open breaker for which it waits, as the history tells of it.
+        ``broken``: the open breaker for which it waits, as the history tells of it;
+        ``asked``: who is asked about it, of an escalated one.
         """
         match state.status:
             case StepStatus.RETRYING if broken and not self.paused:
@@ -215,6 +227,8 @@ class Waits:
                 return "its branches ended; a worker goes on"
             case StepStatus.DISPATCHED if self.paused:
                 return self.paused
+            case StepStatus.ESCALATED:
+                return f"{asked}; {self.paused}" if self.paused else asked
         found = self._rests(state, node, child, listens)
         if state.status is StepStatus.EXTERNAL and beat is not None and found:
             found = f"{found}; {self._heard(state, beat)}"
@@ -336,11 +350,12 @@ def execution_context(
         branches,
     )
     fields = _without_items(fields, plan)
-    steps = [
-        _step(execution, path, events, fields, plan, waits, record.beats.get(path))
+    seen = [
+        _step(record, path, events, fields, plan, waits)
         for path, events in _by_path(history).items()
         if path in fields
     ]
+    steps = _works_below(seen + _unseen(record, seen, fields, plan, waits))
     return ExecutionContext(
         id=record.id,
         workflow=record.workflow,
@@ -362,8 +377,8 @@ def execution_context(
         output=record.output,
         variables=dict(record.variables),
         error=dict(record.error) if record.error else None,
-        steps=steps + _unseen(execution, steps, fields, plan, waits),
-        metrics=_metrics(record, steps, history, waits.now),
+        steps=steps,
+        metrics=_metrics(record, seen, history, waits.now),
     )
 
 
@@ -426,7 +441,7 @@ def _is_of_item(plan: Plan, path: str) -> bool:
     if "[" not in path:
         return False
     try:
-        return any(plan.scope(scope).item_of for scope in scopes_up(split(path)[0]))
+        return any(plan.scope(scope).item_of for scope in scopes_up(split(subject_of(path))[0]))
     except KeyError:
         return False
 
@@ -448,8 +463,20 @@ def _items(state: StepState) -> dict[str, int]:
     }
 
 
+def _works_below(steps: list[StepExecution]) -> list[StepExecution]:
+    """The steps in their order, the works of rungs right below the step that they are for."""
+    works: dict[str, list[StepExecution]] = {}
+    for step in steps:
+        if in_rung(step.path):
+            works.setdefault(subject_of(step.path), []).append(step)
+    if not works:
+        return steps
+    own = [step for step in steps if not in_rung(step.path)]
+    return [each for step in own for each in (step, *works.get(step.path, ()))]
+
+
 def _unseen(
-    execution: str,
+    record: Record,
     seen: list[StepExecution],
     fields: Mapping[str, str],
     plan: Plan | None,
@@ -458,30 +485,25 @@ def _unseen(
     """Steps that were dispatched and of which nothing was heard yet."""
     known = {step.path for step in seen}
     return [
-        _step(execution, path, [], fields, plan, waits)
+        _step(record, path, [], fields, plan, waits)
         for path in sorted(fields)
         if path[0] not in "=!?" and path not in known
     ]
 
 
 def _step(
-    execution: str,
+    record: Record,
     path: str,
     events: list[HistoryEntry],
     fields: Mapping[str, str],
     plan: Plan | None,
     waits: Waits,
-    beat: Beat | None = None,
 ) -> StepExecution:
-    state = StepState.loads(fields[path])
-    node = None
-    if plan is not None:
-        try:
-            node = plan.node(path)
-        except KeyError:
-            node = None
+    execution, state = record.id, StepState.loads(fields[path])
+    node = _node(plan, path)
     live = state.status in LIVE
-    beat = beat if live else None
+    beat = record.beats.get(path) if live else None
+    escalation = _escalation(record, path, plan, waits.now)
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
     outside = live and state.status is StepStatus.EXTERNAL
@@ -495,10 +517,13 @@ def _step(
     called = node is not None and node.type is StepType.SUBWORKFLOW and attempts
     child = _child(execution, path, state.attempt, events) if called else ""
     task = str(TaskId(execution, path, state.attempt)) if outside else ""
-    failure = fields.get(f"!{path}")
+    failure = fields.get(f"!{path}") if state.status is not StepStatus.COMPLETED else None
+    asked = ""
+    if state.status is StepStatus.ESCALATED and escalation is not None:
+        asked = _asked(record, escalation, fields, plan, waits)
     return StepExecution(
         path=path,
-        step=path.rpartition("/")[2].partition("#")[0],
+        step=subject_of(path).rpartition("/")[2].partition("#")[0],
         type=node.type.value if node else StepType.TASK.value,
         capability=(node.capability or None) if node else None,
         status=state.status.value,
@@ -513,12 +538,50 @@ def _step(
         progress=beat.progress if beat is not None else None,
         heartbeat=instant(beat.at) if beat is not None else None,
         waiting_for=waits.at(path).why(
-            state, node, child or task, _listens(fields.get(f"?{path}")), beat, _broken(events)
+            state,
+            node,
+            child or task,
+            _listens(fields.get(f"?{path}")),
+            beat,
+            _broken(events),
+            asked,
         )
         if live
         else None,
+        rung=rung_title(plan, path),
+        escalation=escalation,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _node(plan: Plan | None, path: str) -> Node | None:
+    try:
+        return plan.node(path) if plan is not None else None
+    except (KeyError, IndexError):
+        return None
+
+
+def _escalation(record: Record, path: str, plan: Plan | None, now: int) -> EscalationStatus | None:
+    found = record.escalations.get(path)
+    return None if found is None else escalation_status(record.id, path, found, plan, now)
+
+
+def _asked(
+    record: Record,
+    found: EscalationStatus,
+    fields: Mapping[str, str],
+    plan: Plan | None,
+    waits: Waits,
+) -> str:
+    """Who is asked about an escalated step, or what its rung does."""
+    work, until = found.work or "", record.escalations[found.path].until
+    working = None
+    if work in fields:
+        state = StepState.loads(fields[work])
+        beat = record.beats.get(work)
+        working = replace(waits, paused="").why(state, _node(plan, work), "", "", beat)
+    left = seconds(until - waits.now) if until else ""
+    return why_escalated(found, rung_title(plan, work) or "", working, left)
 
 
 def _broken(events: list[HistoryEntry]) -> Mapping[str, Any] | None:
@@ -541,7 +604,7 @@ def _child(execution: str, path: str, attempt: int, events: list[HistoryEntry]) 
 
 
 def _listens(subscription: str | None) -> str:
-    if subscription is None or subscription.startswith(MARK):
+    if subscription is None or subscription.startswith((MARK, INBOX_MARK)):
         return ""
     name, correlation = json.loads(subscription)
     return repr(name) if correlation is None else f"{name!r} of {correlation!r}"
@@ -607,6 +670,7 @@ def unserved(journal: Journal, plan: Plan) -> dict[str, str]:
 def _metrics(
     record: Record, steps: list[StepExecution], history: list[HistoryEntry], now: int
 ) -> ExecutionMetrics:
+    steps = [step for step in steps if step.rung is None]
     return ExecutionMetrics(
         duration=record.duration(now),
         step_count=len(steps),

@@ -136,6 +136,7 @@ def _enter(move: Move, node: Node, path: str, record: Escalation, number: int, r
         record = begin_work(move, node, path, record, RungName(record.ladder, number))
     detail: dict[str, Any] = {"rung": number, "kind": rung.kind}
     detail |= {"ladder": record.ladder} if record.ladder else {}
+    detail |= {"to": rung.fallback.capability} if rung.fallback is not None else {}
     detail |= {"queue": record.queue} if record.queue else {}
     detail |= {"until": record.until} if record.until else {}
     move.note("escalated" if first else "rung", path, record.was[0], detail)
