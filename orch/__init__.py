@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orch.control.bulk import StartRequest
     from orch.errors import OrchError, RetryAfter, StepCancelled, StepError
     from orch.execution import Execution
+    from orch.fallback import Cached, Fallback
     from orch.orchestrator import Orchestrator
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
@@ -24,8 +25,10 @@ __version__ = "0.1.0"
 _HOME = {
     "AsyncOrchestrator": "orch.asynchronous",
     "Breaker": "orch.breaker",
+    "Cached": "orch.fallback",
     "Context": "orch.agents.context",
     "Execution": "orch.execution",
+    "Fallback": "orch.fallback",
     "OrchError": "orch.errors",
     "Orchestrator": "orch.orchestrator",
     "RetryAfter": "orch.errors",
@@ -41,8 +44,10 @@ _HOME = {
 __all__ = [
     "AsyncOrchestrator",
     "Breaker",
+    "Cached",
     "Context",
     "Execution",
+    "Fallback",
     "OrchError",
     "Orchestrator",
     "RetryAfter",

@@ -9,7 +9,7 @@ from typing import Any
 
 from orch.errors import ErrorClass, SettingsError
 
-WAIT, FAIL = "wait", "fail"
+WAIT, FAIL, FALLBACK = "wait", "fail", "fallback"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Breaker:
     minimum       calls in the window below which it stays closed, whatever they came to
     open_for      seconds for which it is open before the first probe is let through
     probes        attempts that are let through at a time then; it closes when so many went well
-    when_open     what becomes of an attempt: `wait`, or `fail` as `BreakerOpen`
+    when_open     what becomes of an attempt: it waits (`wait`), fails as `BreakerOpen` (`fail`), or
+                  a fallback takes its place (`fallback`), where there is one, else it waits
     ignore        names of errors that say nothing of the service
 
     Raises SettingsError.
@@ -41,8 +42,9 @@ class Breaker:
         _check("open_for", self.open_for, "seconds, from 0.1 to 86400", 0.099, 86_400)
         _check("minimum", self.minimum, "a whole number from 1 on", 0, 10**9, whole=True)
         _check("probes", self.probes, "a whole number from 1 to 100", 0, 100, whole=True)
-        if self.when_open not in (WAIT, FAIL):
-            raise _wrong("when_open", self.when_open, f"`{WAIT}` or `{FAIL}`")
+        if self.when_open not in (WAIT, FAIL, FALLBACK):
+            wanted = f"`{WAIT}`, `{FAIL}` or `{FALLBACK}`"
+            raise _wrong("when_open", self.when_open, wanted)
         names: Any = self.ignore
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise _wrong("ignore", names, "a list of names of errors")

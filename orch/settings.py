@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SkipValidation, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from orch.breaker import Breaker
 from orch.errors import ErrorClass, SettingsError
+from orch.fallback import Fallback
 
 SETTINGS_FILE = "orch.toml"
 
@@ -188,6 +189,14 @@ class Settings(BaseSettings):
         description="circuit breakers by the name of a capability; they prevail over what is "
         "declared with it",
     )
+    fallbacks: dict[str, SkipValidation[Fallback]] = Field(
+        default_factory=dict,
+        description="outputs that stand in for those of a capability, by its name; they prevail "
+        "over what is declared with it",
+    )
+    fallback_bytes: int = Field(
+        1_048_576, ge=0, description="bytes of outputs of one capability that are kept for these"
+    )
     chain_links: int = Field(50, ge=1, le=500, description="most links of one Celery chain")
     broker_acks: bool = Field(
         False, description="Celery's own acknowledgements on Redis; redundant here, and dear"
@@ -199,15 +208,16 @@ class Settings(BaseSettings):
         None, description="for tests of faults: `NAME:FILE,…`, one process dies there"
     )
 
-    @field_validator("breakers", mode="before")
+    @field_validator("breakers", "fallbacks", mode="before")
     @classmethod
-    def _declared(cls, value: Any) -> Any:
+    def _declared(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, dict):
             return value
+        make: Any = Breaker.of if info.field_name == "breakers" else Fallback.of
         found = {}
         for name, given in value.items():
             try:
-                found[name] = Breaker.of(given)
+                found[name] = make(given)
             except SettingsError as exc:
                 raise ValueError(f"of {name!r}: {exc.message}; {exc.hint}") from exc
         return found

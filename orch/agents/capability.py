@@ -34,6 +34,7 @@ from orch.agents.context import Context
 from orch.agents.shell import ShellText
 from orch.breaker import Breaker
 from orch.errors import SettingsError, StepError
+from orch.fallback import Fallback
 from orch.workflows.expressions import Value
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -52,6 +53,7 @@ class Capability:
     function             as it was written
     input_schema         JSON Schema of the input
     breaker              when its calls are stopped, if it has one
+    fallback             what stands in for its output when it fails, if anything does
     needs_context        whether a call of it takes more of its `Context` than the default one
     template_parameters  parameters that take `ShellText`: the parts of a text, not its value
     """
@@ -62,10 +64,12 @@ class Capability:
         function: Callable[..., Any],
         description: str = "",
         breaker: Breaker | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self.name = name
         self.function = function
         self.breaker = breaker
+        self.fallback = fallback
         self.description = description or inspect.getdoc(function) or ""
         hints = _annotations(name, function)
         parameters = inspect.signature(function).parameters.values()
@@ -139,11 +143,16 @@ class Capability:
 
 
 def capability(
-    name: str, *, description: str = "", breaker: Breaker | None = None
+    name: str,
+    *,
+    description: str = "",
+    breaker: Breaker | None = None,
+    fallback: Fallback | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function, `def` or `async def`, the capability `name` of this process.
 
-    ``breaker``: stops its calls while they fail too often; a setting may say otherwise.
+    ``breaker``: stops its calls while they fail too often; ``fallback``: what stands in for its
+    output when they fail. Settings may say otherwise.
 
     Raises SettingsError for a name that is not one or belongs to another function, and for
     parameters that no JSON input can fill.
@@ -163,7 +172,7 @@ def capability(
                 f"{_place(function)}",
                 hint="give one of them another name",
             )
-        _capabilities[name] = Capability(name, function, description, breaker)
+        _capabilities[name] = Capability(name, function, description, breaker, fallback)
         return function
 
     return register

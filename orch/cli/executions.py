@@ -472,6 +472,8 @@ def _print_status(context: ExecutionContext) -> None:
         if step.error and (asked is None or asked.resolved):  # else it is in the note
             error = error_words(step.error)
             note = f"{error} ({note})" if note else error
+        if step.fallback:
+            note = f"fallback: {step.fallback}"
         if asked is not None and asked.resolved:
             note = f"{note}; escalation: {asked}" if note else f"escalation: {asked}"
         if step.rung:

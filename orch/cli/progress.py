@@ -73,6 +73,8 @@ def describe(entry: HistoryEntry) -> str:
                 parts.append(f"on {str(value).rsplit('/', 2)[0]}")
             case "to" | "next":
                 parts.append(f"→ {value}")
+            case "kept":
+                parts.append(f"kept {output.duration(entry.at - value)} before")
             case "branches":
                 parts.append(f"{value} branches")
             case "status":

@@ -59,6 +59,9 @@ class StepExecution(BaseModel):
     child: str | None = Field(None, description="the execution that a subworkflow step called")
     task: str | None = Field(None, description="id under which an outside agent reports")
     error: dict[str, Any] | None = None
+    fallback: str | None = Field(
+        None, description="cached or value: what stands in for the output that it could not give"
+    )
     waiting_for: str | None = None
     rung: str | None = Field(None, description="of the work of a rung: which, and what it does")
     escalation: EscalationStatus | None = Field(None, description="the last one of the step")
@@ -173,6 +176,12 @@ class ExecutionContext(BaseModel):
     @property
     def current_steps(self) -> list[StepExecution]:
         return [s for s in self.steps if s.status in LIVE]
+
+    @property
+    def fallbacks(self) -> dict[str, str]:
+        """Path of each step that a fallback completed -> `cached` or `value`; items of maps are
+        in `fallbacks_taken` alone."""
+        return {s.path: s.fallback for s in self.steps if s.fallback}
 
     @property
     def waiting_for(self) -> dict[str, str]:
@@ -533,6 +542,7 @@ def _step(
         duration_ms=(waits.now if live else state.since) - started if claimed or not live else None,
         worker=worker,
         error=_json(failure),
+        fallback=_fallback(state, events),
         child=child or None,
         task=task or None,
         progress=beat.progress if beat is not None else None,
@@ -587,6 +597,14 @@ def _asked(
 def _broken(events: list[HistoryEntry]) -> Mapping[str, Any] | None:
     """What was told last, if it is that the breaker of its capability is open."""
     return events[-1].detail if events and events[-1].event == "breaker_open" else None
+
+
+def _fallback(state: StepState, events: list[HistoryEntry]) -> str | None:
+    """What completed its last attempt, if that was a fallback."""
+    if state.status is not StepStatus.COMPLETED:
+        return None
+    told = [e for e in events if e.event == "fallback" and e.attempt == state.attempt]
+    return str(told[-1].detail["by"]) if told else None
 
 
 def _worker(state: StepState, claimed: list[HistoryEntry]) -> str | None:

@@ -139,8 +139,15 @@ class WorkerProcesses:
         return [*command, "-Q", ",".join(self.queues)] if self.queues else command
 
     def _environment(self) -> dict[str, str]:
-        given = self.settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        own = {f"ORCH_{name.upper()}": _text(value) for name, value in given.items()}
+        declared = ("breakers", "fallbacks")
+        given = self.settings.model_dump(
+            mode="json", exclude_unset=True, exclude_none=True, exclude=set(declared)
+        )
+        for name in declared:
+            each = getattr(self.settings, name)
+            if each:
+                given[name] = json.dumps({key: found.as_dict() for key, found in each.items()})
+        own = {f"ORCH_{name.upper()}": str(value) for name, value in given.items()}
         own |= {"ORCH_INCLUDE": ",".join(self.include), PARENT_VARIABLE: str(os.getpid())}
         if self.settings.redis_url or self.settings.use_local_redis:
             own["ORCH_REDIS_URL"] = self.url
@@ -196,11 +203,6 @@ class WorkerProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _text(value: Any) -> str:
-    """A setting as the environment gives it."""
-    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _new_log() -> Path:

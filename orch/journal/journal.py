@@ -16,6 +16,7 @@ from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.escalations import EscalationRecords
 from orch.journal.events import Events
 from orch.journal.external import External
+from orch.journal.fallbacks import Fallbacks
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.migration import Migration
@@ -159,6 +160,7 @@ class Journal(
     Stream,
     Beats,
     External,
+    Fallbacks,
     Versions,
     Migration,
     Gates,

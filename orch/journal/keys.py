@@ -176,6 +176,18 @@ class Keys:
         """LIST, `BREAKER_KEPT` after the last: when, by whom and why it was opened and closed."""
         return f"{self.namespace}:{{b:{capability}}}:changes"
 
+    def fallbacks(self) -> str:
+        """HASH, permanent: capability -> JSON of the fallback that is declared of it."""
+        return f"{self.namespace}:fallbacks"
+
+    def kept_outputs(self, capability: str) -> str:
+        """HASH, as long as they may be of use: outputs of a capability; see `keep_output.lua`."""
+        return f"{self.namespace}:{{f:{capability}}}:outputs"
+
+    def output_ages(self, capability: str) -> str:
+        """ZSET, as long as they may be of use: name of an output -> when it was kept, ms."""
+        return f"{self.namespace}:{{f:{capability}}}:ages"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
         exact = {
@@ -183,6 +195,7 @@ class Keys:
             self.workflows(),
             self.breakers(),
             self.canaries(),
+            self.fallbacks(),
             self.kinds(),
             self.workers(),
             self.priorities(),

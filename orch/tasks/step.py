@@ -17,12 +17,14 @@ from orch.app import dispatch_link, others_wait
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, StepError, Unreachable
+from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
+from orch.tasks.keeping import keep_good
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.tasks.shown import Shown, is_watched
@@ -194,6 +196,9 @@ class Message:
         outcome = _call(runtime, node, path, claim, caller, pulse)
         if guard is not None:
             guard.tell(path, claim, outcome)
+        declared: Fallback | None = getattr(caller, "fallback", None)
+        if declared is not None or node.step.fallback is not None:
+            keep_good(runtime, node, path, claim, outcome, declared)
         if shown is not None:
             shown.end(outcome)
         fault("called")

@@ -23,6 +23,7 @@ from orch.app import create_app
 from orch.breaker import Breaker
 from orch.control.runtime import Runtime
 from orch.errors import SettingsError
+from orch.fallback import Fallback
 from orch.faults import arm
 from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
@@ -84,6 +85,11 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     for name, breaker in declared.items():
         if breaker is not None:
             callers[name].breaker = Guard(runtime.journal, name, breaker)  # type: ignore[attr-defined]
+    kept = {name: fallback_of_capability(name, settings) for name in callers}
+    runtime.journal.declare_fallbacks(kept)
+    for name, fallback in kept.items():
+        if fallback is not None:
+            callers[name].fallback = fallback  # type: ignore[attr-defined]
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find)
     register_flow_tasks(app, runtime)
@@ -106,6 +112,14 @@ def breaker_of(name: str, settings: Settings) -> Breaker | None:
         return settings.breakers[name]
     found = registry().get(name)
     return found.breaker if found is not None else None
+
+
+def fallback_of_capability(name: str, settings: Settings) -> Fallback | None:
+    """What the settings say of a capability, else what is declared with it."""
+    if name in settings.fallbacks:
+        return settings.fallbacks[name]
+    found = registry().get(name)
+    return found.fallback if found is not None else None
 
 
 def import_modules(settings: Settings) -> list[ModuleType]:

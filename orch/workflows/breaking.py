@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orch.breaker import FAIL, Breaker
+from orch.breaker import FAIL, FALLBACK, Breaker
+from orch.errors import ErrorClass
 from orch.workflows.failing import is_meant
 from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Outcome
 
 BREAKER_OPEN = "BreakerOpen"
 
-BEFORE_THE_SERVICE = frozenset(
-    {"InvalidInput", "OutputNotJSON", "OutputTooLarge", "Cancelled", BREAKER_OPEN}
-)
-"""Errors that the engine raises itself, whatever the service does."""
+OF_THE_SERVICE = (ErrorClass.TRANSIENT, ErrorClass.RESOURCE, ErrorClass.UNKNOWN)
+"""Classes of errors that a service may get over by itself."""
 
 LONGEST = 60_000
 """Ms after which a step that waits looks again, however long the breaker is to be open: somebody
@@ -50,10 +49,10 @@ def tells(outcome: Outcome, breaker: Breaker) -> str:
         case Completed():
             return "ok"
         case Failed(failure, retryable):
-            own = failure.name in BEFORE_THE_SERVICE or is_meant(
-                breaker.ignore, failure.name, failure.error_class
-            )
-            return "bad" if retryable and not own else ""
+            kind = failure.error_class
+            if failure.name == BREAKER_OPEN or is_meant(breaker.ignore, failure.name, kind):
+                return ""
+            return "bad" if retryable and kind in OF_THE_SERVICE else ""
     return ""
 
 
@@ -68,12 +67,18 @@ def held_back(
     detail: dict[str, Any] = {"capability": capability, "since": standing.since}
     if standing.until > now:
         detail["until"] = standing.until
+    message = f"the breaker of capability {capability!r} is open: its calls failed too often"
+    failure = replace(
+        failed,
+        name=BREAKER_OPEN,
+        message=message,
+        data=detail,
+        said_class=ErrorClass.TRANSIENT.value,
+    )
     if breaker.when_open == FAIL:
-        message = f"the breaker of capability {capability!r} is open: its calls failed too often"
-        return Failed(
-            Failure(BREAKER_OPEN, message, failed.step, failed.path, failed.attempt, detail)
-        )
-    return Deferred(due_after(breaker, standing, attempt, now), detail)
+        return Failed(failure)
+    replaced = failure if breaker.when_open == FALLBACK else None
+    return Deferred(due_after(breaker, standing, attempt, now), detail, replaced)
 
 
 def due_after(breaker: Breaker, standing: Standing, attempt: str, now: int) -> int:

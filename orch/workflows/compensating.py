@@ -112,7 +112,7 @@ def decide_compensation(
             if not poison:
                 return _again(path, lost, StepStatus.DISPATCHED, now, now + grace, told)
             failure = Failure("WorkerLost", reason, node.id, path, state.attempt)
-        case Deferred(due, detail):
+        case Deferred(due, detail, _):
             told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
             return _again(path, state, StepStatus.RETRYING, now, due, told)
         case Failed(failure, retryable):
@@ -159,7 +159,7 @@ def kept_of(plan: Plan, path: str, outcome: Outcome) -> str | None:
     """What an attempt leaves that may have to be undone, as `Transition.kept`."""
     if plan.compensation_of(path) is None:
         return None
-    if not isinstance(outcome, Completed):
+    if not isinstance(outcome, Completed) or outcome.fallback is not None:
         return ""
     return outcome.text or encode(outcome.output)
 

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from orch.errors import ErrorClass
 from orch.workflows.failing import CLASS_PREFIX
-from orch.workflows.ladder import EscalationPath, Ladder, PathName
+from orch.workflows.ladder import EscalationPath, Ladder, PathName, Span
 from orch.workflows.model import CapabilityName, Milliseconds, Model, Name, Priority, StepId
 
 ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
@@ -111,6 +111,25 @@ class Compensation(Model):
     retry: RetryPolicy | None = None
     timeout: Milliseconds | None = None
     """How long one attempt may take, ms."""
+
+
+class CachedOutput(Model):
+    """The last output that was good, if it is still good enough."""
+
+    max_age: Span
+    """How old it may be: ms, or a text like `1h`."""
+    by: Literal["input", "capability"] = "input"
+    """That of the same input, or of the capability, whatever its input was."""
+
+
+class StepFallback(Model):
+    """What stands in for the output when the attempts are used up."""
+
+    cached: CachedOutput | None = None
+    value: JsonValue = None
+    """A constant, for when nothing is cached; without `cached` it may be null."""
+    errors: list[ErrorName] = Field(default_factory=lambda: ["*"])
+    """Names of the errors for which it stands in, or classes as `class:transient`; `*` is any."""
 
 
 class Branches(Model):
@@ -277,6 +296,9 @@ class WorkflowStep(Model):
     """What undoes it, if it completed and its execution is cancelled."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON Schema of the output: what misses it fails as `InvalidOutput`."""
+    fallback: StepFallback | None = None
+    """What stands in for the output of a task or a poll when its attempts are used up; without
+    it, what is declared with the capability."""
     on_error: StepId | ErrorAction | list[ErrorAction] | None = None
     """Where the run goes when the last attempt failed."""
     escalation: Ladder | None = None
@@ -295,6 +317,12 @@ class WorkflowStep(Model):
                 )
         elif getattr(self, self.type.value) is None:
             raise ValueError(f"a step of type `{self.type}` needs the field `{self.type}`")
+        if self.fallback is not None:
+            polls = self.wait is not None and self.wait.poll is not None
+            if self.external or not (self.type is StepType.TASK or polls):
+                raise ValueError("`fallback` is for tasks that workers do, and for polls")
+            if polls and self.fallback.cached is not None:
+                raise ValueError("a poll has no output to be `cached`: give its `fallback` a value")
         if self.compensate is not None and self.type is StepType.DECISION:
             raise ValueError("a decision does nothing that `compensate` could undo")
         for kind in StepType:

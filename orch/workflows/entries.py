@@ -75,6 +75,7 @@ WORDS = (
     "inbox",
     "ruled",
     "resolved",
+    "fallback",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

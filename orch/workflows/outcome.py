@@ -48,12 +48,14 @@ class Failure:
 class Completed:
     """An attempt succeeded; ``output`` is JSON, ``text`` its encoding where it is known.
 
-    ``final``: a poll is not asked again, whatever its `until` says.
+    ``final``: a poll is not asked again, whatever its `until` says. ``fallback``: what the history
+    tells of an output that stands in for that of a step that failed.
     """
 
     output: Any = None
     text: str | None = None
     final: bool = False
+    fallback: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,12 @@ class Released:
 @dataclass(frozen=True)
 class Deferred:
     """The attempt was given back before it began, to be made at ``due`` (ms): the breaker of its
-    capability is open. ``detail``: what the history tells of that."""
+    capability is open. ``detail``: what the history tells of that. ``failure``: that for which a
+    fallback may take its place."""
 
     due: int
     detail: Mapping[str, Any]
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,16 @@ def decide(
     transition = _decide(plan, view, path, state, outcome, now, grace)
     if state.status is StepStatus.RUNNING and plan.compensates():
         transition = replace(transition, kept=kept_of(plan, path, outcome))
+    if isinstance(outcome, Completed) and outcome.fallback is not None:
+        told = Event("fallback", path, state.attempt, outcome.fallback)
+        transition = replace(transition, events=(told, *transition.events))
     if not transition.plan:  # another attempt: nothing was entered
         transition = replace(transition, plan=plan.key)
     if state.status is not StepStatus.RUNNING or state.attempt > 1 or not plan.is_quiet(path):
         return transition
     ended = transition.branch
-    if isinstance(outcome, Completed) and ended is not None and ended.ok:
+    plain = isinstance(outcome, Completed) and outcome.fallback is None
+    if plain and ended is not None and ended.ok:
         return replace(transition, quiet=True)
     # The claim was as quiet; what went wrong is told from its beginning.
     claimed = Event("claimed", path, 1, {"worker": state.owner}, at=state.started)
@@ -127,7 +131,7 @@ def _decide(
             limit = node.schedule_limit(now)
             due = min(now + grace, limit or now + grace)
             return _attempt_again(path, state, StepStatus.DISPATCHED, now, due, limit, told)
-        case Deferred(due, detail):
+        case Deferred(due, detail, _):
             told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
             return _attempt_again(path, state, StepStatus.RETRYING, now, due, due, told)
         case Failed(failure, retryable):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeGuard
 
+from orch.control.fallbacks import Falling
 from orch.control.gating import Gating
 from orch.control.plans import Plans
 from orch.control.triggers import start_triggered
@@ -84,6 +85,7 @@ class Committing(ABC):
         self.unwinding = Unwinding(journal, plans)
         self.start_triggered = start_triggered
         self.gating = Gating(journal)
+        self.falling = Falling(journal)
         self._begun = {
             StepStatus.CALLING: self._call,
             StepStatus.LISTENING: self._take_kept,
@@ -177,12 +179,18 @@ class Committing(ABC):
         )
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            alone = transition
+            stands_in = partial(self.falling.instead, plan, view, path, outcome, transition)
+            found = journal.patiently(stands_in, patience)
+            if found is not None:
+                now = journal.clock()
+                transition = decide(plan, view, path, state, found, now, journal.grace)
             if notes:
                 transition = replace(transition, events=(*notes, *transition.events))
             handoff = turn.offer(plan, view, transition) if turn is not None else None
             reply = journal.patiently(partial(commit, transition, handoff=handoff), patience)
             if _unwinds(reply) and not transition.unwinds:
-                transition = while_unwinding(transition, journal.clock())
+                transition = while_unwinding(alone, journal.clock())
                 transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
             if reply == _MOVED:

@@ -1,0 +1,76 @@
+"""Outputs that stand in for those of steps that failed; and where they did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orch.fallback import NOTHING
+from orch.journal.journal import HistoryEntry, Journal
+from orch.workflows.commit import Transition
+from orch.workflows.failing import class_in, is_meant
+from orch.workflows.falling import FELL_BACK, failure_to_replace, fallback_of, output_name
+from orch.workflows.outcome import Completed, Outcome
+from orch.workflows.plan import Plan
+from orch.workflows.view import View
+
+
+@dataclass(frozen=True)
+class FallbackTaken:
+    """A step that was completed by a fallback: ``by`` `cached` or `value`, for which ``error``."""
+
+    path: str
+    by: str
+    at: int  # ms
+    error: str
+    kept: int | None = None  # when the output was kept, ms
+
+
+def fallbacks_taken(history: Iterable[HistoryEntry]) -> list[FallbackTaken]:
+    """The steps, items of maps included, that a fallback completed, in that order.
+
+    One that was done anew afterwards, and went well, is not among them.
+    """
+    found: dict[str, FallbackTaken] = {}
+    for entry in history:
+        if entry.event == FELL_BACK:
+            told = entry.detail
+            error = str((told.get("error") or {}).get("name", ""))
+            kept = told.get("kept")
+            found[entry.path] = FallbackTaken(entry.path, told["by"], entry.at, error, kept)
+        elif entry.event == "claimed":
+            found.pop(entry.path, None)
+    return list(found.values())
+
+
+class Falling:
+    """Finds what stands in for the output of a step. A Redis that is away raises Unreachable."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def instead(
+        self, plan: Plan, view: View, path: str, outcome: Outcome, transition: Transition
+    ) -> Completed | None:
+        """What the step comes to, where ``transition`` would let it fail, or wait for a breaker."""
+        error = failure_to_replace(plan, path, outcome, transition)
+        if error is None:
+            return None
+        node = plan.node(path)
+        declared = fallback_of(node) or self.journal.declared_fallback(node.capability)
+        name, kind = str(error.get("name")), class_in(error)
+        if declared is None or not is_meant(declared.errors, name, kind):
+            return None
+        told: dict[str, Any] = {"by": "value", "error": dict(error)}
+        if declared.cached is not None and node.poll is None:
+            key = output_name(declared.cached, node, path, view)
+            kept = None if key is None else self.journal.kept_output(node.capability, key)
+            oldest = self.journal.clock() - int(declared.cached.max_age * 1000)
+            if kept is not None and kept[0] >= oldest:
+                told |= {"by": "cached", "kept": kept[0]}
+                return Completed(json.loads(kept[1]), kept[1], True, told)
+        if declared.value is NOTHING:
+            return None
+        return Completed(declared.value, None, True, told)
