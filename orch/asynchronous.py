@@ -29,6 +29,9 @@ from orch.control.transfer import Exported, Imported
 from orch.control.triggers import Told
 from orch.control.versions import WorkflowVersion
 from orch.errors import OrchError
+from orch.escalation.inbox import InboxItem
+from orch.escalation.manager import CLAIM_TIME, NOTHING
+from orch.escalation.statistics import Statistics
 from orch.execution import Execution, not_ended
 from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
@@ -338,6 +341,53 @@ class AsyncOrchestrator:
 
     async def heartbeat_task(self, task: str, progress: Any = None) -> None:
         await asyncio.to_thread(self.sync.heartbeat_task, task, progress)
+
+    async def list_escalations(
+        self,
+        queue: str | None = None,
+        *,
+        by: str | None = None,
+        everything: bool = False,
+        limit: int | None = None,
+    ) -> list[InboxItem]:
+        found = self.sync.list_escalations
+        return await asyncio.to_thread(found, queue, by=by, everything=everything, limit=limit)
+
+    async def get_escalation(self, id: str) -> InboxItem:
+        return await asyncio.to_thread(self.sync.get_escalation, id)
+
+    async def claim_escalation(
+        self, id: str, *, seconds: float = CLAIM_TIME, by: str | None = None
+    ) -> InboxItem:
+        return await asyncio.to_thread(self.sync.claim_escalation, id, seconds=seconds, by=by)
+
+    async def release_escalation(self, id: str, *, by: str | None = None) -> InboxItem:
+        return await asyncio.to_thread(self.sync.release_escalation, id, by=by)
+
+    async def delegate_escalation(
+        self, id: str, to: str, *, seconds: float = CLAIM_TIME, by: str | None = None
+    ) -> InboxItem:
+        delegate = self.sync.delegate_escalation
+        return await asyncio.to_thread(delegate, id, to, seconds=seconds, by=by)
+
+    async def comment_escalation(self, id: str, text: str, *, by: str | None = None) -> InboxItem:
+        return await asyncio.to_thread(self.sync.comment_escalation, id, text, by=by)
+
+    async def decide_escalation(
+        self,
+        id: str,
+        decision: str,
+        value: Any = NOTHING,
+        *,
+        to: str = "",
+        note: str = "",
+        by: str | None = None,
+    ) -> InboxItem:
+        decide = self.sync.decide_escalation
+        return await asyncio.to_thread(decide, id, decision, value, to=to, note=note, by=by)
+
+    async def escalation_statistics(self) -> Statistics:
+        return await asyncio.to_thread(self.sync.escalation_statistics)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

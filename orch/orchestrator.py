@@ -30,6 +30,9 @@ from orch.control.triggers import Told
 from orch.control.versions import WorkflowVersion
 from orch.control.workers import WorkerProcesses
 from orch.errors import OrchError
+from orch.escalation.inbox import InboxItem
+from orch.escalation.manager import CLAIM_TIME, NOTHING, EscalationManager
+from orch.escalation.statistics import Statistics
 from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
@@ -63,6 +66,7 @@ class Orchestrator:
         self.runtime = Runtime(self.settings, self.server.url)
         self.runtime.journal.check()
         self.manager = WorkflowManager(self.runtime)
+        self.escalations = EscalationManager(self.runtime)
 
     def define_workflow(
         self,
@@ -456,6 +460,61 @@ class Orchestrator:
     def close_breaker(self, name: str, reason: str = "", *, by: str | None = None) -> bool:
         """Let its calls through, and forget what was counted. False: it was closed."""
         return self.manager.breakers.close(name, reason, by=by)
+
+    # The inbox. ``id``: EXECUTION:PATH; ``by``: who acts, by default the user of this process.
+    # What is refused raises AlreadyDecided (with who decided), NotAllowed, NotFound, InputError.
+
+    def list_escalations(
+        self,
+        queue: str | None = None,
+        *,
+        by: str | None = None,
+        everything: bool = False,
+        limit: int | None = None,
+    ) -> list[InboxItem]:
+        """What waits for people, the oldest first; ``everything``: also what a rung works on."""
+        return self.escalations.list(queue, by=by, everything=everything, limit=limit)
+
+    def get_escalation(self, id: str) -> InboxItem:
+        """An escalation or approval, open or resolved."""
+        return self.escalations.show(id)
+
+    def claim_escalation(
+        self, id: str, *, seconds: float = CLAIM_TIME, by: str | None = None
+    ) -> InboxItem:
+        """Take it on oneself for so long: nobody else decides it meanwhile."""
+        return self.escalations.claim(id, seconds=seconds, by=by)
+
+    def release_escalation(self, id: str, *, by: str | None = None) -> InboxItem:
+        """Give a claim back."""
+        return self.escalations.release(id, by=by)
+
+    def delegate_escalation(
+        self, id: str, to: str, *, seconds: float = CLAIM_TIME, by: str | None = None
+    ) -> InboxItem:
+        """Hand it to another queue of the inbox, or, as `@NAME`, to a person."""
+        return self.escalations.delegate(id, to, seconds=seconds, by=by)
+
+    def comment_escalation(self, id: str, text: str, *, by: str | None = None) -> InboxItem:
+        """Say something about it."""
+        return self.escalations.comment(id, text, by=by)
+
+    def decide_escalation(
+        self,
+        id: str,
+        decision: str,
+        value: Any = NOTHING,
+        *,
+        to: str = "",
+        note: str = "",
+        by: str | None = None,
+    ) -> InboxItem:
+        """Decide by `retry`, `skip`, `reroute`, `compensate`, `abort`, or `answer` an approval."""
+        return self.escalations.decide(id, decision, value, to=to, note=note, by=by)
+
+    def escalation_statistics(self) -> Statistics:
+        """How many are open, by age, class, capability and rung; how long it took."""
+        return self.escalations.statistics()
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

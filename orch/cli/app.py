@@ -20,6 +20,7 @@ from orch.cli import (
     events,
     executions,
     external,
+    inbox,
     output,
     results,
     settings,
@@ -81,6 +82,7 @@ for command, panel in (
     (versions.migrate, LOOK),
     (versions.modify, LOOK),
     (breakers.breakers, LOOK),
+    (inbox.escalations, LOOK),
     (workers.workers, LOOK),
     (workers.worker, SERVE),
     (workers.dev, SERVE),
@@ -91,6 +93,9 @@ for command, panel in (
     (settings.settings, SERVE),
 ):
     app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
+
+
+app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,14 @@ from orch.journal.connection import Connection
 from orch.journal.external import LAST
 from orch.workflows.escalation import INBOX_MARK, Escalation, escalation_field, waits_in
 from orch.workflows.pausing import load_pauses, pauses_over
+from orch.workflows.state import encode
 
 PAGE = 1000
+
+RESOLVED_FOR = 30 * 86_400_000
+"""Ms for which a resolved escalation counts."""
+
+MOST_RESOLVED = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,21 @@ class EscalationRecords(Connection):
         for first in range(0, len(tokens), PAGE):
             found += self._read_open(tokens[first : first + PAGE])
         return sorted(found, key=lambda e: (e.escalation.raised, e.execution, e.path))
+
+    def note_resolved(self, notice: Mapping[str, Any]) -> None:
+        """Keep it for the statistics. Harmless if repeated."""
+        key, at = self.keys.resolved(), int(notice["at"])
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.zadd(key, {encode(notice): at})
+        pipe.zremrangebyscore(key, "-inf", self.clock() - RESOLVED_FOR)
+        pipe.zremrangebyrank(key, 0, -MOST_RESOLVED - 1)
+        self.read(pipe.execute)
+
+    def resolved_escalations(self) -> list[Mapping[str, Any]]:
+        """Notices of those that were resolved in the last 30 days, the latest 10,000."""
+        since = self.clock() - RESOLVED_FOR
+        found = self.read(self.redis.zrangebyscore, self.keys.resolved(), since, "+inf")
+        return [json.loads(text) for text in found]
 
     def _read_open(self, tokens: Iterable[tuple[Any, ...]]) -> list[OpenEscalation]:
         tokens = list(tokens)

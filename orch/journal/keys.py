@@ -155,6 +155,10 @@ class Keys:
         """ZSET, permanent: incarnation of a worker -> until when it is believed alive, ms."""
         return f"{self.namespace}:workers"
 
+    def resolved(self) -> str:
+        """ZSET, permanent, bounded: JSON of the notice of a resolved escalation -> when, ms."""
+        return f"{self.namespace}:resolved"
+
     def archiver(self) -> str:
         """STRING, a minute: who archives ended executions at the moment."""
         return f"{self.namespace}:archiver"
@@ -199,6 +203,7 @@ class Keys:
             self.kinds(),
             self.workers(),
             self.priorities(),
+            self.resolved(),
         }
         kinds = ("definition", "plan", "triggers", "versions")
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):

@@ -29,12 +29,14 @@ from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
 from orch.tasks.archiver import Archiver, ArchiverStep
 from orch.tasks.breaker import Guard
+from orch.tasks.escalation import register_escalation_tasks
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
+from orch.workflows.notices import ESCALATION_QUEUE
 from orch.workflows.plan import TASK_PREFIX, Node
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,9 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find)
     register_flow_tasks(app, runtime)
-    queues = [Queue(name, routing_key=name) for name in sorted(callers)]  # type: ignore[no-untyped-call]
+    register_escalation_tasks(app, runtime)
+    served = {*callers, *([ESCALATION_QUEUE] if settings.serve_escalation else [])}
+    queues = [Queue(name, routing_key=name) for name in sorted(served)]  # type: ignore[no-untyped-call]
     app.conf.task_queues = queues
     app.conf.worker_consumer = "orch.tasks.consumer:PromptConsumer"
     app.steps["worker"].add(WardenStep)
@@ -102,7 +106,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
         Archiver(settings, server.url) if settings.archive_dir is not None else None
     )
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
-    app.orch_capabilities = frozenset(callers)
+    app.orch_capabilities = frozenset(served)
     return app
 
 
@@ -195,6 +199,13 @@ def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkCon
         about={"name": worker.hostname, "pool": pool, "concurrency": worker.concurrency},
         lease=server.lease,
     )
+
+
+@signals.celeryd_after_setup.connect
+def _serve_escalation(instance: Any, **_: Any) -> None:
+    """Also where `-Q` names the queues: somebody must deliver what is told of escalations."""
+    if ESCALATION_QUEUE in getattr(instance.app, "orch_capabilities", ()):
+        instance.app.amqp.queues.select_add(ESCALATION_QUEUE)
 
 
 @signals.celeryd_after_setup.connect

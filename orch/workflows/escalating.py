@@ -180,8 +180,15 @@ def tell(move: Move, path: str, record: Escalation, event: str) -> None:
         "error": {name: error[name] for name in ("name", "class", "message") if name in error},
         "decision": record.decision,
         "by": record.by,
+        "raised": record.raised,
+        "acknowledged": record.acknowledged,
+        "until": record.until,
+        "step": move.plan.node(path).id,
+        "capability": move.plan.node(path).capability,
     }
-    move.notices[str(about["id"])] = encode({k: v for k, v in about.items() if v not in ("", {})})
+    move.notices[str(about["id"])] = encode(
+        {k: v for k, v in about.items() if v not in ("", 0, {})}
+    )
 
 
 def begin_work(move: Move, node: Node, path: str, record: Escalation, name: RungName) -> Escalation:

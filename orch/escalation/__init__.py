@@ -1,0 +1,1 @@
+"""Who is asked when a step has failed: the inbox, hooks, statistics."""
