@@ -241,7 +241,9 @@ def test_every_command_and_option_is_in_the_documentation() -> None:
     assert set(sections) == set(commands)
     shared = text.partition("## `orch")[0]
     for name, found in commands.items():
-        for parameter in found.params:
+        below = getattr(found, "commands", {}).values()
+        assert all(f"`{each.name}`" in sections[name] and each.help for each in below), name
+        for parameter in [p for each in (found, *below) for p in each.params]:
             for option in (o for o in parameter.opts + parameter.secondary_opts if "--" in o):
                 assert f"`{option}" in sections[name] + shared, f"{option} of orch {name}"
         assert found.help, name

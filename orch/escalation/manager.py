@@ -22,7 +22,7 @@ NOTHING: Any = object()
 
 
 class EscalationManager:
-    """Escalations of the executions in the Redis of ``runtime``. Every method may raise Unreachable.
+    """Escalations of the executions in one Redis. Every method may raise Unreachable.
 
     ``id``: EXECUTION:PATH, as `list` gives it. ``by``: who acts, by default the user of this
     process. What is refused raises AlreadyDecided (which names who decided), NotAllowed,

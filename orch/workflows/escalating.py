@@ -34,7 +34,7 @@ from orch.workflows.outcome import (
     Released,
 )
 from orch.workflows.retrying import may_retry, retry_pause
-from orch.workflows.rungs import RungName, rung_path, subject_of
+from orch.workflows.rungs import RungName, rung_of, rung_path, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.validation import sentences_of
 from orch.workflows.view import context_of
@@ -289,7 +289,9 @@ def _helped(
         failure = Failure(INVALID_OUTPUT, misses, own.id, subject, state.attempt)
         return _did_not_help(move, own, subject, path, state, record, failure)
     move.note("completed", path, state.attempt)
-    found = complete(move, own, subject, record, record.kind, output, text)
+    asked = "reroute" if rung_of(path).capability else "retry"
+    decision = asked if record.kind in ("human", "approval") else record.kind
+    found = complete(move, own, subject, record, decision, output, text)
     return _from_work(found, path, state.ended(StepStatus.COMPLETED, move.now), record)
 
 

@@ -383,7 +383,7 @@ class Move:
             self._leave_outside(node, path, context)
             return
         if node.is_approval:
-            rest = ask(self, path, node.input.evaluate(context))
+            rest = ask(self, path, node.input.evaluate(context) or {})
             self.opens[path] = Open(path, rest.state, rest.due, rest.listens)
             return
         match node.type:
