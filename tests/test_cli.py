@@ -666,7 +666,8 @@ def test_a_worker_of_one_capability_joins(dev: Dev, wait_until: Callable[..., An
 
     try:
         mine = wait_until(found, 30)[0]
-        assert (mine["pid"], mine["serves"], mine["pool"]) == (process.pid, ["double"], "solo")
+        served = ["double", "escalation"]
+        assert (mine["pid"], mine["serves"], mine["pool"]) == (process.pid, served, "solo")
         assert set(mine) == {
             *("id", "name", "host", "pid", "pool", "concurrency", "serves", "running"),
         }

@@ -102,7 +102,7 @@ def test_with_q_it_serves_those_and_warns_of_one_that_it_has_no_code_for(
         ),
     ):
         (worker,) = orchestrator.runtime.journal.live_workers()
-    assert worker["queues"] == ["shout", "unknown"]
+    assert worker["queues"] == ["escalation", "shout", "unknown"]
     assert "no code for a capability 'unknown'" in log.read_text()
 
 

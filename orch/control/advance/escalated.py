@@ -62,8 +62,6 @@ class Escalated(Committing):
                 if ruling.word in ("abort", "compensate"):
                     self._do([(self._end_by_ruling, (Call(execution, path, 0),))])
                 return self._after_ruling(execution, path) or record
-            if reply.word == "ENDED":
-                raise not_open(path, None)
         raise NotAllowed(
             f"the escalation of step {path!r} of execution {execution} changes faster than it "
             f"can be decided",
@@ -84,10 +82,13 @@ class Escalated(Committing):
                 f"execution {execution} is at no step {path!r}",
                 hint="`orch inbox` lists what is escalated",
             )
+        record = self._after_ruling(execution, path)
+        if record is not None and (record.ends or not record.open):
+            raise not_open(path, record)
         if status.ended or status.unwinds:
             said = f"step {path!r} waits for nobody: its execution is {status.value}"
             raise AlreadyDecided(said, decision=status.value)
-        raise not_open(path, self._after_ruling(execution, path))
+        raise not_open(path, record)
 
     def _escalated(
         self, execution: str, path: str, state: StepState | None = None
