@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -328,3 +329,49 @@ class TestNotices:
         played.look(HOUR)
         assert len(played.told) == 1
         assert journal.read_notice(notice) is None
+
+
+class TestReassign:
+    @pytest.fixture(autouse=True)
+    def _agents(self, journal: Journal) -> None:
+        for name, holds in (("one@h", ["x a"]), ("two@h", ["x b", "x c"]), ("three@h", [])):
+            queues = ["work"] if name != "three@h" else ["other"]
+            said = {"id": name[:-2], "name": name, "queues": queues, "holds": holds, "at": 0}
+            journal.renew_worker(name[:-2], json.dumps(said), 60_000)
+
+    def fail_by(self, played: Played, path: str, owner: str) -> None:
+        claimed = played.worked.take(path, owner)
+        failure = Failure("Broken", "it broke", "deploy", path, 1)
+        played.advancer.settle(
+            played.worked.plan, claimed.view, path, claimed.state, Failed(failure)
+        )
+
+    def test_another_agent_of_the_capability_tries(self, journal: Journal) -> None:
+        played = play(journal, {"reassign": {"toAgent": "other"}}, "human")
+        self.fail_by(played, "deploy", "one/1/a")
+        path = "deploy/~1@two@h"
+        assert played.worked.sent == [path]
+        assert played.worked.plan.node(path).queue == "agent.two@h"
+        played.do(path, 1)
+        assert played.status("deploy") is StepStatus.COMPLETED
+
+    def test_where_all_have_failed_the_next_rung_is_due(self, journal: Journal) -> None:
+        rung = {"reassign": {"toAgent": "other"}}
+        played = play(journal, rung, rung, "human")
+        self.fail_by(played, "deploy", "two/1/a")
+        self.fail_by(played, "deploy/~1@one@h", "one/1/a")
+        assert played.record("deploy").rung == 3
+
+    def test_an_agent_may_be_named(self, journal: Journal) -> None:
+        played = play(journal, {"reassign": {"toAgent": "one"}})
+        self.fail_by(played, "deploy", "one/1/a")
+        assert played.worked.sent == ["deploy/~1@one@h"]
+
+    def test_an_agent_that_dies_before_it_begins_holds_nothing_up(self, journal: Journal) -> None:
+        played = play(journal, {"reassign": {}}, "human")
+        self.fail_by(played, "deploy", "one/1/a")
+        journal.redis.delete(journal.keys.worker("two"))
+        played.look(3000)
+        assert played.record("deploy").queue == "inbox"
+        error = played.record("deploy").error
+        assert error is not None and error["name"] == "AgentGone"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orch.journal.connection import Connection
+from orch.workflows.agents import Agent
 from orch.workflows.state import StepState, StepStatus
 
 LISTED = 3
@@ -66,6 +67,18 @@ class Workers(Connection):
         """What each live worker last said of itself."""
         found = self._read_workers(self._names())
         return [each[0] for each in found if each is not None and each[1] > 0]
+
+    def live_agents(self) -> tuple[Agent, ...]:
+        """The live workers, as agents among which one may be chosen."""
+        return tuple(
+            Agent(
+                str(said.get("name") or said["id"]),
+                str(said["id"]),
+                frozenset(said["queues"]),
+                len(said["holds"]),
+            )
+            for said in self.live_workers()
+        )
 
     def _read_workers(self, names: Sequence[str]) -> list[tuple[dict[str, Any], int] | None]:
         def read() -> Any:

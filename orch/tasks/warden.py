@@ -35,7 +35,9 @@ from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
+from orch.workflows.outcome import Failed, Failure
 from orch.workflows.plan import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
+from orch.workflows.rungs import in_rung, rung_of
 from orch.workflows.state import StepState, StepStatus
 
 logger = logging.getLogger(__name__)
@@ -357,6 +359,8 @@ class Warden:
             self.advancer.time_out_in_queue(execution, path, state, allowed)
             return
         name = node.queue
+        if self._is_of_dead_agent(execution, path, state):
+            return
         if name not in depths:
             depths[name] = self._depth(name)
         ahead = state.since + OVERTAKEN - self.journal.mark(execution, name)
@@ -368,6 +372,15 @@ class Warden:
         pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
         due = now + pause
         self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
+
+    def _is_of_dead_agent(self, execution: str, path: str, state: StepState) -> bool:
+        """Whether one agent alone was to do it, and is gone: then its rung does not help."""
+        agent = rung_of(path).agent if in_rung(path) else ""
+        if not agent or agent in {each.name for each in self.journal.live_agents()}:
+            return False
+        failure = Failure("AgentGone", f"agent {agent} is gone", attempt=state.attempt)
+        self.advancer.settle_unowned(execution, path, state, Failed(failure, retryable=False))
+        return True
 
     def _look_at_joining(self, execution: str, path: str, text: str, state: StepState) -> None:
         """A parallel step: out of time, or to be looked at again later."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import NotAllowed
+from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import StepType
@@ -72,8 +73,15 @@ def raise_escalation(
     name, _ = found
     was = (state.attempt, state.failures, state.lost, state.started)
     last = move.view.escalations.get(path)
-    record = Escalation(move.now, error, was=was, ladder=name, seq=last.seq if last else 0)
+    failed = tuple(a.name for a in move.view.agents if a.incarnation == _incarnation(state))
+    seq = last.seq if last else 0
+    record = Escalation(move.now, error, was=was, ladder=name, seq=seq, agents=failed)
     return climb(move, node, path, record)
+
+
+def _incarnation(state: StepState) -> str:
+    """Whose attempt it was: a worker's life is the first part of the owner."""
+    return state.owner.partition("/")[0]
 
 
 def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
@@ -82,8 +90,18 @@ def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
     for number, rung in enumerate(rungs[record.rung :], record.rung + 1):
         if rung.fail:
             break
-        if _may_enter(node, rung):
-            return _enter(move, node, path, record, number, rung)
+        if not _may_enter(node, rung):
+            continue
+        if rung.reassign is not None:
+            wanted = rung.reassign.to_agent
+            agent = choose_agent(move.view.agents, node.queue, wanted, record.agents)
+            if agent is None:
+                why = f"no live agent serves it that fits `{wanted}`"
+                detail = {"rung": number, "kind": rung.kind, "skipped": why}
+                move.note("rung", path, record.was[0], detail)
+                continue
+            record = replace(record, agents=(*record.agents, agent.name))
+        return _enter(move, node, path, record, number, rung)
     if record.rung:
         resolve(move, node, path, record, "fail")
     return None
@@ -133,7 +151,9 @@ def _enter(move: Move, node: Node, path: str, record: Escalation, number: int, r
     if rung.human is not None:
         record = _at_person(record, rung, now)
     else:
-        record = begin_work(move, node, path, record, RungName(record.ladder, number))
+        agent_name = record.agents[-1] if rung.reassign is not None else ""
+        name = RungName(record.ladder, number, agent=agent_name)
+        record = begin_work(move, node, path, record, name)
     detail: dict[str, Any] = {"rung": number, "kind": rung.kind}
     detail |= {"ladder": record.ladder} if record.ladder else {}
     detail |= {"to": rung.fallback.capability} if rung.fallback is not None else {}

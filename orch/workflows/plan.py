@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from orch.errors import DefinitionError, NotSupportedYet
+from orch.workflows.agents import agent_queue
 from orch.workflows.compensating import compensation_path, in_compensation
 from orch.workflows.definition import (
     ERROR_HANDLERS,
@@ -51,7 +52,7 @@ from orch.workflows.expressions import (
 from orch.workflows.failing import class_in, is_meant
 from orch.workflows.ladder import AUTO, BUILTIN_PATHS, EscalationPath, Escalations, Ladder, Rung
 from orch.workflows.rungs import MARK as RUNG_MARK
-from orch.workflows.rungs import in_rung, rung_of, subject_of
+from orch.workflows.rungs import RungName, in_rung, rung_of, subject_of
 from orch.workflows.triggers import TriggerPolicy
 
 ROOT = ""
@@ -589,6 +590,11 @@ class Plan:
                 return name
         return None
 
+    @cached_property
+    def reassigns(self) -> bool:
+        """Whether a rung may give a step to another agent."""
+        return any(rung.reassign is not None for rung in self._rungs())
+
     def _rungs(self) -> Iterator[Rung]:
         """All rungs of the definition and the settings."""
         ladders = [self.definition.escalation, self.escalations.ladder]
@@ -605,7 +611,9 @@ class Plan:
             path = subject_of(key)
             node, name = self._nodes[path], rung_of(key)
             rung = None if name.capability else self.ladder(path, name.ladder)[name.number - 1]
-            found = self._works[key] = _make_work(node, key, rung, name.capability)
+            found = _make_work(node, key, rung, name)
+            if not name.agent:
+                self._works[key] = found
         return found
 
     # --- what a step reads ---------------------------------------------------------------
@@ -822,8 +830,9 @@ def _undoing(step: WorkflowStep) -> WorkflowStep:
     return WorkflowStep(id=step.id, **asked)
 
 
-def _make_work(node: Node, key: str, rung: Rung | None, capability: str) -> Node:
+def _make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
     """The step at ``node``, done once more: by its own capability, or by another one."""
+    capability = name.capability
     asked: dict[str, Any] = {"retry": None, "priority": node.step.priority}
     input = node.input
     if rung is not None and rung.fallback is not None:
@@ -841,6 +850,8 @@ def _make_work(node: Node, key: str, rung: Rung | None, capability: str) -> Node
             backoff_rate=retry.backoff_rate,
             max_interval=retry.max_interval,
         )
+    elif rung is not None and rung.reassign is not None and name.agent:
+        asked["queue"] = agent_queue(name.agent)
     elif capability:
         asked |= {"capability": capability, "queue": None, "task": None}
     elif rung is not None and rung.human is not None:

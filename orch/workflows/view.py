@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from orch.workflows.agents import Agent
 from orch.workflows.beat import Beat
 from orch.workflows.compensating import CANCELLED, compensated_path, in_compensation
 from orch.workflows.escalation import Escalation, escalation_field
@@ -40,6 +41,7 @@ class View:
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
+    agents: tuple[Agent, ...] = ()  # who is alive, where one of them may be chosen
     escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
 
 

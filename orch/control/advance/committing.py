@@ -24,7 +24,16 @@ from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_unwinding
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
-from orch.workflows.outcome import Branched, Entered, Failed, Failure, Outcome, classified
+from orch.workflows.outcome import (
+    Branched,
+    Entered,
+    Failed,
+    Failure,
+    Lost,
+    Outcome,
+    Overdue,
+    classified,
+)
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
@@ -177,6 +186,8 @@ class Committing(ABC):
             before=state.dumps() if state.status is StepStatus.RUNNING else "",
             late=late,
         )
+        if plan.reassigns and isinstance(outcome, Failed | Lost | Overdue):
+            view = replace(view, agents=journal.patiently(journal.live_agents, patience))
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             alone = transition
@@ -194,9 +205,8 @@ class Committing(ABC):
                 transition = replace(transition, events=(*notes, *transition.events))
                 reply = journal.patiently(partial(commit, transition), patience)
             if reply == _MOVED:
-                view = journal.patiently(
-                    partial(journal.read_view, execution, reads(plan, path)), patience
-                )
+                read = partial(journal.read_view, execution, reads(plan, path))
+                view = replace(journal.patiently(read, patience), agents=view.agents)
                 continue
             if not is_replanned(reply):
                 _give(turn, plan, reply)
