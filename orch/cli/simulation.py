@@ -28,7 +28,7 @@ def simulate(
         typer.Option(
             "--mocks",
             metavar="FILE",
-            help="JSON: what each step gives, how often it fails, how long it takes.",
+            help="JSON: what each step gives, how often it fails, what people decide.",
         ),
     ] = None,
     sets: Sets = None,
@@ -71,7 +71,7 @@ def simulate(
 
 def _read_mocks(file: Path) -> dict[str, Any]:
     """The mocks in a file. Raises InputError for a key that means nothing."""
-    from orch.control.simulation import Mocks
+    from orch.control.mocks import Mocks
 
     mocks = read_json(file, "the mocks")
     if not isinstance(mocks, dict):
@@ -90,11 +90,18 @@ def _read_mocks(file: Path) -> dict[str, Any]:
 
 
 def _print(found: Simulation) -> None:
+    from orch.cli.progress import describe
+    from orch.journal.journal import HistoryEntry
+
     rows = [
         (output.duration(step.at_ms), step.path, step.attempt, step.outcome) for step in found.steps
     ]
     output.table(("at", "path", "attempt", "outcome"), rows)
     output.line()
+    for change in found.escalations:
+        told = HistoryEntry(change.at_ms, change.event, change.path, 0, change.detail)
+        at = output.duration(change.at_ms)
+        output.line("  ".join(filter(None, (at, change.path, change.event, describe(told)))))
     for start in found.triggered:
         what = f"cannot: {start.error}" if start.error else json.dumps(start.input)
         at = output.duration(start.at_ms)

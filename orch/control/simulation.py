@@ -6,19 +6,17 @@ only the capabilities, the broker and the time are not. A month's wait takes no 
 
 from __future__ import annotations
 
-import difflib
 import heapq
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from typing import Any
 
 from orch.control.advance import Advancer
 from orch.control.advance.committing import Committing
+from orch.control.mocks import Mocks, found_in, mock_names, parse_mocks, tries_again
+from orch.control.people import Decided, People
 from orch.control.plans import Plans
 from orch.control.starting import checked_input, make_start
 from orch.control.triggers import NotTriggered, Triggered
@@ -27,12 +25,15 @@ from orch.errors import InputError, NotFound, OrchError, StepError
 from orch.journal.journal import Claimed, HistoryEntry, Journal, milliseconds, open_redis
 from orch.settings import Settings
 from orch.workflows.calls import Call
-from orch.workflows.compensating import compensated_path, compensation_path, in_compensation
+from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
+from orch.workflows.escalation import INBOX_MARK
 from orch.workflows.events import Occurrence
 from orch.workflows.external import MARK
+from orch.workflows.notices import execution_of
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Node, Plan
+from orch.workflows.plan import Plan
+from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.triggers import TriggerPolicy, input_for
 from orch.workflows.validation import check_input
@@ -41,36 +42,11 @@ from orch.workflows.view import View, context_of, fields_for, with_output
 FAR = 10 * 365 * 24 * 3600 * 1000
 """Ms; further away than anything that is simulated."""
 
+MOST_REMINDERS = 3
+"""Reminders of what nobody will ever decide."""
+
 MOST_EVENTS = 100_000
 """A simulation that does more than this never ends by itself."""
-
-
-class Mocks(BaseModel):
-    """What the mocked capabilities do, by step id or by path."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    outputs: dict[str, JsonValue] = Field(default_factory=dict)
-    """Output of a step; null where none is given."""
-    fail: dict[str, Annotated[int, Field(ge=0)] | str] = Field(default_factory=dict)
-    """`always`, or how many of the first attempts fail (N, or `first N`)."""
-    errors: dict[str, str] = Field(default_factory=dict)
-    """Name of the error under which a step fails; without `fail`, it always does."""
-    events: dict[str, JsonValue] = Field(default_factory=dict)
-    """Payload of the event that comes, from outside, as soon as a step waits for it."""
-    polls: dict[str, Annotated[list[JsonValue], Field(min_length=1)]] = Field(default_factory=dict)
-    """What each check of a poll gives; the last one is given again."""
-    durations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    """How long an attempt takes, ms."""
-
-    def failure(self, step: str, path: str, attempt: int) -> str | None:
-        """Name of the error under which this attempt fails, if it does."""
-        fails = self.fail.get(path, self.fail.get(step))
-        name = self.errors.get(path, self.errors.get(step))
-        if fails is None:
-            return name
-        first = None if fails == "always" else int(re.sub(r"^first ", "", str(fails)))
-        return (name or "MockedFailure") if first is None or attempt <= first else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +65,20 @@ class SimulatedStep:
             "at_ms": self.at_ms,
             "outcome": self.outcome,
         }
+
+
+@dataclass(frozen=True)
+class SimulatedChange:
+    """What happened to an escalated step, as the history tells it; `until` is ms, too."""
+
+    path: str
+    at_ms: int
+    event: str
+    detail: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {"path": self.path, "at_ms": self.at_ms, "event": self.event}
+        return {**found, "detail": dict(self.detail)}
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,8 @@ class SimulatedStart:
 class Simulation:
     """How it went. ``steps`` stand in the order in which the attempts began.
 
-    ``triggered``: what its events would start, which is told and not run.
+    ``triggered``: what its events would start, which is told and not run. ``escalations``: the
+    rungs, reminders, decisions and resolutions of its escalated steps, the oldest first.
     """
 
     status: str
@@ -122,6 +113,7 @@ class Simulation:
     error: Mapping[str, Any] | None
     steps: Sequence[SimulatedStep] = field(default_factory=list)
     triggered: Sequence[SimulatedStart] = field(default_factory=list)
+    escalations: Sequence[SimulatedChange] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         found = {
@@ -132,6 +124,8 @@ class Simulation:
         }
         if self.triggered:
             found["triggered"] = [start.as_dict() for start in self.triggered]
+        if self.escalations:
+            found["escalations"] = [change.as_dict() for change in self.escalations]
         return {**found, "error": dict(self.error)} if self.error else found
 
 
@@ -148,12 +142,15 @@ def simulate(
 ) -> Simulation:
     """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
+    Ladders run on the virtual clock, and people decide what ``mocks`` say.
+
     ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
     a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
     ``retry``: of tasks that have none, instead of what ``settings`` say, which are those of
-    failures alone: `retry_strategy` and its kin, `error_handling_level`, `error_classes`.
-    Raises InputError for mocks that fit no step, or input that misses the schema;
-    NotSupportedYet; NoServer.
+    failures alone: `retry_strategy` and its kin, `error_handling_level`, `error_classes`,
+    `escalation`, `escalation_paths`.
+    Raises InputError for mocks that fit no step, input that misses the schema, and where nobody
+    emits or decides what a step waits for; NotSupportedYet; NoServer.
     """
     if definition.input is not None and input is not None:
         check_input(definition, input)
@@ -170,6 +167,7 @@ def simulate(
             plans = [simulator.store(name, found) for name, found in (workflows or {}).items()]
             simulator.mocks = parse_mocks(mocks, plan, plans)
             simulator._events = dict(simulator.mocks.events)
+            simulator._people = People(simulator.mocks.decisions)
             return simulator.run(plan, key, input)
         finally:
             redis.close()
@@ -181,6 +179,8 @@ OF_FAILURES = (
     "retry_interval",
     "error_handling_level",
     "error_classes",
+    "escalation",
+    "escalation_paths",
 )
 
 
@@ -199,54 +199,9 @@ def _settings(given: Settings | None) -> Settings:
     )
 
 
-def parse_mocks(
-    mocks: Mapping[str, Any] | Mocks | None, plan: Plan, called: Sequence[Plan] = ()
-) -> Mocks:
-    """Check mocks against the steps of a plan, and of those that it calls.
-
-    Raises InputError with all that is wrong.
-    """
-    try:
-        parsed = mocks if isinstance(mocks, Mocks) else Mocks.model_validate(mocks or {})
-    except ValidationError as exc:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()]
-        raise InputError(
-            "mocks are wrong: " + "; ".join(problems),
-            hint=f"they are an object of {', '.join(f'`{each}`' for each in Mocks.model_fields)}",
-        ) from exc
-    known = {node.id for node in plan.nodes()} | _keys(plan)
-    below = {node.id for each in called for node in each.nodes()}.union(*map(_keys, called))
-    known |= below
-    problems = []
-    for kind in ("outputs", "events", "polls", "fail", "errors", "durations"):
-        for step in getattr(parsed, kind):
-            name = re.sub(r"#\d+|\[\d+\]", "", step)
-            if name not in known and not any(name.endswith(f"/{each}") for each in below):
-                near = difflib.get_close_matches(step, known, 1)
-                guess = f"; did you mean {near[0]!r}?" if near else ""
-                problems.append(f"`{kind}` names {step!r}, which is no step{guess}")
-    problems += [
-        f"`fail` of {step!r} is {value!r}; it is `always` or a count"
-        for step, value in parsed.fail.items()
-        if isinstance(value, str) and not re.fullmatch(r"always|(first )?\d+", value)
-    ]
-    if problems:
-        raise InputError("mocks are wrong: " + "; ".join(problems))
-    return parsed
-
-
-def _mocked_as(path: str, node: Node) -> str:
-    """The name by which mocks may name a step: a compensation is not the step that it undoes."""
-    return path if in_compensation(path) else node.id
-
-
-def _keys(plan: Plan) -> set[str]:
-    """Where the steps of a plan stand, compensations included."""
-    return {key for node in plan.nodes() for key in (node.key, compensation_path(node.key))}
-
-
-_Todo = tuple[int, int, tuple[Plan, str, str], Claimed | None, Outcome | None]
-"""When, in which order, (plan, execution, path), what was claimed, and what came of it."""
+_Todo = tuple[int, int, tuple[Plan, str, str], Claimed | None, Outcome | Decided | None]
+"""When, in which order, (plan, execution, path), what was claimed, and what came of it; or what
+somebody decides."""
 
 
 class _Simulator:
@@ -269,6 +224,9 @@ class _Simulator:
         self.workflows = workflows
         self.mocks = Mocks()
         self._events: dict[str, Any] = {}
+        self._people = People({})
+        self._tries: dict[tuple[str, str], int] = {}
+        self.advancer.tell = self._told
         self.advancer.start_triggered = self._would_start
         self.advancer.gated = False
         self._triggered: list[SimulatedStart] = []
@@ -341,7 +299,9 @@ class _Simulator:
             return True
         if self._todo and (due is None or self._todo[0][0] <= due):
             self.now, _, (plan, own, path), claimed, outcome = heapq.heappop(self._todo)
-            if claimed is None or outcome is None:
+            if isinstance(outcome, Decided):
+                self._decide(own, path, outcome)
+            elif claimed is None or outcome is None:
                 self._deliver(plan, own, path)
             else:
                 self.advancer.settle(plan, claimed.view, path, claimed.state, outcome)
@@ -380,14 +340,43 @@ class _Simulator:
             shown = self._prefix(task.execution) + task.path
             claimed = Claimed(task.state, view)
             outcome = self._outcome(plan, task.path, shown, claimed)
-            at = self.now + self._duration(plan.node(task.path).id, shown)
+            at = self.now + self._duration(mock_names(plan, task.path, shown))
             token = (plan, task.execution, task.path)
             heapq.heappush(self._todo, (at, next(self._order), token, claimed, outcome))
             begun = True
         return begun
 
-    def _duration(self, step: str, shown: str) -> int:
-        return self.mocks.durations.get(shown, self.mocks.durations.get(step, 0))
+    def _duration(self, names: Sequence[str]) -> int:
+        return found_in(self.mocks.durations, names) or 0
+
+    def _told(self, event: str, notice: str) -> None:
+        """People hear that they are asked; what they will decide is known at once."""
+        self.journal.leave_notice(notice, None)
+        execution = execution_of(notice)
+        path = notice[len(execution) + 1 :].rpartition(":")[0]
+        record = self.journal.read_escalation(execution, path)
+        key = self.journal.plan_of(execution)
+        if event not in ("raised", "rung") or record is None or key is None:
+            return
+        if not record.open or not record.queue or record.work:
+            return
+        plan = self.plans.get(key)
+        decided = self._people.ask(mock_names(plan, path, self._prefix(execution) + path), record)
+        if decided is not None:
+            at, token = self.now + decided.decision.after, (plan, execution, path)
+            heapq.heappush(self._todo, (at, next(self._order), token, None, decided))
+
+    def _decide(self, execution: str, path: str, decided: Decided) -> None:
+        if not decided.holds(self.journal.read_escalation(execution, path)):
+            return  # the next rung has taken over: it is too late
+        try:
+            self.advancer.rule(execution, path, decided.ruling(self.now))
+        except OrchError as error:
+            shown, word = self._prefix(execution) + path, decided.decision.decision
+            raise InputError(
+                f"the decision {word!r} about step {shown!r} is refused: {error.message}",
+                hint=error.hint,
+            ) from error
 
     def _listening(self) -> list[tuple[str, str]]:
         keys = self.journal.keys
@@ -395,7 +384,7 @@ class _Simulator:
             str(member).rsplit(" ", 2)
             for partition in range(keys.partitions)
             for member in self.journal.redis.zrange(keys.listening(partition), 0, -1)
-            if not str(member).startswith(MARK)
+            if not str(member).startswith((MARK, INBOX_MARK))
         ]
         return [(execution, path) for _, execution, path in members]
 
@@ -403,19 +392,29 @@ class _Simulator:
         waiting = [
             name[1:]
             for name, wanted in self.journal.steps(execution).items()
-            if name.startswith("?") and not wanted.startswith(MARK)
+            if name.startswith("?") and not wanted.startswith((MARK, INBOX_MARK))
         ]
         if waiting:
             raise InputError(
                 f"nobody emits the event that {', '.join(waiting)} waits for",
                 hint="give it a payload under `events` of the mocks, or a `timeout`",
             )
+        asked = [
+            f"{self._prefix(each.execution)}{each.path} in queue {each.escalation.queue!r}"
+            for each in self.journal.open_escalations()
+            if each.escalation.queue and not each.escalation.work
+        ]
+        if asked:
+            raise InputError(
+                f"nobody decides what is asked of people: {', '.join(asked)}",
+                hint="say what they do under `decisions` of the mocks, or give it a `within`",
+            )
         self.now += FAR
 
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
         node = plan.node(path)
         shown = self._prefix(execution) + path
-        duration = self._duration(_mocked_as(path, node), shown)
+        duration = self._duration(mock_names(plan, path, shown))
         timeout = node.step.timeout
         late = timeout is not None and duration > timeout
         claimed = self.journal.claim(
@@ -442,8 +441,8 @@ class _Simulator:
 
     def _outcome(self, plan: Plan, path: str, shown: str, claimed: Claimed) -> Outcome:
         node, attempt = plan.node(path), claimed.state.attempt
-        step = _mocked_as(path, node)
-        name = self.mocks.failure(step, shown, attempt)
+        names = mock_names(plan, path, shown)
+        name = self.mocks.failure(names, self._count(plan, path, claimed))
         if name is not None:
             message = f"attempt {attempt} of {node.id} fails, as mocked"
             return Failed(Failure(name, message, node.id, path, attempt))
@@ -451,10 +450,22 @@ class _Simulator:
             node.input.evaluate(context_of(self._seen(claimed.view, path), path))
         except StepError as error:
             return Failed(Failure(error.name, error.message, node.id, path, attempt))
-        checks = self.mocks.polls.get(shown, self.mocks.polls.get(node.id))
+        checks = found_in(self.mocks.polls, names)
         if node.poll is not None and checks is not None:
             return Completed(checks[min(claimed.state.total, len(checks) - 1)])
-        return Completed(self.mocks.outputs.get(shown, self.mocks.outputs.get(step)))
+        return Completed(found_in(self.mocks.outputs, names))
+
+    def _count(self, plan: Plan, path: str, claimed: Claimed) -> int:
+        """Which attempt this is: what a rung tries again is counted on from the step's own."""
+        subject, own = subject_of(path), claimed.state.attempt
+        known = claimed.view.execution, subject
+        if not in_rung(path):
+            self._tries[known] = own
+            return own
+        if not tries_again(plan, path):
+            return own
+        self._tries[known] = self._tries.get(known, 0) + 1
+        return self._tries[known]
 
     def _seen(self, view: View, path: str) -> View:
         if not in_compensation(path):
@@ -485,8 +496,22 @@ class _Simulator:
             case StepStatus.RUNNING | StepStatus.JOINING | StepStatus.CALLING | StepStatus.EXTERNAL:
                 if self.now - state.started >= timeout:
                     self.advancer.time_out(execution, path, state, timeout)
+            case StepStatus.ESCALATED:
+                self._look_at_escalated(execution, path, state)
             case _:
                 pass
+
+    def _look_at_escalated(self, execution: str, path: str, state: StepState) -> None:
+        record = self.journal.read_escalation(execution, path)
+        if record is None:
+            return
+        decided = any(token[1:] == (execution, path) for _, _, token, _, _ in self._todo)
+        stays = not (record.until or record.work or record.ends or decided)
+        if stays and (not record.remind or record.reminders >= MOST_REMINDERS):
+            return
+        again = self.advancer.look_at_escalated(execution, path, state)
+        if again is not None:
+            self.journal.postpone(execution, path, state.dumps(), again)
 
     def _result(self, execution: str) -> Simulation:
         record = self.journal.record(execution)
@@ -497,7 +522,21 @@ class _Simulator:
             record.error,
             [step for _, step in sorted(self._steps(execution), key=lambda found: found[0])],
             self._triggered,
+            sorted(self._changes(execution), key=lambda change: change.at_ms),
         )
+
+    def _changes(self, execution: str, prefix: str = "") -> Iterator[SimulatedChange]:
+        """What happened to escalated steps, those of children included."""
+        for entry in self.journal.history(execution):
+            if entry.event in _CHANGES:
+                detail = dict(entry.detail)
+                if "until" in detail:
+                    detail["until"] -= self.begun
+                at = entry.at - self.begun
+                yield SimulatedChange(prefix + entry.path, at, entry.event, detail)
+            elif entry.event == "calling":
+                child = Call(execution, entry.path, entry.attempt).child
+                yield from self._changes(child, f"{prefix}{entry.path}/")
 
     def _steps(self, execution: str, prefix: str = "") -> list[tuple[int, SimulatedStep]]:
         """Each attempt and when it began; those of a child follow the step that called it.
@@ -526,7 +565,11 @@ _BEGINNINGS = frozenset(
         "external",
         "decided",
         "skipped",
+        "asked",
     }
+)
+_CHANGES = frozenset(
+    {"escalated", "asked", "rung", "reminded", "overdue", "inbox", "ruled", "resolved"}
 )
 _OUTCOMES = {
     "completed": "completed",
@@ -542,10 +585,13 @@ _OUTCOMES = {
 
 def attempts_of(history: Sequence[HistoryEntry], begun: int) -> list[tuple[int, SimulatedStep]]:
     """When each attempt began, ms since ``begun``, and the attempt; in that order."""
-    order: dict[tuple[str, int], tuple[int, SimulatedStep]] = {}
+    order: dict[tuple[str, int, bool], tuple[int, SimulatedStep]] = {}
+    escalated: set[str] = set()
     for entry in history:
         attempt, at = max(entry.attempt, 1), entry.at - begun
-        known = (entry.path, attempt)
+        if entry.event == "escalated":
+            escalated.add(entry.path)
+        known = (entry.path, attempt, entry.path in escalated)
         if entry.path and entry.event in _BEGINNINGS:
             order.setdefault(known, (at, SimulatedStep(entry.path, attempt, 0, "running")))
         if entry.path and entry.event in _OUTCOMES:

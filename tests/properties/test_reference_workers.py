@@ -66,7 +66,7 @@ def play(context, case):
     shown = prefix(context.execution_id) + context.path
     step = shown.rpartition("/")[2].partition("#")[0]
     time.sleep(mocks.durations.get(shown, mocks.durations.get(step, 0)) / 1000)
-    name = mocks.failure(step, shown, context.attempt)
+    name = mocks.failure((shown, step), context.attempt)
     if name is not None:
         raise type(name, (Exception,), {})("as it should")
     return mocks, shown, step
