@@ -20,6 +20,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── PartitionMismatch          Redis holds another partition count          exit 4
     ├── ArchiveError               the archive cannot be written                exit 1
     ├── LayoutMismatch             Redis was filled by another release          exit 4
+    ├── HookFailed                 a notice of an escalation was not delivered  exit 1
     ├── WaitTimeout                an execution did not end in time             exit 5
     ├── JournalError               a script answered what nobody expects
     └── StepError                  a step failed; ``name`` is what handlers match
@@ -167,6 +168,14 @@ class LayoutMismatch(OrchError):
     """`orch reindex` brings an older one to this release's."""
 
     exit_code = 4
+
+
+class HookFailed(OrchError):
+    """A hook was not told; ``retryable``: whether it may help to tell it again."""
+
+    def __init__(self, message: str, *, retryable: bool, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class WaitTimeout(OrchError):

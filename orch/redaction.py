@@ -194,6 +194,11 @@ def tells_secret(name: str) -> bool:
     return False
 
 
+def has_password(value: str) -> bool:
+    """Whether a text has a URL with a password in it."""
+    return _URL_PASSWORD.search(value) is not None
+
+
 def _can_be_found(value: str) -> bool:
     """Whether it is long enough, and no word that stands everywhere."""
     if len(value) < SHORTEST or value.lower() in _HARMLESS:

@@ -20,6 +20,8 @@ from pydantic_settings import (
 from orch.breaker import Breaker
 from orch.errors import ErrorClass, SettingsError
 from orch.fallback import Fallback
+from orch.hooks import Hook
+from orch.redaction import Redactor
 
 SETTINGS_FILE = "orch.toml"
 
@@ -149,6 +151,10 @@ class Settings(BaseSettings):
         description="name of an error, or of an exception, to its class: a table in `orch.toml`, "
         "JSON in the environment",
     )
+    hooks: list[Hook] = Field(
+        default_factory=list,
+        description="who is told of escalations: tables in `orch.toml`, JSON in the environment",
+    )
     redact: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="names of variables and keys whose values no failure may tell; comma-separated "
@@ -222,6 +228,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"of {name!r}: {exc.message}; {exc.hint}") from exc
         return found
 
+    @field_validator("hooks")
+    @classmethod
+    def _named_apart(cls, value: list[Hook]) -> list[Hook]:
+        names = [hook.name for hook in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two hooks are called {twice[0]!r}")
+        return value
+
     @field_validator("include", "redact", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -249,9 +264,10 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as exc:
+        redactor = Redactor({})
         lines = [
             f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}, "
-            f"found {error.get('input')!r}"
+            f"found {redactor.text(repr(error.get('input')))}"
             for error in exc.errors()
         ]
         raise SettingsError(

@@ -57,9 +57,15 @@ def shown_value(value: Any) -> Any:
         return without_password(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     if isinstance(value, Mapping):
-        return {name: each.as_dict() for name, each in value.items()}
+        return {name: _plain(each) for name, each in value.items()}
     return value
+
+
+def _plain(value: Any) -> Any:
+    return value.as_dict() if hasattr(value, "as_dict") else value
 
 
 def source_of(name: str, options: Mapping[str, str], found: Settings) -> str:
