@@ -497,6 +497,14 @@ def test_a_workflow_that_fails_says_why(dev: Dev) -> None:
     assert "bad  retrying  ValueError: it breaks, again in " in failed.err
     assert "ValueError: it breaks (step bad)" in failed.err
     assert f"hint: `orch history {failed.json['id']}`" in failed.err
+    tried = dev.orch("attempts", failed.json["id"], "bad", "--json").json
+    assert [(each["attempt"], each["outcome"], each["class"]) for each in tried] == [
+        (1, "failed", "permanent"),
+        (2, "failed", "permanent"),
+    ]
+    shown = dev.orch("attempts", failed.json["id"], "bad").out
+    assert "ValueError: it breaks" in shown
+    assert dev.orch("attempts", failed.json["id"], "worse").code == 2
 
 
 def test_definitions_are_stored_and_started_by_name(dev: Dev) -> None:

@@ -175,3 +175,24 @@ def test_a_lost_attempt_is_no_failure_of_the_step(journal: Journal) -> None:
     worked = start(journal, task("a", retry={"maxAttempts": 1}))
     worked.settle("a", worked.take("a"), Lost("gone"))
     assert (worked.state("a").failures, worked.state("a").attempt) == (0, 2)
+
+
+def test_a_secret_that_an_error_tells_is_nowhere_to_be_found(
+    runtime: Runtime,
+    sent: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter-2-hunter")
+    worked = begun(runtime, task("a"))
+
+    def call(*_: Any) -> Any:
+        raise StepError("Refused", "with hunter-2-hunter", data={"sent": ["hunter-2-hunter"]})
+
+    with caplog.at_level("DEBUG"):
+        said = run(runtime, worked, "a", call)
+    assert said == "failed: Refused: with ***"
+    assert (runtime.journal.record("x1").error or {})["data"] == {"sent": ["***"]}
+    redis = runtime.journal.redis
+    kept = b"".join(redis.dump(key) or b"" for key in redis.scan_iter())
+    assert b"Refused" in kept and b"hunter" not in kept + caplog.text.encode()

@@ -30,6 +30,10 @@ class Failure:
     def error_class(self) -> str:
         return self.said_class or class_of(self.name).value
 
+    def at_large(self) -> dict[str, Any]:
+        """As the error of an execution, where it is that of no step."""
+        return {"name": self.name, "class": self.error_class, "message": self.message}
+
     def as_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "name": self.name,

@@ -16,6 +16,7 @@ from orch.journal.journal import Ended, Settled
 from orch.journal.records import Pending
 from orch.workflows.calls import Call
 from orch.workflows.gates import CANCEL_PREVIOUS, GATE_MARK, Slots
+from orch.workflows.outcome import Failure
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus
 from orch.workflows.transition import begin
@@ -77,7 +78,7 @@ class Beginning(Committing):
         if gate is None:
             return pending, todo
         if passage.rejected:
-            error = {"name": "ConcurrencyRejected", "message": full(gate, pending.workflow)}
+            error = Failure("ConcurrencyRejected", full(gate, pending.workflow)).at_large()
             ended = journal.end(execution, ExecutionStatus.FAILED, error)
             if isinstance(ended, Ended):
                 todo += self._behind_end(execution, ended)

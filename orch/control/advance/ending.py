@@ -15,6 +15,7 @@ from orch.journal.records import Family
 from orch.workflows.calls import Call
 from orch.workflows.gates import GATE_MARK, Slots
 from orch.workflows.notices import NOTICE_MARK
+from orch.workflows.outcome import Failure
 from orch.workflows.state import ExecutionStatus
 
 
@@ -152,7 +153,7 @@ class Ending(Committing):
         message = "the execution took longer than its `timeoutMs` or deadline"
         if family is not None and family.parent is not None:
             message += ", or its parent's"
-        error = {"name": "ExecutionTimeout", "message": message}
+        error = Failure("ExecutionTimeout", message).at_large()
         self.fail(execution, error)
 
 
