@@ -40,6 +40,8 @@ RESULT_KEYS = {
     "output",
     "variables",
     "error",
+    "degraded",
+    "holes",
     "steps",
 }
 STEP_KEYS = {"path", "step", "capability", "status", "attempts", "started", "ended", "worker"}

@@ -309,11 +309,18 @@ def finish(
         output.say(f"{context.error.get('name')}: {context.error.get('message')}{at}")
     for line in context.undoing:
         output.say(line)
+    if context.degraded:
+        output.say(f"degraded: {_holes(context)}")
     if context.status == "failed":
         output.say(f"\nhint: `orch history {context.id}` shows how it came to this")
     if context.status == "completed" and not as_json:
         output.print_json(context.output)
     return EXIT_CODES[context.status]
+
+
+def _holes(context: ExecutionContext) -> str:
+    more = len(context.holes) - 5
+    return "; ".join(map(str, context.holes[:5])) + (f"; and {more} more" if more > 0 else "")
 
 
 def _say_not_ended(context: ExecutionContext, timeout: float | None, own: bool) -> None:
@@ -331,7 +338,7 @@ def result_object(context: ExecutionContext) -> dict[str, Any]:
     found = context.model_dump(mode="json")
     keys = ("id", "workflow", "version", "status", "input", "output", "variables", "error")
     return {
-        **{key: found[key] for key in keys},
+        **{key: found[key] for key in (*keys, "degraded", "holes")},
         "steps": [{key: step[key] for key in _STEP_KEYS} for step in found["steps"]],
     }
 
@@ -460,6 +467,8 @@ def _print_status(context: ExecutionContext) -> None:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
     for line in context.undoing:
         output.line(line)
+    if context.holes:
+        output.line(f"{'degraded' if context.degraded else 'went on without'}: {_holes(context)}")
     output.line()
     from orch.control.escalated import error_words
 
@@ -512,7 +521,7 @@ def list_(
         (
             i.id,
             i.workflow,
-            i.status,
+            f"{i.status}, degraded" if i.degraded else i.status,
             i.created,
             output.duration(i.duration_ms),
             i.error,

@@ -62,6 +62,7 @@ def _options(
     parent: Annotated[
         Optional[str], _option("--parent", metavar="ID", help="That this execution called.")
     ] = None,
+    degraded: Annotated[bool, _option("--degraded", help="That completed with holes.")] = False,
     of_version: Annotated[
         Optional[str], _option("--version", metavar="HASH", help="That run this version.")
     ] = None,
@@ -103,6 +104,7 @@ def read_filters(given: Mapping[str, Any]) -> Filters:
         "error": given["error"],
         "parent": given["parent"],
         "version": given["of_version"],
+        "degraded": given["degraded"] or None,
     }
     return cast("Filters", {name: value for name, value in read.items() if value is not None})
 

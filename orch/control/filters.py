@@ -17,6 +17,7 @@ class Filters(TypedDict, total=False):
     ``tag`` and ``capability``: of the version that an execution runs. ``attribute``: name ->
     value, all of them. ``since``, ``until``: started then or later, and before then.
     ``error``: the name of the error that it ended with. ``parent``: who called it.
+    ``degraded``: whether it completed with holes.
     """
 
     workflow: str | None
@@ -29,3 +30,4 @@ class Filters(TypedDict, total=False):
     error: str | None
     parent: str | None
     version: str | None
+    degraded: bool | None

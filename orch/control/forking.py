@@ -13,10 +13,12 @@ from orch.control.steering import current_user
 from orch.errors import InputError, NotAllowed
 from orch.journal.journal import HistoryEntry, Record, Start
 from orch.workflows.commit import Event, Transition
+from orch.workflows.compensating import compensation_path
 from orch.workflows.forking import begin_fork, keep
+from orch.workflows.holes import hole_fields
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartOptions
-from orch.workflows.state import encode
+from orch.workflows.state import StepStatus, encode
 from orch.workflows.view import View
 
 Version = Literal["same", "latest"]
@@ -103,7 +105,10 @@ class Forking:
         timeout = plan.definition.timeout_ms
         begun = begin_fork(plan, kept, view, told, now, self.journal.grace)
         source = encode({"execution": origin, "path": path, "by": who, "at": now})
-        begun = replace(begun, fields=(*begun.fields, ("origin", source)))
+        paths = {each.path for each in begun.opens if each.state.status is StepStatus.COMPLETED}
+        _check_kept(origin, paths, steps)
+        holes = [each for at in paths for each in hole_fields(at, record.holes.get(at, ())).items()]
+        begun = replace(begun, fields=(*begun.fields, ("origin", source), *dict(holes).items()))
         deadline = 0 if begun.end or not timeout else now + timeout
         if begun.end is not None:
             start = replace(start, slots=None)
@@ -157,6 +162,16 @@ class Forking:
         raise NotAllowed(
             f"execution {execution} moves on faster than it can be read",
             hint=f"`orch pause {execution}` first",
+        )
+
+
+def _check_kept(origin: str, kept: set[str], steps: Mapping[str, str]) -> None:
+    undone = sorted(path for path in kept if compensation_path(path) in steps)
+    if undone:
+        raise NotAllowed(
+            f"a fork of execution {origin} would keep what {', '.join(undone)} did, which was "
+            f"undone",
+            hint=f"fork it at {undone[0]} or before, or `orch rerun {origin}`",
         )
 
 

@@ -61,6 +61,7 @@ class Search:
             parent=filters.get("parent"),
             since=self._instant("since", filters.get("since")),
             until=self._instant("until", filters.get("until")),
+            degraded=_truth("degraded", filters.get("degraded")),
         )
 
     def _instant(self, name: str, given: Instant | None) -> int | None:
@@ -103,6 +104,12 @@ class Search:
                 frozenset(capabilities_in(definition)),
             )
         return self._about[version]
+
+
+def _truth(name: str, given: object) -> bool | None:
+    if given is None or isinstance(given, bool):
+        return given
+    raise InputError(f"{name!r} is true or false, not {given!r}")
 
 
 def _statuses(given: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -123,6 +123,21 @@ class Cancelling(BaseModel):
         )
 
 
+class HoleInfo(BaseModel):
+    """What an execution has gone on without."""
+
+    path: str
+    why: str = Field(description="tolerated, skipped or fallback")
+    error: str = ""
+    message: str = ""
+    by: str = ""
+
+    def __str__(self) -> str:
+        cause = ": ".join(text for text in (self.error, self.message) if text)
+        by = f" by {self.by}" if self.by else ""
+        return f"{self.path} {self.why}{by}" + (f": {cause}" if cause else "")
+
+
 class ExecutionMetrics(BaseModel):
     duration: int = Field(0, description="ms from its beginning to its end, or to now")
     step_count: int = 0
@@ -157,6 +172,8 @@ class ExecutionContext(BaseModel):
     output: Any = None
     variables: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, Any] | None = None
+    degraded: bool = Field(False, description="completed with holes")
+    holes: list[HoleInfo] = Field(default_factory=list, description="what it went on without")
     steps: list[StepExecution] = Field(default_factory=list)
     metrics: ExecutionMetrics = Field(default_factory=ExecutionMetrics)
 
@@ -315,6 +332,7 @@ class ExecutionInfo(BaseModel):
     attributes: Mapping[str, Any] = Field(default_factory=dict)
     parent: str | None = None
     origin: Origin | None = None
+    degraded: bool = Field(False, description="completed with holes")
 
 
 def instant(ms: int) -> str:
@@ -335,6 +353,7 @@ def execution_info(found: Found, now: int) -> ExecutionInfo:
         attributes=dict(found.attributes),
         parent=found.parent,
         origin=Origin.of(found.origin),
+        degraded=found.degraded,
     )
 
 
@@ -386,6 +405,8 @@ def execution_context(
         output=record.output,
         variables=dict(record.variables),
         error=dict(record.error) if record.error else None,
+        degraded=bool(record.holes) and record.status is ExecutionStatus.COMPLETED,
+        holes=[HoleInfo(**vars(hole)) for holes in record.holes.values() for hole in holes],
         steps=steps,
         metrics=_metrics(record, seen, history, waits.now),
     )

@@ -21,6 +21,7 @@ from orch.faults import fault
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import in_compensation
+from orch.workflows.holes import Hole, hole_fields
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
@@ -218,6 +219,10 @@ class Steering:
             detail = _said(by, reason)
             skipped = Event("skipped_by", path, state.attempt, detail)
             transition = replace(transition, events=(skipped, *transition.events))
+            if not in_compensation(path):
+                hole = Hole(path, "skipped", message=reason, by=str(detail.get("by", "")))
+                fields = (*transition.fields, *hole_fields(path, [hole]).items())
+                transition = replace(transition, fields=fields)
             reply = self.journal.settle(
                 execution,
                 transition,

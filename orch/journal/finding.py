@@ -17,6 +17,7 @@ from orch.errors import InputError
 from orch.journal import heads
 from orch.journal.indexing import Indexing
 from orch.workflows.calls import Call
+from orch.workflows.holes import DEGRADED_FIELD
 from orch.workflows.state import ExecutionStatus
 
 MOST_READ = 1000
@@ -34,6 +35,7 @@ FIELDS = (
     "origin",
     "at",
     "begun",
+    DEGRADED_FIELD,
 )
 
 
@@ -52,6 +54,7 @@ class Query:
     parent: str | None = None
     since: int | None = None
     until: int | None = None
+    degraded: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Found:
     origin: Mapping[str, Any] | None = None  # as of `Record`
     at: int = 0  # when it was to begin
     begun: int = 0  # when it began, if that was not when it was created
+    degraded: bool = False  # whether it completed with holes
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -179,6 +183,8 @@ class Finding(Indexing):
             walks.append(Walk((heads.of_error(query.error),)))
         if query.parent is not None:
             walks.append(Walk((heads.of_parent(query.parent),)))
+        if query.degraded:
+            walks.append(Walk((heads.DEGRADED,)))
         counts = self._counts(query, walks)
         if counts and min(counts) <= MOST_READ:
             return walks[counts.index(min(counts))]
@@ -232,7 +238,7 @@ def _top(query: Query) -> str:
 
 def _found(execution: str, texts: Sequence[str | None]) -> Found:
     status, workflow, version, created, ended, error, attributes, parent, origin, *more = texts
-    at, begun = more
+    at, begun, degraded = more
     return Found(
         id=execution,
         workflow=workflow or "",
@@ -246,6 +252,7 @@ def _found(execution: str, texts: Sequence[str | None]) -> Found:
         origin=json.loads(origin) if origin else None,
         at=int(at or 0),
         begun=int(begun or 0),
+        degraded=bool(degraded) and status == ExecutionStatus.COMPLETED,
     )
 
 
@@ -263,6 +270,7 @@ def _matches(query: Query, one: Found) -> bool:
         )
         and query.error in (None, one.error)
         and query.parent in (None, one.parent)
+        and query.degraded in (None, one.degraded)
     )
 
 

@@ -9,8 +9,9 @@ their bytes: under each head the executions in the order of their start.
     eTimeoutError                     by the name of its error
     acustomer=acme                    by an attribute
     p4ac6f1d2e3b4a5c6                 by the execution that called it
+    d                                 completed with holes
 
-The scripts that change a status write the first two and the third themselves (`index.lua`).
+The scripts that change a status write the first three and the last themselves (`index.lua`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from orch.workflows.calls import Call
+from orch.workflows.holes import DEGRADED_FIELD
+from orch.workflows.state import ExecutionStatus
 
 DIGITS = 13
 TOP = "\x7f"
@@ -33,6 +36,9 @@ LONGEST = 100
 def quoted(text: str) -> str:
     """Without blanks, and in ASCII; as `index.lua` does it."""
     return quote(text, safe="", errors="surrogatepass")
+
+
+DEGRADED = "d "
 
 
 def of_status(status: str) -> str:
@@ -98,6 +104,8 @@ def heads_of(record: Mapping[str, str]) -> list[str]:
         heads.append(of_error(name))
     for attribute, value in json.loads(record.get("attributes", "{}")).items():
         heads.append(of_attribute(attribute, value))
+    if DEGRADED_FIELD in record and record["status"] == ExecutionStatus.COMPLETED:
+        heads.append(DEGRADED)
     if "parent" in record:
         heads.append(of_parent(Call.loads(record["parent"]).execution))
     return heads

@@ -224,11 +224,14 @@ class Journal(
                 fields["queued"] = str(start.slots.since)
                 look = now + self.grace
         fields |= _end_fields(start.transition, now)
+        told = fields
+        if start.transition is not None and start.transition.is_over:
+            told = {**dict(start.transition.fields), **fields}
         return {
             **self._first(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
-            "members": [part for member in members_of(start.id, fields) for part in (0, member)],
+            "members": [part for member in members_of(start.id, told) for part in (0, member)],
             "look": self._look_first(start.transition, start.deadline, start.parent, now, look),
         }
 

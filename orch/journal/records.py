@@ -14,6 +14,7 @@ from orch.workflows.calls import Call
 from orch.workflows.entries import Unpacker
 from orch.workflows.escalation import Escalation
 from orch.workflows.gates import Slots
+from orch.workflows.holes import Hole, load_holes
 from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
@@ -98,6 +99,8 @@ class Record:
     priority: int = 0
     slots: Slots | None = None
     escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
+    holes: Mapping[str, tuple[Hole, ...]] = field(default_factory=dict)
+    """What it went on without, by the path of the step that did."""
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -462,4 +465,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         attributes=json.loads(found.get("attributes", "{}")),
         priority=view.priority,
         slots=Slots.loads(found.get("gates"), found.get("queued")),
+        holes=load_holes(found),
     )

@@ -23,6 +23,7 @@ from orch.workflows.escalation import (
     escalation_id,
     waits_in,
 )
+from orch.workflows.holes import Hole, hole_fields
 from orch.workflows.ladder import HumanRung, Rung
 from orch.workflows.outcome import (
     Completed,
@@ -326,6 +327,9 @@ def complete(
 ) -> Transition:
     """The escalated step has an output after all."""
     move.decision = decision
+    why = {"skip": "skipped", "fallback": "fallback"}.get(decision)
+    if why is not None:
+        move.fields |= hole_fields(path, [Hole.of(path, why, record.error, record.by)])
     return move.complete_attempt(node, path, record.base(move.now), output, text)
 
 

@@ -25,6 +25,7 @@ from orch.workflows.expressions import to_text, truthy
 from orch.workflows.external import given_field, waits_for
 from orch.workflows.failing import class_in, is_meant
 from orch.workflows.frozen import changed
+from orch.workflows.holes import Hole, hole_fields, tolerated
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
@@ -224,8 +225,10 @@ class Move:
             # They stay where they are, with the items, for as long as the execution is kept.
             found = Reference(self.view.execution, path, len(results), size)
             output = joined.output(found.as_dict())
-            return self.complete_attempt(node, path, state, output, None)
+            done = self.complete_attempt(node, path, state, output, None)
+            return with_holes(done, tolerated(path, joined.failures))
         done = self.complete_attempt(node, path, state, joined.output(), None)
+        done = with_holes(done, tolerated(path, joined.failures))
         cleared = node.mapped is not None and not self.plan.compensates(path)
         if cleared and done.state and done.state.status is StepStatus.COMPLETED:
             return replace(done, clears=(path, state.total))  # its output holds all of it
@@ -790,6 +793,14 @@ class Move:
 
     def _ended(self, state: StepState, status: StepStatus) -> StepState:
         return state.ended(status, self.now)
+
+
+def with_holes(done: Transition, holes: Sequence[Hole]) -> Transition:
+    """The step has gone on without some of what it should have done."""
+    if not holes or done.state is None or done.state.status is not StepStatus.COMPLETED:
+        return done
+    fields = hole_fields(done.path, holes)
+    return replace(done, fields=(*done.fields, *fields.items()))
 
 
 def choose(choice: Choice, value: Any) -> str | None:

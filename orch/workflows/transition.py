@@ -12,7 +12,8 @@ from dataclasses import replace
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import decide_compensation, in_compensation, kept_of
 from orch.workflows.escalating import decide_overdue, decide_work
-from orch.workflows.move import Move
+from orch.workflows.holes import Hole
+from orch.workflows.move import Move, with_holes
 from orch.workflows.outcome import (
     Branched,
     Completed,
@@ -75,6 +76,8 @@ def decide(
     if isinstance(outcome, Completed) and outcome.fallback is not None:
         told = Event("fallback", path, state.attempt, outcome.fallback)
         transition = replace(transition, events=(told, *transition.events))
+        hole = Hole.of(path, "fallback", outcome.fallback.get("error"))
+        transition = with_holes(transition, [hole])
     if not transition.plan:  # another attempt: nothing was entered
         transition = replace(transition, plan=plan.key)
     if state.status is not StepStatus.RUNNING or state.attempt > 1 or not plan.is_quiet(path):

@@ -3,7 +3,7 @@
 -- with, or has no more, or ''.
 -- Needs record, index and id of the script.
 local function move_index(from, to, error)
-    local have = redis.call('HMGET', record, 'workflow', 'version', 'created')
+    local have = redis.call('HMGET', record, 'workflow', 'version', 'created', 'degraded')
     local function quoted(text)
         return (string.gsub(text, '[^%w_.~-]', function(char)
             return string.format('%%%02X', string.byte(char))
@@ -13,6 +13,9 @@ local function move_index(from, to, error)
     local found = string.format('%013.0f', tonumber(have[3])) .. id
     redis.call('ZREM', index, 's' .. from .. ' ' .. found, kind .. from .. ' ' .. found)
     redis.call('ZADD', index, 0, 's' .. to .. ' ' .. found, 0, kind .. to .. ' ' .. found)
+    if to == 'completed' and have[4] then
+        redis.call('ZADD', index, 0, 'd ' .. found)
+    end
     if error ~= '' and (to == 'running' or to == 'queued') then
         redis.call('ZREM', index, error .. found)
     elseif error ~= '' then
