@@ -139,7 +139,11 @@ class Redactor:
     @classmethod
     def of(cls, settings: Settings) -> Redactor:
         """What knows the secrets of this process, as they are now."""
-        return cls(os.environ, (settings.redis_url, settings.broker_url), settings.redact)
+        global _latest
+        known = (dict(os.environ), (settings.redis_url, settings.broker_url), settings.redact)
+        if _latest is None or _latest[0] != known:
+            _latest = (known, cls(*known))
+        return _latest[1]
 
     def text(self, text: str) -> str:
         text = text[:LONGEST_TEXT]
@@ -212,3 +216,6 @@ def _plain(name: str) -> str:
 
 def _behind(found: re.Match[str]) -> str:
     return f"{next(filter(None, found.groups()), '')}{HIDDEN}"
+
+
+_latest: tuple[tuple[Any, ...], Redactor] | None = None  # to make one costs half a millisecond
