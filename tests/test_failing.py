@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from redis import Redis
@@ -22,6 +22,7 @@ from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.view import context_of, with_output
 from tests.build import FakeClock, Worked, parallel, task, wait
+from tests.escalated import Played as Escalated
 from tests.test_cancelling import Played, Shop, orchestrator, played, undoable
 
 __all__ = ["orchestrator"]
@@ -252,6 +253,41 @@ class TestBranches:
         found.fail("z")
         found.do("compensations/p/0/b")
         assert found.error["compensated"] == ["p/0/b"]
+
+
+class TestEscalated:
+    LADDER: ClassVar[list[Any]] = [{"fallback": {"capability": "senior"}}, "human"]
+
+    def begin(self, journal: Journal) -> Escalated:
+        undo = {"capability": "undo"}
+        steps = [task("a", "b", compensate=undo), task("b", compensate=undo)]
+        steps[1]["escalation"] = self.LADDER
+        found = Escalated(journal, *steps)
+        found.do("a")
+        found.fail("b")
+        return found
+
+    def test_a_person_who_decides_so_lets_it_be_undone(self, journal: Journal) -> None:
+        found = self.begin(journal)
+        found.fail("b/~1")
+        found.rule("b", "compensate", by="ada")
+        assert found.ended() == "compensating"
+        found.do("compensations/a")
+        assert found.ended() == "failed"
+        error = journal.record("x1").error or {}
+        assert (error["name"], error["by"], error["compensated"]) == ("Broken", "ada", ["a"])
+
+    def test_what_a_rung_did_when_it_failed_is_undone_as_its_step(self, journal: Journal) -> None:
+        found = self.begin(journal)
+        claimed = found.worked.take("b/~1")
+        found.advancer.fail("x1", ABORTED)
+        found.advancer.settle(
+            found.worked.plan, claimed.view, "b/~1", claimed.state, Completed("by the senior")
+        )
+        assert journal.read_output("x1", "b") == "by the senior"
+        found.do("compensations/b")
+        found.do("compensations/a")
+        assert (journal.record("x1").error or {})["compensated"] == ["b", "a"]
 
 
 class TestAnswers:

@@ -18,6 +18,7 @@ from orch.workflows.compensating import (
     undoing,
 )
 from orch.workflows.plan import Plan
+from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import cancelled_by
 
@@ -40,11 +41,12 @@ class Unwinding:
         history = self.journal.history(execution)
         states = _states(fields)
         statuses = {path: state.status for path, state in states.items()}
-        for entry in history:
-            if entry.event == "kept" and statuses[entry.path] not in LIVE:
-                statuses[entry.path] = StepStatus.COMPLETED
-        done = [entry.path for entry in history if entry.event in ("completed", "kept")]
-        found = undoing(plan, statuses, done)
+        done = [e for e in history if e.event in ("completed", "kept")]
+        for entry in done:
+            step = subject_of(entry.path)
+            if entry.event == "kept" or step != entry.path:
+                statuses[step] = _as_done(statuses[step])
+        found = undoing(plan, statuses, [subject_of(entry.path) for entry in done])
         grace = int(self.journal.settings.cancel_grace * 1000)
         if found.live or awaited(plan, states, self.journal.clock(), grace):
             return None
@@ -80,6 +82,11 @@ class Unwinding:
         ]
         if running:
             self.journal.fence(execution, running)
+
+
+def _as_done(status: StepStatus) -> StepStatus:
+    """Of a step that did what it does, and was cancelled meanwhile."""
+    return status if status in LIVE else StepStatus.COMPLETED
 
 
 def _states(fields: dict[str, str]) -> dict[str, StepState]:

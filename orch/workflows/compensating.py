@@ -15,6 +15,7 @@ from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import COMPENSATIONS
 from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Lost, Outcome
 from orch.workflows.retrying import may_retry, retry_pause
+from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def while_unwinding(transition: Transition, now: int) -> Transition:
     return Transition(
         path,
         state,
-        texts=tuple(t for t in transition.texts if kept and t[0][1:] == path),
+        # What a rung of a ladder did, its step has done.
+        texts=tuple(t for t in transition.texts if kept and t[0][1:] in (path, subject_of(path))),
         fields=tuple(f for f in transition.fields if kept and f[0].startswith("v:")),
         events=tuple(own),
         unwinds=True,
