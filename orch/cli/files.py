@@ -67,7 +67,9 @@ def review(
     except DefinitionError as error:
         return None, [Finding(Severity.ERROR, "", error.message, error.hint)]
     definition, findings = validate_document(
-        document, known_workflows=known_workflows(path, settings)
+        document,
+        known_workflows=known_workflows(path, settings),
+        known_paths=settings.escalation_paths or (),
     )
     if definition is not None and not errors_in(findings):
         try:
@@ -83,7 +85,9 @@ def checked_definition(
     """The definition in a file. Raises LoadError, and InvalidWorkflow with all findings."""
     document = read_document(path, parameters)
     definition, findings = validate_document(
-        document, known_workflows=known_workflows(path, settings)
+        document,
+        known_workflows=known_workflows(path, settings),
+        known_paths=settings.escalation_paths or (),
     )
     errors = errors_in(findings)
     if definition is None or errors:

@@ -113,12 +113,12 @@ class Catalog:
     def _checked(
         self, key: str, definition: WorkflowDefinition | Mapping[str, Any], beside: Path | None
     ) -> tuple[WorkflowDefinition, list[Finding]]:
-        known = self._known_names(beside)
+        known, paths = self._known_names(beside), self._known_paths()
         if isinstance(definition, WorkflowDefinition):
             made: WorkflowDefinition | None = definition
-            findings = validate_definition(definition, known_workflows=known)
+            findings = validate_definition(definition, known_workflows=known, known_paths=paths)
         else:
-            made, findings = validate_document(definition, known_workflows=known)
+            made, findings = validate_document(definition, known_workflows=known, known_paths=paths)
         errors = errors_in(findings)
         if errors or made is None:
             listed = "\n".join(f"  {f.path}: {f.message}" for f in errors)
@@ -128,6 +128,11 @@ class Catalog:
                 hint=next((f.hint for f in errors if f.hint), ""),
             )
         return made, findings
+
+    def _known_paths(self) -> list[str]:
+        """The paths of escalation that the settings have."""
+        found = self.plans.escalations
+        return list(found.paths) if found is not None else []
 
     def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:
         """A definition that could be defined. Raises InvalidWorkflow with all findings."""
@@ -141,14 +146,14 @@ class Catalog:
         parameters: Parameters = None,
     ) -> list[Finding]:
         """All findings of a definition; nothing is stored."""
-        known = self._known_names(beside)
+        known, paths = self._known_names(beside), self._known_paths()
         if isinstance(definition, WorkflowDefinition):
-            return validate_definition(definition, known_workflows=known)
+            return validate_definition(definition, known_workflows=known, known_paths=paths)
         try:
             definition = filled(definition, "the definition", None, parameters)
         except InvalidWorkflow as error:
             return list(error.findings)
-        return validate_document(definition, known_workflows=known)[1]
+        return validate_document(definition, known_workflows=known, known_paths=paths)[1]
 
     def load(
         self,

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
-from pydantic import ValidationError
-
 from orch.control.user import current_user
 from orch.errors import NotFound, SettingsError
 from orch.journal.journal import Journal
 from orch.journal.versions import Defined
 from orch.settings import Settings
 from orch.workflows.definition import ErrorHandlingLevel, RetryPolicy, WorkflowDefinition
-from orch.workflows.ladder import AUTO, BUILTIN_PATHS, Escalations
+from orch.workflows.ladder import Escalations
 from orch.workflows.plan import Plan
 
 CACHED_PLANS = 500
@@ -208,23 +206,19 @@ def default_escalations(settings: Settings) -> Escalations | None:
     """What the settings say of steps without a ladder. Raises SettingsError."""
     if settings.escalation is None and not settings.escalation_paths:
         return None
-    given = {"ladder": settings.escalation, "paths": settings.escalation_paths}
-    try:
-        found = Escalations.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+    from orch.workflows.validation import errors_in, validate_document
+
+    given = {"escalation": settings.escalation, "escalationPaths": settings.escalation_paths}
+    around = {"name": "settings", "steps": [{"id": "any", "capability": "any"}]}
+    _, findings = validate_document({**around, **given}, known_paths=())
+    if errors := errors_in(findings):
+        first = errors[0]
+        where = first.path.replace("escalationPaths", "escalation_paths", 1)
         raise SettingsError(
-            f"the settings `escalation` and `escalation_paths` are wrong: {where}: {first['msg']}",
-            hint="they are written as in a workflow; see docs/escalation.md",
-        ) from error
-    known = {AUTO, *BUILTIN_PATHS, *found.paths}
-    if isinstance(found.ladder, str) and found.ladder not in known:
-        raise SettingsError(
-            f"the setting `escalation` names a path {found.ladder!r} that is not there",
-            hint=f"there are: {', '.join(sorted(known))}",
+            f"the setting `{where}` is wrong: {first.message}",
+            hint=first.hint or "it is written as in a workflow; see docs/escalation.md",
         )
-    return found
+    return Escalations(ladder=settings.escalation, paths=settings.escalation_paths)
 
 
 def _escalations_in(content: Mapping[str, Any]) -> Escalations | None:

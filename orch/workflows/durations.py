@@ -46,6 +46,10 @@ def parse_duration(value: object) -> int:
 def parse_span(text: str) -> int:
     """Milliseconds of "90s", "1h30m", "500ms", or an ISO 8601 duration. Raises ValueError."""
     if not _SPAN.fullmatch(text):
+        if not text.startswith(("P", "-")):
+            raise ValueError(
+                f"{_show(text)} is no duration: write it like '30s', '1h30m' or 'PT1H30M'"
+            )
         return parse_duration(text)
     found = sum(float(number) * _SPAN_UNITS[unit] for number, unit in _PART.findall(text))
     return parse_duration(found)

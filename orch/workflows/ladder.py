@@ -20,8 +20,9 @@ def _span(value: Any) -> Any:
     return parse_span(value) if isinstance(value, str) else value
 
 
-Span = Annotated[Milliseconds, BeforeValidator(_span)]
-Pause = Annotated[int, Field(ge=0), BeforeValidator(_span)]
+_Pause = Annotated[int, Field(ge=0)]
+Span = Annotated[Milliseconds, BeforeValidator(_span, json_schema_input_type=Milliseconds | str)]
+Pause = Annotated[_Pause, BeforeValidator(_span, json_schema_input_type=_Pause | str)]
 QueueName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
 PathName = Annotated[str, StringConstraints(pattern=r"^[a-z_][A-Za-z0-9_-]*$", max_length=60)]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from orch.workflows.definition import StepType, WorkflowDefinition
 from orch.workflows.graph import snake
+from orch.workflows.ladder import BARE
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,6 +21,7 @@ def json_schema() -> dict[str, Any]:
     schema = WorkflowDefinition.model_json_schema(by_alias=True, mode="validation")
     for name, model in [*schema["$defs"].items(), ("WorkflowDefinition", schema)]:
         _polish(name, model)
+    schema["$defs"]["Rung"] = _rung(schema["$defs"]["Rung"])
     step = schema["$defs"]["WorkflowStep"]
     _allow_in_files(schema, step)
     step["allOf"] = [
@@ -64,6 +66,13 @@ def _allow_in_files(schema: dict[str, Any], step: dict[str, Any]) -> None:
     }
     step["required"] = []
     step["anyOf"] = [{"required": ["id"]}, {"required": ["use"]}]
+
+
+def _rung(model: dict[str, Any]) -> dict[str, Any]:
+    """A bare word, or one key with what it needs."""
+    about = {name: model.pop(name) for name in ("title", "description")}
+    one = {**model, "minProperties": 1, "maxProperties": 1}
+    return {**about, "anyOf": [{"enum": list(BARE)}, one]}
 
 
 def _polish(name: str, model: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orch.workflows import definition as models
+from orch.workflows import ladder
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.graph import as_mapping, join, snake
 from orch.workflows.plan import LANES
@@ -41,11 +42,25 @@ _MODELS: dict[str, type[BaseModel]] = {
     "triggers": models.Trigger,
     "next": models.Branches,
     "decision": models.Branches,
+    "escalation": ladder.Rung,
+    "escalationPaths": ladder.EscalationPath,
+    "ladder": ladder.Rung,
 }
+_RUNGS: dict[str, type[BaseModel]] = {
+    "retry": ladder.RetryRung,
+    "reassign": ladder.ReassignRung,
+    "fallback": ladder.FallbackRung,
+    "human": ladder.HumanRung,
+}
+_OF_STEP: dict[str, type[BaseModel]] = {"fallback": models.StepFallback}
+_WITHIN: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
+    ladder.Rung: _RUNGS,
+    models.WorkflowStep: _OF_STEP,
+}
+"""Fields whose model depends on the one that they are in."""
 
-_FIELDS = {
-    model: [f.alias or name for name, f in model.model_fields.items()] for model in _MODELS.values()
-}
+_ALL = (*_MODELS.values(), *_RUNGS.values(), *_OF_STEP.values())
+_FIELDS = {model: [f.alias or name for name, f in model.model_fields.items()] for model in _ALL}
 
 _SNAKE = {snake(name): name for names in _FIELDS.values() for name in names if snake(name) != name}
 
@@ -56,6 +71,7 @@ _ARMS: tuple[tuple[str, type, str], ...] = (
     ("constrained-str", str, "the id of a step"),
     ("constrained-int", int, "a whole number of at least 1"),
     ("literal[", str, ""),
+    ("list[function-after[_one(), Rung]]", list, "a list of rungs"),
     ("list[ErrorAction]", list, "a list of objects with `next`"),
     ("list[", list, "a list"),
     ("dict[", dict, "an object of names and expressions"),
@@ -109,10 +125,13 @@ def _locate(document: Mapping[str, Any], error: Mapping[str, Any]) -> _Located:
         if isinstance(value, dict) and isinstance(element, str) and element in value:
             found.owner, found.value, found.model = value, value[element], inside
             name = _SNAKE.get(element, element)
-            found.path, inside = join(found.path, name), _MODELS.get(name, inside)
+            found.path = join(found.path, name)
+            inside = _WITHIN.get(inside, {}).get(name) or _MODELS.get(name, inside)
         elif isinstance(value, list) and isinstance(element, int) and element < len(value):
             found.owner, found.value = value, value[element]
             found.path = join(found.path, element)
+        elif element == "[key]":
+            found.value = error["input"]  # of the name itself, not what it names
         elif error["type"] == "missing" and element == error["loc"][-1]:
             found.owner, found.path = value, join(found.path, element)
         else:
@@ -131,6 +150,8 @@ def _no_arm(path: str, arms: list[_Located]) -> Finding:
         if arm.arm.startswith("literal["):
             words += re.findall(r"'([^']*)'", arm.arm)
         takes += [words_ for prefix, _, words_ in _ARMS if arm.arm.startswith(prefix)][:1]
+    if any("Rung]" in arm.arm for arm in arms):
+        takes = ["a list of rungs", "the name of a path"]
     parts = [f"'{word}'" for word in words] + [part for part in dict.fromkeys(takes) if part]
     value = arms[0].union_value
     hint = similar(value, words) if isinstance(value, str) else ""
@@ -167,26 +188,35 @@ def _sentence(located: _Located) -> Finding:
             message = f"must be true or false{found}"
         case "literal_error" | "enum":
             words = re.findall(r"'([^']*)'", context["expected"])
-            message = f"must be {alternatives([repr(word) for word in words])}{found}"
+            listed = [repr(word) for word in words] or [context["expected"].lower()]
+            message = f"must be {alternatives(listed)}{found}"
             hint = similar(value, words) if isinstance(value, str) else ""
         case "greater_than_equal":
             message = f"must be at least {context['ge']}{found}"
             if name == "maxConcurrency":
                 of_map = located.model is models.MapExecution
                 hint = f"leave it out for {LANES if of_map else 'no limit'}"
+            elif name in ("within", "remindEvery"):
+                hint = "milliseconds, or like `30m`; leave it out for no limit and no reminders"
             elif name == "batch":
                 hint = "1 gives every item a message of its own; leave it out for `auto`"
         case "less_than_equal":
             message = f"must be at most {context['le']}{found}"
         case "too_short" | "string_too_short":
             message = "must not be empty"
+        case "too_long":
+            message = f"must have at most {context['max_length']} entries{found}"
         case "string_too_long":
             message = f"must not be longer than {context['max_length']} characters{found}"
         case "string_pattern_mismatch":
             message = f"{show(value)} is no valid name"
             hint = "letters, digits, `_`, `-` and `.`; a letter or `_` first"
+            if context["pattern"].startswith("^[a-z_]"):
+                hint = "letters, digits, `_` and `-`; a small letter or `_` first"
         case "value_error":
             message, hint = str(context["error"]), MODEL_RULE
+            if isinstance(value, str) and "a rung is one of" in message:
+                hint = similar(value, ladder.RUNGS) or "`retry`, `human` and `fail` may be bare"
         case "recursion_loop":
             path, message = "", "is nested too deeply"
         case _:

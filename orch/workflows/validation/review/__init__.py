@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from orch.workflows.validation.review.approvals import check_approvals
 from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
+from orch.workflows.validation.review.ladders import check_ladders
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
 from orch.workflows.validation.review.starts import check_starts
@@ -48,6 +50,8 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_heartbeats,
     check_retries,
     check_names,
+    check_ladders,
+    check_approvals,
 )
 
 
@@ -55,9 +59,10 @@ def review(
     document: Mapping[str, Any],
     known_workflows: Collection[str],
     known_capabilities: Collection[str] | None,
+    known_paths: Collection[str] | None = None,
 ) -> Review:
     """Run all checks, each of which may build on those before it."""
-    subject = Review(document, known_workflows, known_capabilities)
+    subject = Review(document, known_workflows, known_capabilities, known_paths)
     for check in _CHECKS:
         check(subject)
     return subject

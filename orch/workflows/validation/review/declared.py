@@ -1,4 +1,4 @@
-"""The schemas that a workflow declares for its input and its output."""
+"""The schemas that a workflow declares for input and output, and its steps for theirs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from orch.workflows.validation.wording import extend
 
 
 def check_schemas(review: Review) -> None:
-    for name in ("input", "output"):
-        schema = review.document.get(name)
+    declared = [(name, review.document.get(name)) for name in ("input", "output")]
+    for step in review.outline.steps():
+        declared.append((f"{step.path}.outputSchema", step.get("outputSchema")))
+    for name, schema in declared:
         if isinstance(schema, dict):
             for path, message in schema_problems(schema):
                 review.error(extend(name, path), f"is no valid JSON Schema: {message}")

@@ -18,12 +18,12 @@ ROOTS = ("input", "variables", "output", "error", "workflowName", "executionId",
 def check_expressions(review: Review) -> None:
     for step in review.outline.steps():
         for use in uses_of(review, step):
-            _check_use(review, use, step)
+            check_use(review, use, step)
     for use in texts(review, "result", review.document.get("result")):
-        _check_use(review, use, None)
+        check_use(review, use, None)
 
 
-def _check_use(review: Review, use: Use, step: Step | None) -> None:
+def check_use(review: Review, use: Use, step: Step | None) -> None:
     for text, reads in compiled(review, use):
         for read in sorted(reads):
             _check_root(review, use, read[0])

@@ -6,6 +6,7 @@ from typing import Any
 
 from orch.workflows.definition import COMPENSATIONS, ERROR_HANDLERS, StepType
 from orch.workflows.graph import Reference, Step, as_mapping
+from orch.workflows.plan import HUMAN_APPROVAL
 from orch.workflows.validation.review.subject import Review
 
 
@@ -82,8 +83,8 @@ def check_names(review: Review) -> None:
             (f"{step.path}.map", as_mapping(step.get("map"))),
             (f"{step.path}.wait.poll", as_mapping(as_mapping(step.get("wait")).get("poll"))),
         ):
-            if not holder.get("external"):
-                _check_capability(review, f"{path}.capability", holder.get("capability"))
+            if not holder.get("external") and holder.get("capability") != HUMAN_APPROVAL:
+                check_capability(review, f"{path}.capability", holder.get("capability"))
         called, path = step.get("subworkflow"), f"{step.path}.subworkflow"
         if isinstance(called, dict):
             called, path = called.get("name"), f"{path}.name"
@@ -93,11 +94,21 @@ def check_names(review: Review) -> None:
             review.warning(path, message, review.suggest(called, known))
 
 
-def _check_capability(review: Review, path: str, name: Any) -> None:
+def check_capability(review: Review, path: str, name: Any) -> None:
     known = review.known_capabilities
     if isinstance(name, str) and known is not None and name not in known:
         hint = review.suggest(name, known) or (f"start a worker: celery -A worker worker -Q {name}")
         review.warning(path, f"no known agent serves the capability {name!r}", hint)
+
+
+def is_approval(step: Step) -> bool:
+    """Whether a person does it, in the inbox."""
+    return step.get("capability") == HUMAN_APPROVAL and not step.get("external")
+
+
+def does_work(step: Step) -> bool:
+    """Whether a worker does the step itself, so that it can be tried again."""
+    return step.type == StepType.TASK and not step.get("external") and not is_approval(step)
 
 
 def _shape_problem(step: Step, kind: StepType) -> tuple[str, str]:

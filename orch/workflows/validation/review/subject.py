@@ -22,10 +22,12 @@ class Review:
         document: Mapping[str, Any],
         known_workflows: Collection[str],
         known_capabilities: Collection[str] | None,
+        known_paths: Collection[str] | None = None,
     ) -> None:
         self.document = document
         self.known_workflows = known_workflows
         self.known_capabilities = known_capabilities
+        self.known_paths = known_paths
         self.outline: Outline = outline(document)
         self.findings: list[Finding] = []
         self._suggestions = MAX_SUGGESTIONS

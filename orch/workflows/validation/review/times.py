@@ -11,6 +11,7 @@ from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_duration, parse_instant
 from orch.workflows.expressions import parse_template
 from orch.workflows.graph import as_mapping, get
+from orch.workflows.validation.review.steps import is_approval
 from orch.workflows.validation.review.subject import Review
 
 
@@ -41,7 +42,8 @@ def check_timeouts(review: Review) -> None:
         return
     for step in review.outline.steps():
         limits = ("timeout", "heartbeatTimeout")
-        if step.type == StepType.TASK and all(step.get(name) is None for name in limits):
+        works = step.type == StepType.TASK and not is_approval(step)
+        if works and all(step.get(name) is None for name in limits):
             review.warning(
                 step.path,
                 f"step {step.id!r} has no `timeout`, and the workflow no `timeoutMs`: an "
