@@ -27,6 +27,7 @@ from orch.workflows.outcome import Failed, Failure
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.validation import validate_document
 from tests.build import FakeClock, start, task, workflow
+from tests.escalated import Played as Escalated
 from tests.played import Played
 from tests.test_control import Steered
 
@@ -234,8 +235,10 @@ def test_what_is_declared_with_the_capability_stands_in_where_the_step_says_noth
     assert (record.variables, record.output) == ({"a": "theirs"}, "own")
 
 
-def guarded(runtime: Runtime, fallback: dict[str, Any] | None) -> Played:
-    steps = chain(task("a", retry=ONCE, onError="b"), task("b", fallback=fallback))
+def guarded(
+    runtime: Runtime, fallback: dict[str, Any] | None, first: dict[str, Any] | None = None
+) -> Played:
+    steps = chain(task("a", retry=ONCE, onError="b", fallback=first), task("b", fallback=fallback))
     played = Played(runtime, *steps)
 
     def call(node: Any, seen: Any, context: Any) -> Any:
@@ -265,6 +268,66 @@ def test_and_the_step_waits_where_there_is_none(runtime: Runtime) -> None:
     played.run()
     assert played.worked.state("a").status is StepStatus.RETRYING
     assert "breaker_open" in [event for event, _ in played.worked.events()]
+
+
+# --- another capability ---------------------------------------------------------------------------
+
+OTHER = {"fallback": {"capability": "other", "input": {"why": "$.error.name"}}}
+
+
+def test_another_capability_does_the_step_before_on_error_is_asked(journal: Journal) -> None:
+    steered = Escalated(journal, task("a", "b", onError="b", **OTHER, output="got"), task("b"))
+    steered.fail("a", "Down")
+    assert steered.status("a") is StepStatus.ESCALATED
+    assert steered.status("b") is None
+    assert steered.worked.plan.capabilities["other"] == "other"
+    steered.do("a/~_fallback.1", 7)
+    assert journal.record("x1").variables == {"got": 7}
+    assert steered.status("b") is StepStatus.DISPATCHED
+    found = execution_context(journal, steered.plans, "x1")
+    assert found.fallbacks == {"a": "capability"}
+    [taken] = fallbacks_taken(journal.history("x1"))
+    assert (taken.path, taken.by, taken.error) == ("a", "capability", "Down")
+
+
+def test_where_it_fails_as_well_on_error_takes_its_error(journal: Journal) -> None:
+    steered = Escalated(journal, task("a", onError="b", **OTHER), task("b"))
+    steered.fail("a")
+    steered.fail("a/~_fallback.1", "Worse")
+    assert steered.status("a") is StepStatus.FAILED
+    assert steered.status("b") is StepStatus.DISPATCHED
+    assert not steered.record("a").open
+
+
+def test_or_else_the_ladder_is_asked(journal: Journal) -> None:
+    steered = Escalated(journal, task("a", escalation=["human"], **OTHER))
+    steered.fail("a")
+    steered.fail("a/~_fallback.1", "Worse")
+    assert steered.status("a") is StepStatus.ESCALATED
+    record = steered.record("a")
+    assert (record.open, record.kind, record.ladder) == (True, "human", "")
+
+
+def test_and_without_either_the_step_fails(journal: Journal) -> None:
+    steered = Escalated(journal, task("a", **OTHER))
+    steered.fail("a")
+    steered.fail("a/~_fallback.1", "Worse")
+    assert steered.worked.status() is ExecutionStatus.FAILED
+    assert (journal.record("x1").error or {})["name"] == "Worse"
+
+
+def test_an_error_that_it_is_not_for_goes_past_it(journal: Journal) -> None:
+    asked = {"capability": "other", "errors": ["class:transient"]}
+    steered = Escalated(journal, task("a", fallback=asked))
+    steered.fail("a", "ValueError")
+    assert steered.worked.status() is ExecutionStatus.FAILED
+
+
+def test_an_open_breaker_may_send_a_step_to_another_capability(runtime: Runtime) -> None:
+    played = guarded(runtime, None, {"capability": "other"})
+    played.run_next()
+    assert played.worked.state("a").status is StepStatus.ESCALATED
+    assert played.messages == ["a/~_fallback.1"]
 
 
 # --- what is declared -----------------------------------------------------------------------------
@@ -305,6 +368,8 @@ def test_the_settings_prevail_over_the_decorator(
     [
         (task("a", external=True, fallback={"value": 1}), "`fallback` is for tasks that workers"),
         (task("a", fallback={"cached": {"maxAge": 0}}), "must be at least 1"),
+        (task("a", fallback={"capability": "b", "value": 1}), "found both"),
+        (task("a", fallback={"input": 1}), "are those of a `capability`"),
         (task("a", fallback={"cached": {"maxAge": "soon"}}), "soon"),
         (task("a", fallback={"cached": {"maxAge": "1h", "by": "day"}}), "input"),
         (

@@ -12,14 +12,15 @@ from orch.journal.journal import HistoryEntry, Journal
 from orch.workflows.commit import Transition
 from orch.workflows.failing import class_in, is_meant
 from orch.workflows.falling import FELL_BACK, failure_to_replace, fallback_of, output_name
-from orch.workflows.outcome import Completed, Outcome
-from orch.workflows.plan import Plan
+from orch.workflows.outcome import Completed, Deferred, Failed, Outcome
+from orch.workflows.plan import Plan, other_capability
 from orch.workflows.view import View
 
 
 @dataclass(frozen=True)
 class FallbackTaken:
-    """A step that was completed by a fallback: ``by`` `cached` or `value`, for which ``error``."""
+    """A step that was completed by a fallback: ``by`` `cached`, `value` or `capability`, for which
+    ``error``."""
 
     path: str
     by: str
@@ -34,12 +35,18 @@ def fallbacks_taken(history: Iterable[HistoryEntry]) -> list[FallbackTaken]:
     One that was done anew afterwards, and went well, is not among them.
     """
     found: dict[str, FallbackTaken] = {}
+    errors: dict[str, str] = {}
     for entry in history:
+        if entry.event == "failed":
+            errors[entry.path] = str((entry.detail.get("error") or {}).get("name", ""))
         if entry.event == FELL_BACK:
             told = entry.detail
             error = str((told.get("error") or {}).get("name", ""))
             kept = told.get("kept")
             found[entry.path] = FallbackTaken(entry.path, told["by"], entry.at, error, kept)
+        elif entry.event == "resolved" and entry.detail.get("decision") == FELL_BACK:
+            error = errors.get(entry.path, "")
+            found[entry.path] = FallbackTaken(entry.path, "capability", entry.at, error)
         elif entry.event == "claimed":
             found.pop(entry.path, None)
     return list(found.values())
@@ -53,12 +60,17 @@ class Falling:
 
     def instead(
         self, plan: Plan, view: View, path: str, outcome: Outcome, transition: Transition
-    ) -> Completed | None:
+    ) -> Outcome | None:
         """What the step comes to, where ``transition`` would let it fail, or wait for a breaker."""
         error = failure_to_replace(plan, path, outcome, transition)
         if error is None:
             return None
         node = plan.node(path)
+        if other_capability(node):
+            # The ladder sees to it, for which the step must have failed.
+            if isinstance(outcome, Deferred) and outcome.failure is not None:
+                return Failed(outcome.failure, retryable=False)
+            return None
         declared = fallback_of(node) or self.journal.declared_fallback(node.capability)
         name, kind = str(error.get("name")), class_in(error)
         if declared is None or not is_meant(declared.errors, name, kind):

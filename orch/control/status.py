@@ -60,7 +60,8 @@ class StepExecution(BaseModel):
     task: str | None = Field(None, description="id under which an outside agent reports")
     error: dict[str, Any] | None = None
     fallback: str | None = Field(
-        None, description="cached or value: what stands in for the output that it could not give"
+        None,
+        description="cached, value or capability: what its output is from, if not from itself",
     )
     waiting_for: str | None = None
     rung: str | None = Field(None, description="of the work of a rung: which, and what it does")
@@ -196,8 +197,9 @@ class ExecutionContext(BaseModel):
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Path of each step that a fallback completed -> `cached` or `value`; items of maps are
-        in `fallbacks_taken` alone."""
+        """Path of each step that a fallback completed -> `cached`, `value` or `capability`.
+
+        Items of maps are in `fallbacks_taken` alone."""
         return {s.path: s.fallback for s in self.steps if s.fallback}
 
     @property
@@ -625,7 +627,10 @@ def _fallback(state: StepState, events: list[HistoryEntry]) -> str | None:
     if state.status is not StepStatus.COMPLETED:
         return None
     told = [e for e in events if e.event == "fallback" and e.attempt == state.attempt]
-    return str(told[-1].detail["by"]) if told else None
+    if told:
+        return str(told[-1].detail["by"])
+    helped = events and events[-1].event == "resolved" and events[-1].detail["decision"]
+    return "capability" if helped == "fallback" else None
 
 
 def _worker(state: StepState, claimed: list[HistoryEntry]) -> str | None:

@@ -125,11 +125,26 @@ class CachedOutput(Model):
 class StepFallback(Model):
     """What stands in for the output when the attempts are used up."""
 
+    capability: CapabilityName | None = None
+    """Another capability does the step."""
+    queue: str | None = None
+    """The queue of that, where it is not named like it."""
+    input: JsonValue = None
+    """What that gets; without it, the input of the step. `$.error` is the failure."""
     cached: CachedOutput | None = None
     value: JsonValue = None
     """A constant, for when nothing is cached; without `cached` it may be null."""
     errors: list[ErrorName] = Field(default_factory=lambda: ["*"])
     """Names of the errors for which it stands in, or classes as `class:transient`; `*` is any."""
+
+    @model_validator(mode="after")
+    def _one(self) -> StepFallback:
+        constant = self.cached is not None or self.value is not None
+        if self.capability is not None and constant:
+            raise ValueError("takes a `capability`, or `cached` and `value`; found both")
+        if self.capability is None and (self.queue is not None or self.input is not None):
+            raise ValueError("`queue` and `input` are those of a `capability`, and there is none")
+        return self
 
 
 class Branches(Model):

@@ -26,7 +26,7 @@ OF_CAPABILITY = "*"
 def fallback_of(node: Node) -> Fallback | None:
     """What the step itself says."""
     asked = node.step.fallback
-    if asked is None:
+    if asked is None or asked.capability is not None:
         return None
     cached = None
     if asked.cached is not None:

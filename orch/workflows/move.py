@@ -29,6 +29,7 @@ from orch.workflows.holes import Hole, hole_fields, tolerated
 from orch.workflows.joining import Joined
 from orch.workflows.outcome import Failure
 from orch.workflows.plan import (
+    OWN_FALLBACK,
     ROOT,
     Choice,
     EventPolicy,
@@ -149,9 +150,22 @@ class Move:
     ) -> Rest | None:
         if not self.plan.may_escalate(path) and not asked:
             return None
+        record = self.view.escalations.get(path)
+        if record is None or not record.open:
+            if self._other_takes(node, error):
+                return raise_escalation(self, node, path, state, error, OWN_FALLBACK)
+        elif record.ladder == OWN_FALLBACK:
+            resolve(self, node, path, record, "fail")  # and whoever else takes it
         if self._action_for(node, error) is not None:
             return None
         return raise_escalation(self, node, path, state, error, asked)
+
+    def _other_takes(self, node: Node, error: Mapping[str, Any]) -> bool:
+        """Whether another capability is to do the step, in which this error ended."""
+        asked = node.step.fallback
+        if asked is None or asked.capability is None:
+            return False
+        return is_meant(asked.errors, str(error["name"]), class_in(error))
 
     def reroute(
         self, node: Node, path: str, state: StepState, error: dict[str, Any], target: str

@@ -50,7 +50,15 @@ from orch.workflows.expressions import (
     truthy,
 )
 from orch.workflows.failing import class_in, is_meant
-from orch.workflows.ladder import AUTO, BUILTIN_PATHS, EscalationPath, Escalations, Ladder, Rung
+from orch.workflows.ladder import (
+    AUTO,
+    BUILTIN_PATHS,
+    EscalationPath,
+    Escalations,
+    FallbackRung,
+    Ladder,
+    Rung,
+)
 from orch.workflows.rungs import MARK as RUNG_MARK
 from orch.workflows.rungs import RungName, in_rung, rung_of, subject_of
 from orch.workflows.triggers import TriggerPolicy
@@ -62,6 +70,9 @@ KNOWN_PATHS = 8192
 
 LANES = 16
 """Items of a map at the same time, where its `maxConcurrency` does not say."""
+OWN_FALLBACK = "_fallback"
+"""The ladder of one rung that a step with `fallback: {capability}` has before its own."""
+
 HUMAN_APPROVAL = "human_approval"
 """The capability of a step that a person does, in the inbox."""
 
@@ -511,6 +522,10 @@ class Plan:
 
         Raises KeyError where there is no such path.
         """
+        other = self.node(path).step.fallback if name == OWN_FALLBACK else None
+        if other is not None and other.capability is not None:
+            found = {"capability": other.capability, "queue": other.queue, "input": other.input}
+            return (Rung(fallback=FallbackRung(**found)),)
         if name:
             return tuple(self.escalation_paths()[name].ladder)
         own = self.node(path).step.escalation
@@ -534,7 +549,7 @@ class Plan:
         workflow's, that of the settings.
         """
         node = self.node(path)
-        if asked and asked in self.escalation_paths():
+        if asked and (asked == OWN_FALLBACK or asked in self.escalation_paths()):
             return asked, self.ladder(path, asked)
         if node.step.escalation is not None:
             return self._ladder_of(path, node.step.escalation, error, context)
@@ -554,7 +569,7 @@ class Plan:
         if in_compensation(path):
             return False
         node = self.node(subject_of(path))
-        if in_rung(path) or node.is_approval or node.step.escalation:
+        if in_rung(path) or node.is_approval or node.step.escalation or other_capability(node):
             return True
         if node.step.escalation is not None or node.is_composite:
             return False
@@ -603,6 +618,9 @@ class Plan:
         for ladder in ladders:
             if isinstance(ladder, list):
                 yield from ladder
+        for node in self.nodes():
+            if other_capability(node):
+                yield from self.ladder(node.key, OWN_FALLBACK)
 
     def _work(self, key: str) -> Node:
         """What is done in a rung for a step: made when it is first asked for."""
@@ -828,6 +846,11 @@ def _undoing(step: WorkflowStep) -> WorkflowStep:
     assert step.compensate is not None
     asked = {n: getattr(step.compensate, n) for n in type(step.compensate).model_fields}
     return WorkflowStep(id=step.id, **asked)
+
+
+def other_capability(node: Node) -> str | None:
+    """What does the step when its own capability has failed for good."""
+    return node.step.fallback.capability if node.step.fallback is not None else None
 
 
 def _make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
