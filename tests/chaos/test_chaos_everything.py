@@ -21,6 +21,7 @@ from .processes import System, step
 from .test_chaos_load import EVERY, all_ended
 
 EXECUTIONS, CANCELLED, SECONDS = (150, 60, 75.0) if LONG else (24, 8, 12.0)
+FAILING = CANCELLED // 2
 TAIL = 240.0 if LONG else 60.0
 HOUR = 3_600_000
 LIMIT, CHILDREN = 2, 5
@@ -139,6 +140,8 @@ def define(system: System) -> None:
     ]  # fmt: skip
     gate = {"key": "$.input.lane", "limit": LIMIT}
     define("undone", {"name": "undone", "steps": undone, "concurrency": gate})
+    failing = [*undone[:-1], step("u4", "chaos_fail")]
+    define("failing", {"name": "failing", "steps": failing})
     define("held", {"name": "held", "steps": [step("hold", "chaos_hold")]})
 
 
@@ -159,12 +162,14 @@ def test_steps_of_all_types_end_once_while_workers_are_killed_at_random(
         for n in range(EXECUTIONS)
     ]
     undone = [system.start("undone", input={"lane": n % 2}) for n in range(CANCELLED)]
+    failing = [system.start("failing") for _ in range(FAILING)]
+    everyone = [held, *whole, *undone, *failing]
     kills = 0
     open_ones = undone[:]
     begun = time.monotonic()
-    while not all_ended(system, [held, *whole, *undone]):
+    while not all_ended(system, everyone):
         passed = time.monotonic() - begun
-        assert passed < SECONDS + TAIL, waits(system, [held, *whole, *undone])
+        assert passed < SECONDS + TAIL, waits(system, everyone)
         if (kills + 0.5) * EVERY < passed < SECONDS:
             (chance.choice(system.workers) if kills else holds).kill()
             system.staff(2)
@@ -173,13 +178,16 @@ def test_steps_of_all_types_end_once_while_workers_are_killed_at_random(
         if open_ones and passed > (CANCELLED - len(open_ones)) * SECONDS / CANCELLED:
             open_ones.pop().cancel("enough", grace=1.0)
         time.sleep(0.05)
-    what = f"{EXECUTIONS} of all types, {CANCELLED} cancelled, {kills} workers killed"
+    what = f"{EXECUTIONS} of all types, {CANCELLED} cancelled, {FAILING} failing, {kills} kills"
     measure(f"{what}: start -> all ended", time.monotonic() - begun)
     for number, execution in enumerate(whole):
         check_whole(system, execution, number)
     for execution in undone:
-        check_undone(execution)
-    entries = [entry for each in (held, *whole, *undone) for entry in each.history()]
+        check_undone(execution, "cancelled")
+    for execution in failing:
+        check_undone(execution, "failed")
+        assert (execution.status().error or {})["name"] == "Broken"
+    entries = [entry for each in everyone for entry in each.history()]
     lost = sum(entry.event == "lost" for entry in entries)
     print(f"{kills} kills, {lost} attempts lost")
     assert lost > 0, "no worker died inside a step: nothing was tested"
@@ -246,9 +254,9 @@ def check_whole(system: System, execution: Execution, number: int) -> None:
     assert all(e.attempt == 1 for e in history if e.path == "once" and e.event == "claimed")
 
 
-def check_undone(execution: Execution) -> None:
+def check_undone(execution: Execution, status: str) -> None:
     found = execution.status()
-    assert found.status == "cancelled"
+    assert found.status == status
     commits = ends_once(execution.history())
     done = {path for path in commits if path in ("u1", "u2/0/x", "u2/1/y", "u3")}
     undone = {path.removeprefix("compensations/") for path in commits if path.startswith("comp")}
