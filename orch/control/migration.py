@@ -147,9 +147,10 @@ class Migration:
             if record.status in (ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED):
                 raise NotAllowed(f"execution {execution} is {record.status.value}: it has ended")
             if record.status.unwinds:
+                cancels = record.status is ExecutionStatus.CANCELLING
                 raise NotAllowed(
-                    f"execution {execution} is {record.status.value}: what it did is undone by "
-                    f"the version that it has"
+                    f"execution {execution} is {'being cancelled' if cancels else 'compensating'}: "
+                    f"what it did is undone by the version that it has"
                 )
             old = self.plans.get(record.plan)
             fields = self.journal.steps(execution)
