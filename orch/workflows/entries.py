@@ -76,6 +76,7 @@ WORDS = (
     "ruled",
     "resolved",
     "fallback",
+    "kept",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 
