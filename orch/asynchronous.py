@@ -31,6 +31,7 @@ from orch.control.versions import WorkflowVersion
 from orch.errors import OrchError
 from orch.escalation.inbox import InboxItem
 from orch.escalation.manager import CLAIM_TIME, NOTHING
+from orch.escalation.quarantine import QuarantinedStep
 from orch.escalation.statistics import Statistics
 from orch.execution import Execution, not_ended
 from orch.journal.journal import HistoryEntry
@@ -385,6 +386,15 @@ class AsyncOrchestrator:
     ) -> InboxItem:
         decide = self.sync.decide_escalation
         return await asyncio.to_thread(decide, id, decision, value, to=to, note=note, by=by)
+
+    async def list_quarantine(self) -> list[QuarantinedStep]:
+        return await asyncio.to_thread(self.sync.list_quarantine)
+
+    async def replay_quarantined(self, id: str, *, reason: str = "", by: str | None = None) -> None:
+        await asyncio.to_thread(self.sync.replay_quarantined, id, reason=reason, by=by)
+
+    async def drop_quarantined(self, id: str, *, reason: str = "", by: str | None = None) -> None:
+        await asyncio.to_thread(self.sync.drop_quarantined, id, reason=reason, by=by)
 
     async def escalation_statistics(self) -> Statistics:
         return await asyncio.to_thread(self.sync.escalation_statistics)

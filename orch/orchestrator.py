@@ -32,6 +32,7 @@ from orch.control.workers import WorkerProcesses
 from orch.errors import OrchError
 from orch.escalation.inbox import InboxItem
 from orch.escalation.manager import CLAIM_TIME, NOTHING, EscalationManager
+from orch.escalation.quarantine import QuarantinedStep, QuarantineManager
 from orch.escalation.statistics import Statistics
 from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
@@ -67,6 +68,7 @@ class Orchestrator:
         self.runtime.journal.check()
         self.manager = WorkflowManager(self.runtime)
         self.escalations = EscalationManager(self.runtime)
+        self.quarantine = QuarantineManager(self.runtime)
 
     def define_workflow(
         self,
@@ -515,6 +517,18 @@ class Orchestrator:
     def escalation_statistics(self) -> Statistics:
         """How many are open, by age, class, capability and rung; how long it took."""
         return self.escalations.statistics()
+
+    def list_quarantine(self) -> list[QuarantinedStep]:
+        """Steps that killed their workers too often, with the input that they had."""
+        return self.quarantine.list()
+
+    def replay_quarantined(self, id: str, *, reason: str = "", by: str | None = None) -> None:
+        """Try one again, after a fix. ``id``: EXECUTION:PATH. Raises NotFound, NotAllowed."""
+        self.quarantine.replay(id, reason=reason, by=by)
+
+    def drop_quarantined(self, id: str, *, reason: str = "", by: str | None = None) -> None:
+        """Give one up. ``id``: EXECUTION:PATH. Raises NotFound, NotAllowed."""
+        self.quarantine.drop(id, reason=reason, by=by)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

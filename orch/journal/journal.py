@@ -21,6 +21,7 @@ from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.migration import Migration
 from orch.journal.notices import Notices
+from orch.journal.quarantine import Quarantine
 from orch.journal.records import (
     HistoryEntry,
     Pending,
@@ -166,6 +167,7 @@ class Journal(
     Gates,
     Notices,
     EscalationRecords,
+    Quarantine,
 ):
     """The journal of all executions in one Redis.
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orch.errors import NotAllowed
+from orch.errors import ErrorClass, NotAllowed
 from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Event, Open, Transition
@@ -24,6 +24,7 @@ from orch.workflows.escalation import (
     waits_in,
 )
 from orch.workflows.holes import Hole, hole_fields
+from orch.workflows.failing import class_in
 from orch.workflows.ladder import HumanRung, Rung
 from orch.workflows.outcome import (
     Completed,
@@ -88,10 +89,11 @@ def _incarnation(state: StepState) -> str:
 def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
     """Enter the next rung; None: there is none, or it says so."""
     rungs = move.plan.ladder(path, record.ladder)
+    poison = class_in(record.error or {}) == ErrorClass.POISON
     for number, rung in enumerate(rungs[record.rung :], record.rung + 1):
         if rung.fail:
             break
-        if not _may_enter(node, rung):
+        if not _may_enter(node, rung) or (poison and (rung.retry or rung.reassign)):
             continue
         if rung.reassign is not None:
             wanted = rung.reassign.to_agent

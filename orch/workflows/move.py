@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orch.errors import StepError
+from orch.errors import ErrorClass, StepError
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Page, Transition
 from orch.workflows.cron import next_instant
@@ -46,6 +46,7 @@ from orch.workflows.plan import (
     join_path,
     split,
 )
+from orch.workflows.quarantine import QUARANTINE, Quarantined, quarantine_field
 from orch.workflows.references import Reference, parse_reference
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.validation import check_output
@@ -138,12 +139,25 @@ class Move:
         ``asked``: the path of escalation that the error itself names.
         """
         self.texts[f"!{path}"] = encode(error)
+        poison = class_in(error) == ErrorClass.POISON
+        if poison:
+            self._set_aside(node, path)
         rest = self._escalate(node, path, state, error, asked)
         if rest is None:
+            taken = self._action_for(node, error) is not None
             self.route(node, path, error)
-            return self.transition(path, self._ended(state, StepStatus.FAILED))
+            failed = self.transition(path, self._ended(state, StepStatus.FAILED))
+            return replace(failed, listens=QUARANTINE) if poison and not taken else failed
         found = self.transition(path, rest.state)
         return replace(found, due=rest.due, listens=rest.listens)
+
+    def _set_aside(self, node: Node, path: str) -> None:
+        """Keep the input of a step that killed its workers."""
+        try:
+            input = node.input.evaluate(context_of(self.view, path))
+        except StepError:
+            input = None
+        self.fields[quarantine_field(path)] = Quarantined(self.now, input).dumps()
 
     def _escalate(
         self, node: Node, path: str, state: StepState, error: dict[str, Any], asked: str = ""
