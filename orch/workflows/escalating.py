@@ -23,8 +23,8 @@ from orch.workflows.escalation import (
     escalation_id,
     waits_in,
 )
-from orch.workflows.holes import Hole, hole_fields
 from orch.workflows.failing import class_in
+from orch.workflows.holes import Hole, hole_fields
 from orch.workflows.ladder import HumanRung, Rung
 from orch.workflows.outcome import (
     Completed,
