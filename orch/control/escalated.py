@@ -55,8 +55,11 @@ class EscalationStatus(BaseModel):
 
 
 def escalation_status(
-    execution: str, path: str, record: Escalation, plan: Plan | None, now: int
+    execution: str, path: str, record: Escalation, plan: Plan | None, now: int, ended: int = 0
 ) -> EscalationStatus:
+    """``ended``: since when its step is escalated no more, ms; 0: it is, or nobody has told."""
+    if record.open and ended:
+        record = record.changed(resolved=ended, decision="cancelled", queue="", work="")
     return EscalationStatus(
         id=escalation_id(execution, path),
         path=path,

@@ -14,6 +14,7 @@ from orch.errors import InputError, NotAllowed
 from orch.journal.journal import HistoryEntry, Record, Start
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import compensation_path
+from orch.workflows.escalation import escalation_field
 from orch.workflows.forking import begin_fork, keep
 from orch.workflows.holes import hole_fields
 from orch.workflows.plan import Plan
@@ -108,7 +109,13 @@ class Forking:
         paths = {each.path for each in begun.opens if each.state.status is StepStatus.COMPLETED}
         _check_kept(origin, paths, steps)
         holes = [each for at in paths for each in hole_fields(at, record.holes.get(at, ())).items()]
-        begun = replace(begun, fields=(*begun.fields, ("origin", source), *dict(holes).items()))
+        asked = [
+            (escalation_field(at), record.escalations[at].dumps())
+            for at in paths
+            if at in record.escalations
+        ]
+        fields = (*begun.fields, ("origin", source), *dict(holes).items(), *asked)
+        begun = replace(begun, fields=fields)
         deadline = 0 if begun.end or not timeout else now + timeout
         if begun.end is not None:
             start = replace(start, slots=None)

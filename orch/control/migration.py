@@ -164,7 +164,7 @@ class Migration:
             names = (execution, record.workflow, record.version, new.version)
             if new.key == record.plan:
                 return Migrated(*names, done=False)
-            found = fit(old, new, fields, mapping, reopened)
+            found = fit(old, new, fields, mapping, reopened, record.escalations)
             if found.misfits:
                 raise _misfits(execution, new, found)
             moved = dict(found.moves)

@@ -535,7 +535,7 @@ def _step(
     node = _node(plan, path)
     live = state.status in LIVE
     beat = record.beats.get(path) if live else None
-    escalation = _escalation(record, path, plan, waits.now)
+    escalation = _escalation(record, path, plan, waits.now, state)
     claimed = [entry for entry in events if entry.event == "claimed"]
     started = claimed[0].at if claimed else (events[0].at if events else state.since)
     outside = live and state.status is StepStatus.EXTERNAL
@@ -594,9 +594,15 @@ def _node(plan: Plan | None, path: str) -> Node | None:
         return None
 
 
-def _escalation(record: Record, path: str, plan: Plan | None, now: int) -> EscalationStatus | None:
+def _escalation(
+    record: Record, path: str, plan: Plan | None, now: int, state: StepState
+) -> EscalationStatus | None:
     found = record.escalations.get(path)
-    return None if found is None else escalation_status(record.id, path, found, plan, now)
+    # That of a branch that was cancelled is open for ever.
+    ended = state.since if state.status is not StepStatus.ESCALATED else 0
+    if found is None:
+        return None
+    return escalation_status(record.id, path, found, plan, now, ended)
 
 
 def _asked(

@@ -21,10 +21,12 @@ from orch.faults import fault
 from orch.journal.journal import Ended, Refused, Settled, Steered
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import in_compensation
+from orch.workflows.escalation import Ruling
 from orch.workflows.holes import Hole, hole_fields
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
 from orch.workflows.reopening import reopen
+from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide
 from orch.workflows.view import fields_for, variable_field
@@ -205,9 +207,18 @@ class Steering:
     ) -> bool:
         """Let a step count as completed with ``output``. False: it was completed before.
 
-        What a worker is doing for it is thrown away. Raises InputError, NotFound, NotAllowed.
+        What a worker is doing for it is thrown away; an escalation is resolved by it, as by the
+        decision `skip`. Raises InputError, NotFound, NotAllowed.
         """
         text = self._checked(output, f"the output of step {path!r}")
+        subject = subject_of(path)
+        found = self.journal.read_state(execution, subject) if path[:1] not in "=!?" else None
+        if found is not None and found[1].status is StepStatus.ESCALATED:
+            self._check_open_to_skips(execution, subject)
+            who, now = by or current_user(), self.journal.clock()
+            ruling = Ruling("skip", who, now, value=output, given=True, note=reason)
+            self.runtime.advancer.rule(execution, subject, ruling)
+            return True
         for _ in range(MOST_TRIES):
             plan = self.runtime.plans.get(self.journal.record(execution).plan)
             state = self._skippable(execution, path, plan)

@@ -66,7 +66,9 @@ def raise_escalation(
     ``asked``: the name of the path that the error asks for.
     """
     record = _open_record(move, path)
-    if record is not None and record.asked is None:
+    # That of a step that was cancelled, and is tried again, is open: its ladder begins anew.
+    climbs = record is not None and record.asked is None
+    if record is not None and climbs and state.status is StepStatus.ESCALATED:
         return climb(move, node, path, replace(record, error=error))
     context = {**context_of(move.view, path), "error": error}
     found = move.plan.ladder_for(path, error, context, asked)
@@ -76,8 +78,8 @@ def raise_escalation(
     was = (state.attempt, state.failures, state.lost, state.started)
     last = move.view.escalations.get(path)
     failed = tuple(a.name for a in move.view.agents if a.incarnation == _incarnation(state))
-    seq = last.seq if last else 0
-    record = Escalation(move.now, error, was=was, ladder=name, seq=seq, agents=failed)
+    seq, works = (last.seq, last.works) if last else (0, 0)
+    record = Escalation(move.now, error, was=was, ladder=name, seq=seq, works=works, agents=failed)
     return climb(move, node, path, record)
 
 
@@ -128,6 +130,7 @@ def ask(move: Move, path: str, asked: Mapping[str, Any]) -> Rest:
         since=move.now,
         until=move.now + rung.within if rung.within else 0,
         seq=last.seq + 1 if last else 1,
+        works=last.works if last else 0,
     )
     record = _at_person(record, Rung(human=rung), move.now)
     detail = {"queue": record.queue} | ({"until": record.until} if record.until else {})

@@ -12,6 +12,7 @@ from orch.workflows.definition import StepType
 from orch.workflows.move import Move
 from orch.workflows.plan import Plan, in_handler, is_below, join_of, join_path, split
 from orch.workflows.replay import UNKNOWN, Replay, refused
+from orch.workflows.rungs import in_rung
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 from orch.workflows.view import (
     CAUSE_FIELD,
@@ -29,7 +30,8 @@ MARKS = "=!?"
 class Kept:
     """What a fork keeps. ``states``: path -> state; ``texts``: outputs and failures.
 
-    ``given``: variables that no kept step set, but somebody who resumed or forked.
+    ``given``: variables that no kept step set, but somebody who resumed or forked. Works of rungs
+    are not kept: what they came to is the output of their step.
     """
 
     path: str
@@ -60,6 +62,8 @@ def keep(
     roots = _done_before(chain, first, states, history) | _good_branches(plan, chain, steps)
 
     def keeps(found: str) -> bool:
+        if in_rung(found):
+            return False
         while found:
             if found in roots:
                 return True

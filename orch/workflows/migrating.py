@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 
 from orch.workflows.calls import callee
 from orch.workflows.definition import StepType
+from orch.workflows.escalation import Escalation
+from orch.workflows.ladder import Rung
 from orch.workflows.plan import (
     ROOT,
     JoinPolicy,
@@ -23,6 +26,7 @@ from orch.workflows.plan import (
     split,
     split_lap,
 )
+from orch.workflows.rungs import in_rung
 from orch.workflows.state import LIVE, StepState, StepStatus
 
 MOVABLE = frozenset(
@@ -70,13 +74,15 @@ def fit(
     fields: Mapping[str, str],
     mapping: Mapping[str, str] | None = None,
     reopened: Iterable[str] = (),
+    escalations: Mapping[str, Escalation] | None = None,
 ) -> Fitting:
     """Whether what lives in ``fields``, those of the steps' hash, can go on by ``new``.
 
     ``mapping``: id, or path without laps, of a step -> id, or path, of one of the same scope
     in ``new``. ``reopened``: paths that live again when a failed execution is retried.
+    ``escalations``: of the steps, by their paths.
     """
-    return _Fitter(old, new, fields, mapping or {}, frozenset(reopened)).run()
+    return _Fitter(old, new, fields, mapping or {}, frozenset(reopened), escalations or {}).run()
 
 
 class _Fitter:
@@ -87,7 +93,9 @@ class _Fitter:
         fields: Mapping[str, str],
         mapping: Mapping[str, str],
         reopened: frozenset[str],
+        escalations: Mapping[str, Escalation],
     ) -> None:
+        self.escalations = escalations
         self.old = old
         self.new = new
         self.mapping = mapping
@@ -96,7 +104,7 @@ class _Fitter:
         self.tokens = {p: s for p, s in states.items() if s.status in LIVE or p in reopened}
         self.subscriptions = {p[1:]: text for p, text in fields.items() if p[0] == "?"}
         self.laps: dict[str, int] = {}
-        for path in states:
+        for path in filterfalse(in_rung, states):
             scope, own = split(path)
             self.laps[scope] = max(self.laps.get(scope, 1), split_lap(own)[1])
         self.misfits: list[Misfit] = []
@@ -107,6 +115,9 @@ class _Fitter:
         unused = set(self.mapping)
         for path, state in sorted(self.tokens.items()):
             before = self.old.node(path)
+            if in_rung(path):
+                sends += self._work(path, state, before)
+                continue
             named = next((n for n in (before.key, before.id) if n in self.mapping), None)
             if named is not None:
                 unused.discard(named)
@@ -168,6 +179,15 @@ class _Fitter:
         else:
             self.moves[path] = goal
 
+    def _work(self, path: str, state: StepState, before: Node) -> list[str]:
+        """The work of a rung goes on with its step; its path, if its message goes elsewhere."""
+        try:
+            after = self.new.node(path)
+        except KeyError:
+            return []  # it is told of the step that its ladder is another one
+        waits = state.status is StepStatus.DISPATCHED
+        return [path] if waits and _address(before) != _address(after) else []
+
     # --- one token ---------------------------------------------------------------------------
 
     def _check(self, path: str, state: StepState, before: Node, after: Node) -> None:
@@ -186,6 +206,8 @@ class _Fitter:
     def _differences(self, path: str, state: StepState, before: Node, after: Node) -> Iterator[str]:
         if state.waits:
             yield "holds branches or items that wait to be tried again"
+        if state.status is StepStatus.ESCALATED:
+            yield from self._other_ladder(path, before, after)
         if before.policy is not None and after.policy is not None:
             if len(after.branches) != state.total:
                 yield f"has {state.total} branches, and {len(after.branches)} in the other version"
@@ -205,6 +227,19 @@ class _Fitter:
         both = before.step.subworkflow is not None and after.step.subworkflow is not None
         if both and callee(before).name != callee(after).name:
             yield f"calls another workflow there: {callee(after).name!r}"
+
+    def _other_ladder(self, path: str, before: Node, after: Node) -> Iterator[str]:
+        record = self.escalations.get(path)
+        if before.is_approval != after.is_approval:
+            yield "is done by a person in one of the versions alone"
+        if record is None or record.asked is not None:
+            return
+        if _ladder(self.old, path, record) != _ladder(self.new, path, record):
+            named = f" {record.ladder!r}" if record.ladder else ""
+            yield (
+                f"is escalated, at rung {record.rung}, and its ladder{named} is another one in "
+                f"the other version"
+            )
 
     def _handler(self, plan: Plan, path: str) -> str:
         number = int(path.split("/")[1])
@@ -251,6 +286,13 @@ def steps_after(plan: Plan, node: Node) -> Iterator[str]:
         nodes = plan.scopes[ROOT].nodes
         names = (handler.handler for handler in plan.definition.error_handlers)
         yield from (name for name in names if name in nodes and name != node.id)
+
+
+def _ladder(plan: Plan, path: str, record: Escalation) -> tuple[Rung, ...] | None:
+    try:
+        return plan.ladder(path, record.ladder)
+    except KeyError:
+        return None
 
 
 def _maps(before: Node, after: Node) -> Iterator[MapPolicy]:

@@ -120,7 +120,7 @@ class Move:
             self.drops.clear()
             return self.fail_attempt(node, path, state, self._failure(error, node, path))
         record = self.view.escalations.get(path)
-        if record is not None and record.open:
+        if record is not None and record.open and state.status is StepStatus.ESCALATED:
             resolve(self, node, path, record, self.decision or "skip")
         self.after(node, path, output)
         return self.transition(path, self._ended(state, StepStatus.COMPLETED))

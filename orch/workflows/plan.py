@@ -628,7 +628,10 @@ class Plan:
         if found is None:
             path = subject_of(key)
             node, name = self._nodes[path], rung_of(key)
-            rung = None if name.capability else self.ladder(path, name.ladder)[name.number - 1]
+            rungs = () if name.capability else self.ladder(path, name.ladder)
+            if not name.capability and not 0 < name.number <= len(rungs):
+                raise KeyError(key)
+            rung = rungs[name.number - 1] if rungs else None
             found = _make_work(node, key, rung, name)
             if not name.agent:
                 self._works[key] = found

@@ -29,6 +29,7 @@ from orch.workflows.plan import (
     join_of,
     split,
 )
+from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.transition import scopes_to_join
 
@@ -133,7 +134,8 @@ class _Reopener:
         self.turn: Turn = self.found  # what is being collected
         self.scopes: dict[str, dict[str, StepState]] = {}
         for path, text in fields.items():
-            if path[0] not in "=!?":
+            # A step that failed behind a ladder begins anew, and not what a rung did for it.
+            if path[0] not in "=!?" and not in_rung(path):
                 self.scopes.setdefault(split(path)[0], {})[path] = StepState.loads(text)
 
     def run(self, error: Mapping[str, Any]) -> Reopening:
@@ -183,6 +185,10 @@ class _Reopener:
             return
         if state.started and node.branches:
             self._reopen_members(path, node, state)
+            return
+        if node.is_approval:
+            self._add(Token(path, StepStatus.ENTERING))  # it is asked for anew
+            self.turn.drops.append(f"!{path}")
             return
         untaken = self._failure_name(path) == SCHEDULE_TIMEOUT
         tried = state.started or untaken or node.type is StepType.EVENT

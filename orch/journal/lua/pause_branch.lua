@@ -25,7 +25,9 @@ local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
 local function lives()
     for _, name in ipairs(redis.call('HKEYS', steps)) do
         local behind = string.sub(name, #branch + 1, #branch + 1)
-        if string.sub(name, 1, #branch) == branch and (behind == '/' or behind == '[')
+        -- What is done in a rung for a step makes no branch of the step.
+        if string.sub(name, #branch + 1, #branch + 2) ~= '/~'
+            and string.sub(name, 1, #branch) == branch and (behind == '/' or behind == '[')
             and not ended[cjson.decode(redis.call('HGET', steps, name))[1]] then
             return true
         end
