@@ -49,6 +49,13 @@ class TestWhy:
         played.worked.take("deploy/~1")
         assert "running on me" in context_of(played).waiting_for["deploy"]
 
+    def test_the_fallback_of_a_step_is_named(self, journal: Journal) -> None:
+        played = Played(journal, task("deploy", fallback={"capability": "senior"}))
+        played.fail("deploy")
+        found = context_of(played)
+        assert [s.rung for s in found.steps] == [None, "fallback senior"]
+        assert found.waiting_for["deploy"].startswith("the step's `fallback`, before its ladder: ")
+
     def test_an_approval_says_what_is_asked(self, journal: Journal) -> None:
         asked = {"prompt": "Ship it?", "choices": ["yes", "no"], "queue": "leads"}
         step = {"id": "ask", "capability": "human_approval", "input": asked}

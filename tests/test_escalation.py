@@ -102,6 +102,17 @@ class TestTheLadder:
         assert played.status("after") is StepStatus.DISPATCHED
         assert "escalated" not in played.words()
 
+    def test_on_error_takes_what_a_rung_comes_to_and_nobody_is_asked_any_more(
+        self, journal: Journal
+    ) -> None:
+        rungs = {"fallback": {"capability": "senior"}}, "human"
+        played = play(journal, *rungs, onError=[{"errors": ["Red"], "next": "after"}])
+        played.fail("deploy")
+        played.fail("deploy/~1", "Red")
+        assert played.status("after") is StepStatus.DISPATCHED
+        record = played.record("deploy")
+        assert (record.decision, record.open) == ("fail", False)
+
     def test_the_step_s_own_ladder_comes_before_a_handler_of_the_workflow(
         self, journal: Journal
     ) -> None:

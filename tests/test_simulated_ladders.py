@@ -77,6 +77,14 @@ class TestRungs:
         assert found.variables["u"] == "u"
         assert found.steps[1].at_ms == 5000
 
+    def test_the_fallback_of_a_step_is_mocked_by_its_capability(self) -> None:
+        mocks = {"outputs": {"senior": 7}}
+        found = run("human", mocks=mocks, fallback={"capability": "senior"})
+        assert (found.status, attempts(found)[1]) == (
+            "completed",
+            ("deploy/~_fallback.1", "completed"),
+        )
+
     def test_a_work_that_takes_longer_than_its_rung_is_cancelled(self) -> None:
         slow = {"fallback": {"capability": "senior", "within": "1m"}}
         found = run(slow, mocks={"durations": {"senior": HOUR}})

@@ -216,6 +216,16 @@ class TestRetry:
         played.do("both/1/b")
         assert played.ended() == "completed"
 
+    def test_of_a_cancelled_branch_its_fallback_is_tried_anew_too(self, journal: Journal) -> None:
+        deploy = task("deploy", fallback={"capability": "senior"}, escalation=["human"])
+        played = Played(journal, parallel("both", [deploy], [task("b")]))
+        played.fail("both/0/deploy")
+        played.fail("both/0/deploy/~_fallback.1")
+        played.fail("both/1/b")
+        played.verbs.retry("x1", by="ada")
+        played.fail("both/0/deploy")
+        assert played.record("both/0/deploy").work == "both/0/deploy/~_fallback.1#2"
+
     def test_an_approval_that_nobody_answered_is_asked_for_anew(self, journal: Journal) -> None:
         asked = {"choices": ["yes"], "within": "1h"}
         played = Played(journal, {"id": "ask", "capability": "human_approval", "input": asked})

@@ -178,6 +178,7 @@ def test_nobody_serves_the_fallback() -> None:
         ({"x": {"classes": ["transent"], "ladder": []}}, ".x.classes[0]", "'transient'"),
         ({"x": {"when": "$.", "ladder": []}}, ".x.when", "breaks at column"),
         ({"x": {"when": "$.item.a", "ladder": []}}, ".x.when", "`$.item` is unknown"),
+        ({"_fallback": {"ladder": ["fail"]}}, "._fallback", "stands for the `fallback`"),
         ({"auto": {"ladder": ["fail"]}}, ".auto", "no path may be called 'auto'"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from orch.workflows.escalation import Escalation, escalation_id
-from orch.workflows.plan import Plan
+from orch.workflows.plan import OWN_FALLBACK, Plan
 from orch.workflows.rungs import in_rung, rung_of, subject_of
 
 MOST_ASKED = 200
@@ -115,6 +115,8 @@ def rung_title(plan: Plan | None, path: str) -> str | None:
     if name.capability:
         return f"rerouted to {name.capability}"
     what = _what(plan, subject_of(path), name.ladder, name.number)
+    if name.ladder == OWN_FALLBACK:
+        return what.removeprefix(": ") or "fallback"
     return f"rung {name.number}{f' of {name.ladder}' if name.ladder else ''}{what}"
 
 
@@ -133,6 +135,8 @@ def _what(plan: Plan | None, subject: str, ladder: str, number: int) -> str:
 
 
 def _place(found: EscalationStatus) -> str:
+    if found.ladder == OWN_FALLBACK:
+        return "the step's `fallback`, before its ladder"
     of = f" of {found.ladder}" if found.ladder else ""
     return f"rung {found.rung}/{found.rungs}{of}"
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from orch.errors import InputError
 from orch.workflows.compensating import compensation_path, in_compensation
 from orch.workflows.ladder import Pause, Rung
-from orch.workflows.plan import Plan
+from orch.workflows.plan import Plan, other_capability
 from orch.workflows.rungs import MARK, in_rung, rung_of, subject_of
 
 T = TypeVar("T")
@@ -182,7 +182,8 @@ def _fallbacks(plan: Plan) -> set[str]:
     ladders += [node.step.escalation for node in plan.nodes()]
     ladders += [path.ladder for path in plan.escalation_paths().values()]
     rungs: list[Rung] = [rung for ladder in ladders if isinstance(ladder, list) for rung in ladder]
-    return {rung.fallback.capability for rung in rungs if rung.fallback is not None}
+    found = {rung.fallback.capability for rung in rungs if rung.fallback is not None}
+    return found | {name for node in plan.nodes() if (name := other_capability(node))}
 
 
 def _keys(plan: Plan) -> set[str]:

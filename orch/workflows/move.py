@@ -164,13 +164,15 @@ class Move:
     ) -> Rest | None:
         if not self.plan.may_escalate(path) and not asked:
             return None
-        record = self.view.escalations.get(path)
-        if record is None or not record.open:
-            if self._other_takes(node, error):
-                return raise_escalation(self, node, path, state, error, OWN_FALLBACK)
-        elif record.ladder == OWN_FALLBACK:
+        record = self.view.escalations.get(path) if state.status is StepStatus.ESCALATED else None
+        if record is not None and not record.open:
+            record = None
+        if record is None and self._other_takes(node, error):
+            return raise_escalation(self, node, path, state, error, OWN_FALLBACK)
+        taken = self._action_for(node, error) is not None
+        if record is not None and (taken or record.ladder == OWN_FALLBACK):
             resolve(self, node, path, record, "fail")  # and whoever else takes it
-        if self._action_for(node, error) is not None:
+        if taken:
             return None
         return raise_escalation(self, node, path, state, error, asked)
 

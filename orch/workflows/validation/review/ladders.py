@@ -11,6 +11,7 @@ from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_span
 from orch.workflows.graph import Step, as_list, as_mapping, get, join
 from orch.workflows.ladder import AUTO, BUILTIN_PATHS, RUNGS
+from orch.workflows.plan import OWN_FALLBACK
 from orch.workflows.validation.review.reads import check_use
 from orch.workflows.validation.review.steps import check_capability, does_work
 from orch.workflows.validation.review.subject import Review
@@ -120,8 +121,9 @@ def _check_rung(
 def _check_paths(review: Review) -> None:
     for name, path in as_mapping(get(review.document, "escalationPaths")).items():
         place = join("escalationPaths", name)
-        if name == AUTO:
-            message = f"no path may be called {AUTO!r}: it stands for the one whose rule fits"
+        ours = {AUTO: "the one whose rule fits", OWN_FALLBACK: "the `fallback` of a step"}
+        if name in ours:
+            message = f"no path may be called {name!r}: it stands for {ours[name]}"
             review.error(place, message, "choose another name")
         when = as_mapping(path).get("when")
         if isinstance(when, str):

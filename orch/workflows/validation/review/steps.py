@@ -80,6 +80,7 @@ def check_names(review: Review) -> None:
         for path, holder in (
             (step.path, step.fields),
             (f"{step.path}.compensate", as_mapping(step.get("compensate"))),
+            (f"{step.path}.fallback", as_mapping(step.get("fallback"))),
             (f"{step.path}.map", as_mapping(step.get("map"))),
             (f"{step.path}.wait.poll", as_mapping(as_mapping(step.get("wait")).get("poll"))),
         ):
