@@ -7,28 +7,69 @@ from collections.abc import Mapping
 from typing import Any
 
 from orch.control.runtime import Runtime
+from orch.errors import HookFailed
+from orch.escalation.hooks import deliver
+from orch.escalation.notice import Notice, wants
 from orch.faults import fault
 
 logger = logging.getLogger(__name__)
 
-LEASE = 120_000
-"""Ms for which one process has a notice to itself."""
+LEASE = 30_000
+"""Ms for which one process has a notice to itself, beside what its hooks may take."""
+
+MOST_TRIES = 10
+"""How often a hook is told of one notice; then it is given up, and the log says so."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 5_000, 3_600_000
+"""Ms between tries; twice as long each time."""
+
+TOLD, TRIES = "told", "tries"
+"""Beside the notice in the outbox: the hooks that were told, and how often it was tried."""
 
 
 def deliver_notice(runtime: Runtime, notice: str) -> str:
     """Deliver a notice, if nobody else does; a word for Flower. Harmless if repeated.
 
-    Raises Unreachable: then the watch brings the notice back.
+    A hook that fails is told again later, and the others are not told twice. Raises Unreachable:
+    then the watch brings the notice back.
     """
     journal = runtime.journal
-    content = journal.take_notice(notice, LEASE)
+    hooks = runtime.settings.hooks
+    lease = LEASE + int(sum(hook.timeout for hook in hooks) * 1000)
+    content = journal.take_notice(notice, lease)
     if content is None:
         return "done"
     fault("notice_taken")
     if content["event"] == "resolved":
-        journal.note_resolved(content)
-    journal.leave_notice(notice, None)
-    return _said(content)
+        journal.note_resolved({n: v for n, v in content.items() if n not in (TOLD, TRIES)})
+    told, again = _tell(runtime, content)
+    tries = int(content.get(TRIES, 0)) + 1
+    if not again or tries >= MOST_TRIES:
+        journal.leave_notice(notice, None)
+        return _said(content) + (f"; given up: {', '.join(again)}" if again else "")
+    pause = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE)
+    left = {**content, TOLD: told, TRIES: tries}
+    journal.leave_notice(notice, left, journal.clock() + pause)
+    return f"{_said(content)}; again in {pause // 1000} s: {', '.join(again)}"
+
+
+def _tell(runtime: Runtime, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Tell the hooks that want to know: names of those that were told, and to be told again."""
+    notice = Notice.of(content)
+    told, again = list(content.get(TOLD, ())), []
+    for hook in runtime.settings.hooks:
+        if hook.name in told or not wants(hook, notice):
+            continue
+        try:
+            deliver(hook, notice)
+        except HookFailed as error:
+            kind = "and is told again" if error.retryable else "and is given up"
+            logger.warning("hook %s was not told of %s, %s: %s", hook.name, notice.id, kind, error)
+            if error.retryable:
+                again.append(hook.name)
+                continue
+        told.append(hook.name)
+    return told, again
 
 
 def _said(content: Mapping[str, Any]) -> str:
