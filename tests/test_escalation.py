@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from orch.errors import AlreadyDecided, InputError, NotAllowed
 from orch.journal.journal import Journal
+from orch.settings import Settings
 from orch.workflows.outcome import Failed, Failure
 from orch.workflows.state import StepStatus
-from tests.build import handler, parallel, task
+from tests.build import FakeClock, handler, parallel, task
 from tests.escalated import HOUR, MINUTE, Played
 
 LADDER: list[Any] = [
@@ -386,3 +388,31 @@ class TestReassign:
         assert played.record("deploy").queue == "inbox"
         error = played.record("deploy").error
         assert error is not None and error["name"] == "AgentGone"
+
+
+class TestLevels:
+    def once(self) -> dict[str, Any]:
+        return task("deploy", retry={"maxAttempts": 1})
+
+    def test_aggressive_asks_others_without_a_ladder(self, journal: Journal) -> None:
+        played = Played(journal, self.once(), errorHandlingLevel="aggressive")
+        played.fail("deploy")
+        assert played.record("deploy").queue == "inbox"
+
+    def test_minimal_asks_nobody_that_the_settings_name(
+        self, redis: Redis, settings: Settings, redis_url: str, clock: FakeClock
+    ) -> None:
+        given = settings.model_copy(update={"escalation": ["human"]})
+        journal = Journal(redis, given, url=redis_url, clock=clock)
+        played = Played(journal, self.once(), errorHandlingLevel="minimal")
+        played.fail("deploy")
+        assert played.ended() == "failed"
+
+    def test_the_settings_name_who_is_asked_of_all_others(
+        self, redis: Redis, settings: Settings, redis_url: str, clock: FakeClock
+    ) -> None:
+        given = settings.model_copy(update={"escalation": ["human"]})
+        journal = Journal(redis, given, url=redis_url, clock=clock)
+        played = Played(journal, self.once())
+        played.fail("deploy")
+        assert played.record("deploy").queue == "inbox"

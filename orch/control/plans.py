@@ -15,7 +15,7 @@ from orch.journal.journal import Journal
 from orch.journal.versions import Defined
 from orch.settings import Settings
 from orch.workflows.definition import ErrorHandlingLevel, RetryPolicy, WorkflowDefinition
-from orch.workflows.ladder import Escalations
+from orch.workflows.ladder import AGGRESSIVE, Escalations
 from orch.workflows.plan import Plan
 
 CACHED_PLANS = 500
@@ -84,7 +84,7 @@ class Plans:
             "version": plan.version,
             "handlers": {n: h.content_hash() for n, h in handlers.items()},
         }
-        retry, escalations = plan.retry, self._escalations(like)
+        retry, escalations = plan.retry, self._escalations(definition, like)
         if retry is not None:
             content["retry"] = _content(retry)
         if escalations is not None:
@@ -100,7 +100,7 @@ class Plans:
         like: str | None = None,
     ) -> Plan:
         """The plan that `pin` would store. Raises NotSupportedYet."""
-        retry, escalations = self._retry(definition, like), self._escalations(like)
+        retry, escalations = self._retry(definition, like), self._escalations(definition, like)
         key = plan_key(definition, handlers, retry, escalations)
         return Plan(definition, key=key, handlers=handlers, retry=retry, escalations=escalations)
 
@@ -112,8 +112,13 @@ class Plans:
                 return _retry_in(content)
         return self.retry or default_retry(self.journal.settings, level)
 
-    def _escalations(self, like: str | None) -> Escalations | None:
-        return self.escalations if like is None else _escalations_in(self._read(like))
+    def _escalations(self, definition: WorkflowDefinition, like: str | None) -> Escalations | None:
+        level = definition.error_handling_level
+        if like is not None:
+            content = self._read(like)
+            if self.definition(content["version"]).error_handling_level == level:
+                return _escalations_in(content)
+        return by_level(self.escalations, level or self.journal.settings.error_handling_level)
 
     def get(self, key: str) -> Plan:
         """The plan of this key. Raises NotFound when Redis has lost it."""
@@ -200,6 +205,16 @@ def default_retry(
         retry_on=["*"] if level == "aggressive" else list(MAY_PASS),
         abort_on=list(FINAL) if level == "aggressive" else [],
     )
+
+
+def by_level(found: Escalations | None, level: ErrorHandlingLevel) -> Escalations | None:
+    """``found``, what the settings say of steps without a ladder, at this level."""
+    found = found or Escalations()
+    if level == "minimal":
+        found = found.model_copy(update={"ladder": None})
+    elif level == "aggressive" and found.ladder is None:
+        found = found.model_copy(update={"ladder": list(AGGRESSIVE)})
+    return found if found.ladder is not None or found.paths else None
 
 
 def default_escalations(settings: Settings) -> Escalations | None:

@@ -173,6 +173,13 @@ class Escalations(Model):
     paths: dict[PathName, EscalationPath] = Field(default_factory=dict)
 
 
+AGGRESSIVE = (
+    Rung(reassign=ReassignRung()),
+    Rung(human=HumanRung()),
+)
+"""Who is asked at the level `aggressive`, where nothing else is said."""
+
+
 def _path(queue: str, *first: Rung, **rule: Any) -> EscalationPath:
     return EscalationPath(ladder=[*first, Rung(human=HumanRung(queue=queue))], **rule)
 
