@@ -327,6 +327,18 @@ class TestApproval:
 
 
 class TestNotices:
+    def test_who_heard_of_it_hears_that_it_ended_with_its_execution(self, journal: Journal) -> None:
+        played = at_person(journal)
+        [(_, first)] = played.told
+        journal.leave_notice(first, None)
+        played.verbs.cancel("x1", "no use", by="ada")
+        played.look()
+        event, notice = played.told[-1]
+        content = journal.read_notice(notice)
+        assert content is not None and notice != first
+        assert (event, content["decision"]) == ("resolved", "cancelled")
+        assert (content["workflow"], content["error"]["name"]) == ("w", "Broken")
+
     def test_a_notice_that_nobody_took_is_sent_again(self, journal: Journal) -> None:
         played = at_person(journal)
         assert len(played.told) == 1

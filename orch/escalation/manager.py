@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 from orch.control.runtime import Runtime
@@ -13,6 +14,7 @@ from orch.escalation.inbox import InboxItem, item_of
 from orch.escalation.statistics import Statistics, statistics_of
 from orch.journal.escalations import OpenEscalation
 from orch.workflows.escalation import DECISIONS, Ruling, Word
+from orch.workflows.state import StepStatus
 
 CLAIM_TIME = 3600.0
 """Seconds for which a claim holds, where nobody says."""
@@ -66,6 +68,11 @@ class EscalationManager:
                 f"execution {execution} has no escalation of a step {path!r}",
                 hint="`orch inbox` lists those that wait for people",
             )
+        state = self.journal.read_state(execution, path)
+        if found.open and state is not None and state[1].status is not StepStatus.ESCALATED:
+            # Its branch, or its execution, has ended with it.
+            ended = found.decision or "cancelled"
+            found = replace(found, decision=ended, resolved=state[1].since, queue="", work="")
         paused = record.status.value == "paused"
         told = OpenEscalation(execution, path, record.workflow, record.plan, paused, found)
         return self._item(told, self.journal.clock())

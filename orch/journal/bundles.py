@@ -71,6 +71,7 @@ class Bundles(Connection):
             **self._keys_and_items(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             marks=self.keys.marks(self.keys.partition(execution)),
+            outbox=self.keys.outbox(self.keys.partition(execution)),
             now=now,
             id=execution,
             plan=plan,

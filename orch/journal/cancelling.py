@@ -74,6 +74,7 @@ class Cancelling(Connection):
             **self._keys_and_items(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             index=self._index_of(execution),
+            outbox=self.keys.outbox(self.keys.partition(execution)),
             name=heads.of_error(CANCELLED),
             now=now,
             id=execution,

@@ -701,6 +701,7 @@ class Journal(
             "end_execution",
             **self._keys_and_items(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
+            outbox=self.keys.outbox(self.keys.partition(execution)),
             index=self._index_of(execution),
             now=now,
             id=execution,

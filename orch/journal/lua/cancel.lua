@@ -9,6 +9,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  becomes  str   cancelling | compensating
@@ -21,7 +22,7 @@
 -- ARGV  ended    str   text of the event if it ends at once
 -- ARGV  keep     int   ms for which an ended execution is kept
 --
--- USES  tell stop_listening cancel_tokens index expire unwinds
+-- USES  tell stop_listening withdraw cancel_tokens index expire unwinds
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
 --        gates, queued: as of end_execution.lua

@@ -8,6 +8,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  status   str   cancelled | failed
@@ -16,7 +17,7 @@
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 --
--- USES  tell stop_listening cancel_tokens index expire
+-- USES  tell stop_listening withdraw cancel_tokens index expire
 --
 -- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
 --        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or

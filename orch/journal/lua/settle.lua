@@ -52,7 +52,7 @@
 -- ARGV  keep_event str  text of the event where it completed, or ''
 -- ARGV  unwinds  int   1: it counts in an execution that unwinds, and only there
 --
--- USES  tell call_with leave_notices set_pages write_tokens stop_listening cancel_tokens
+-- USES  tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
 -- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
 -- USES  reopen end_branch unwinds
 --

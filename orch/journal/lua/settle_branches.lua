@@ -9,6 +9,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET those that wait for an event or a report
 -- KEYS  marks    HASH  queue -> latest dispatch instant of a claimed token, ms
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  plan     str   the plan by which it was decided
@@ -23,7 +24,8 @@
 -- ARGV  queue    str   the queue that their message came from
 -- ARGV  grace    int   ms after which a joined step is looked at
 --
--- USES  call_with tell stop_listening cancel_tokens decide_join add_view read_view pause_over
+-- USES  call_with tell stop_listening withdraw cancel_tokens decide_join add_view read_view
+-- USES  pause_over
 --
 -- Reply  {'SETTLED', refused, taken, left, value, …}  refused: numbers of `ends` that do not
 --        count any more, from 1; taken: numbers of `takes`; left: those that were tried before, and

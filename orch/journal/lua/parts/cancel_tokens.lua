@@ -1,7 +1,7 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
 -- `calls` collects those that waited for a child, as `path attempt`. Those of a status in
 -- `except` are left alone, and counted as `spared`.
--- Needs tell, stop_listening, and record, steps, watch, id and now of the script.
+-- Needs tell, stop_listening, withdraw, and record, steps, watch, id and now of the script.
 local calls = {}
 local spared = 0
 local function cancel_tokens(step, except)
@@ -15,8 +15,11 @@ local function cancel_tokens(step, except)
             if not ended[state[1]] then
                 if state[1] == 'calling' then
                     calls[#calls + 1] = name .. ' ' .. state[2]
-                elseif state[1] == 'listening' or state[1] == 'escalated' then
+                elseif state[1] == 'listening' then
                     stop_listening(name)
+                elseif state[1] == 'escalated' then
+                    stop_listening(name)
+                    withdraw(name)
                 elseif state[1] == 'external' then
                     stop_listening(name)
                     redis.call('HDEL', record, 'b:' .. name)
