@@ -428,3 +428,77 @@ class TestLevels:
         played = Played(journal, self.once())
         played.fail("deploy")
         assert played.record("deploy").queue == "inbox"
+
+
+class TestEverywhere:
+    def test_an_item_of_a_map_waits_for_its_person_and_the_others_go_on(
+        self, journal: Journal
+    ) -> None:
+        shrink = task("shrink", input="$.item", escalation=["retry", "human"])
+        resize = {
+            "id": "resize",
+            "type": "map",
+            "map": {"items": [1, 2, 3], "maxConcurrency": 1, "steps": [shrink]},
+        }
+        played = Played(journal, resize)
+        played.fail("resize[0]/shrink")
+        assert played.worked.sent[-1] == "resize[0]/shrink/~1"
+        played.fail("resize[0]/shrink/~1")
+        assert played.status("resize[1]/shrink") is None
+        played.rule("resize[0]/shrink", "skip", value=10)
+        for number in (1, 2):
+            played.do(f"resize[{number}]/shrink", number)
+        assert journal.record("x1").output["results"] == [10, 1, 2]
+
+    def test_a_loop_a_poll_and_an_event_may_ask_too(self, journal: Journal) -> None:
+        loop = {"while": "true", "maxIterations": 1, "steps": [task("body")]}
+        poll = {"until": "$.state", "poll": {"capability": "work", "maxAttempts": 1}}
+        steps: list[dict[str, Any]] = [
+            {"id": "loop", "type": "loop", "loop": loop, "escalation": ["human"], "next": "poll"},
+            {"id": "poll", "type": "wait", "wait": poll, "escalation": ["human"], "next": "late"},
+            {
+                "id": "late",
+                "type": "event",
+                "event": {"name": "done", "timeout": 1000},
+                "escalation": ["human"],
+            },
+        ]
+        played = Played(journal, *steps)
+        played.do("loop[0]/body")
+        for path in ("loop", "poll", "late"):
+            if path == "poll":
+                played.do("poll", False)
+            played.look(4000)
+            assert played.status(path) is StepStatus.ESCALATED, path
+            played.rule(path, "skip", value=1)
+        assert played.ended() == "completed"
+
+    def test_a_step_that_cannot_be_entered_is_escalated_as_well(self, journal: Journal) -> None:
+        late = {"id": "late", "type": "wait", "wait": {"until": "$.input.when"}}
+        played = Played(journal, late, input={"when": "soon"}, escalation=["human"])
+        assert played.status("late") is StepStatus.ESCALATED
+        with pytest.raises(NotAllowed, match="wait"):
+            played.rule("late", "retry")
+        played.rule("late", "skip")
+        assert played.ended() == "completed"
+
+    def test_a_lap_of_a_cycle_has_a_ladder_of_its_own(self, journal: Journal) -> None:
+        steps = (
+            task("draft", "check"),
+            {
+                "id": "check",
+                "type": "decision",
+                "decision": {
+                    "expression": "$.output",
+                    "branches": {"again": "draft", "done": "end"},
+                },
+            },
+            task("end"),
+        )
+        played = Played(journal, *steps, escalation=["human"])
+        played.fail("draft")
+        played.rule("draft", "skip", value="again")
+        played.fail("draft#2")
+        played.rule("draft#2", "retry")
+        played.do("draft#2/~1", "done")
+        assert played.status("end") is StepStatus.DISPATCHED

@@ -23,6 +23,7 @@ from celery.canvas import Signature, _chain
 
 from orch.workflows.definition import StepType
 from orch.workflows.plan import Node, Plan, join_of, split
+from orch.workflows.rungs import in_rung
 
 JOIN_TASK = "orch.flow.join"
 DEFAULT_LINKS = 50
@@ -118,7 +119,7 @@ def bundles_of(plan: Plan, paths: list[str], handoff: str) -> tuple[list[list[st
     single: list[str] = []
     for path in paths:
         node = plan.node(path)
-        if may_bundle(plan, node, handoff):
+        if may_bundle(plan, node, handoff) and not in_rung(path):
             alike.setdefault((node.task_name, node.queue, node.step.priority), []).append(path)
         else:
             single.append(path)
