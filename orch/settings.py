@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="ladders by their names, and which errors take them, as in a workflow (JSON)",
     )
+    inbox_queues: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="queues of the inbox that somebody watches: a ladder that names another one is "
+        "refused; none: any; comma-separated in the environment",
+    )
     serve_escalation: bool = Field(
         True, description="whether a worker also delivers the notices of escalations"
     )
@@ -237,7 +242,7 @@ class Settings(BaseSettings):
             raise ValueError(f"two hooks are called {twice[0]!r}")
         return value
 
-    @field_validator("include", "redact", mode="before")
+    @field_validator("include", "redact", "inbox_queues", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

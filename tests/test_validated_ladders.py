@@ -14,10 +14,12 @@ from orch.settings import Settings
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation import (
     Finding,
+    errors_in,
     json_schema,
     validate_definition,
     validate_document,
 )
+from tests.build import task
 
 GOOD: dict[str, Any] = {
     "name": "n",
@@ -263,3 +265,24 @@ def test_a_workflow_may_name_a_path_of_the_settings(settings: Settings, redis: A
             found.define_workflow("w", document("ops")).definition, WorkflowDefinition
         )
         assert "'opps'" in found.manager.validate(document("opps"))[0].message
+
+
+@pytest.mark.parametrize(
+    ("steps", "path"),
+    [
+        (
+            [task("a", escalation=[{"human": {"queue": "leads"}}])],
+            "steps[0].escalation[0].human.queue",
+        ),
+        ([task("a", escalation=["human"])], "steps[0].escalation[0].queue"),
+        (
+            [{"id": "a", "capability": "human_approval", "input": {"queue": "x"}}],
+            "steps[0].input.queue",
+        ),
+    ],
+)
+def test_a_queue_that_nobody_watches_is_an_error(steps: list[Any], path: str) -> None:
+    raw = {"name": "w", "steps": steps}
+    found = validate_document(raw, known_queues=("reviewers",))[1]
+    assert [f.path for f in errors_in(found)] == [path]
+    assert errors_in(validate_document(raw)[1]) == []

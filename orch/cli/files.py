@@ -70,6 +70,7 @@ def review(
         document,
         known_workflows=known_workflows(path, settings),
         known_paths=settings.escalation_paths or (),
+        known_queues=settings.inbox_queues or None,
     )
     if definition is not None and not errors_in(findings):
         try:
@@ -88,6 +89,7 @@ def checked_definition(
         document,
         known_workflows=known_workflows(path, settings),
         known_paths=settings.escalation_paths or (),
+        known_queues=settings.inbox_queues or None,
     )
     errors = errors_in(findings)
     if definition is None or errors:

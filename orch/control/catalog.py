@@ -113,12 +113,12 @@ class Catalog:
     def _checked(
         self, key: str, definition: WorkflowDefinition | Mapping[str, Any], beside: Path | None
     ) -> tuple[WorkflowDefinition, list[Finding]]:
-        known, paths = self._known_names(beside), self._known_paths()
+        known = self._known(beside)
         if isinstance(definition, WorkflowDefinition):
             made: WorkflowDefinition | None = definition
-            findings = validate_definition(definition, known_workflows=known, known_paths=paths)
+            findings = validate_definition(definition, **known)
         else:
-            made, findings = validate_document(definition, known_workflows=known, known_paths=paths)
+            made, findings = validate_document(definition, **known)
         errors = errors_in(findings)
         if errors or made is None:
             listed = "\n".join(f"  {f.path}: {f.message}" for f in errors)
@@ -129,10 +129,14 @@ class Catalog:
             )
         return made, findings
 
-    def _known_paths(self) -> list[str]:
-        """The paths of escalation that the settings have."""
+    def _known(self, beside: Path | None) -> dict[str, Any]:
+        """What a definition may name: workflows, paths of escalation, queues of the inbox."""
         found = self.plans.escalations
-        return list(found.paths) if found is not None else []
+        return {
+            "known_workflows": self._known_names(beside),
+            "known_paths": list(found.paths) if found is not None else [],
+            "known_queues": self.settings.inbox_queues or None,
+        }
 
     def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:
         """A definition that could be defined. Raises InvalidWorkflow with all findings."""
@@ -146,14 +150,14 @@ class Catalog:
         parameters: Parameters = None,
     ) -> list[Finding]:
         """All findings of a definition; nothing is stored."""
-        known, paths = self._known_names(beside), self._known_paths()
+        known = self._known(beside)
         if isinstance(definition, WorkflowDefinition):
-            return validate_definition(definition, known_workflows=known, known_paths=paths)
+            return validate_definition(definition, **known)
         try:
             definition = filled(definition, "the definition", None, parameters)
         except InvalidWorkflow as error:
             return list(error.findings)
-        return validate_document(definition, known_workflows=known, known_paths=paths)[1]
+        return validate_document(definition, **known)[1]
 
     def load(
         self,

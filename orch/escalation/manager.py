@@ -89,6 +89,12 @@ class EscalationManager:
         self, id: str, to: str, *, seconds: float = CLAIM_TIME, by: str | None = None
     ) -> InboxItem:
         """Hand it to another queue of the inbox, or, as `@NAME`, to a person."""
+        known = self.runtime.settings.inbox_queues
+        if known and not to.startswith("@") and to not in known:
+            raise InputError(
+                f"nobody watches a queue {to!r} of the inbox",
+                hint=f"there are: {', '.join(sorted(known))}; a person is `@NAME`",
+            )
         return self._rule(id, "delegate", by, target=to, until=self._until(seconds))
 
     def comment(self, id: str, text: str, *, by: str | None = None) -> InboxItem:

@@ -20,12 +20,14 @@ def validate_document(
     known_workflows: Collection[str] = (),
     known_capabilities: Collection[str] | None = None,
     known_paths: Collection[str] | None = None,
+    known_queues: Collection[str] | None = None,
 ) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition, if its structure allows one, and all that is wrong. Never raises.
 
     ``known_workflows`` are the keys under which workflows are defined; ``known_capabilities``
     those that some agent serves, None where nobody knows; ``known_paths`` the paths of
-    escalation that the settings have, None where nobody knows.
+    escalation that the settings have, ``known_queues`` those of the inbox that somebody
+    watches, None where nobody knows.
     """
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
@@ -36,7 +38,7 @@ def validate_document(
         definition = WorkflowDefinition.model_validate(document)
     except ValidationError as error:
         structure = structure_findings(document, error)
-    reviewed = review(document, known_workflows, known_capabilities, known_paths)
+    reviewed = review(document, known_workflows, known_capabilities, known_paths, known_queues)
     # A rule of a model that the review explains better is said once.
     structure = [f for f in structure if f.hint is not MODEL_RULE or f.path not in reviewed.shapes]
     found = findings + [without_mark(f) for f in structure] + reviewed.findings
@@ -51,6 +53,7 @@ def validate_definition(
     known_workflows: Collection[str] = (),
     known_capabilities: Collection[str] | None = None,
     known_paths: Collection[str] | None = None,
+    known_queues: Collection[str] | None = None,
 ) -> list[Finding]:
     """All that is wrong with a definition that has the right structure."""
     try:
@@ -60,5 +63,5 @@ def validate_definition(
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
         return findings
-    reviewed = review(document, known_workflows, known_capabilities, known_paths)
+    reviewed = review(document, known_workflows, known_capabilities, known_paths, known_queues)
     return sorted(dict.fromkeys(findings + reviewed.findings), key=order)

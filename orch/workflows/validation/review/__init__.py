@@ -60,9 +60,10 @@ def review(
     known_workflows: Collection[str],
     known_capabilities: Collection[str] | None,
     known_paths: Collection[str] | None = None,
+    known_queues: Collection[str] | None = None,
 ) -> Review:
     """Run all checks, each of which may build on those before it."""
-    subject = Review(document, known_workflows, known_capabilities, known_paths)
+    subject = Review(document, known_workflows, known_capabilities, known_paths, known_queues)
     for check in _CHECKS:
         check(subject)
     return subject

@@ -8,6 +8,7 @@ from typing import Any
 from orch.errors import ExpressionError, StepError
 from orch.workflows.expressions import compile_value
 from orch.workflows.graph import Step, as_list, as_mapping
+from orch.workflows.validation.review.ladders import check_queue
 from orch.workflows.validation.review.steps import is_approval
 from orch.workflows.validation.review.subject import Review
 from orch.workflows.validation.schemas import schema_problems
@@ -45,6 +46,7 @@ def _check(review: Review, step: Step) -> None:
         review.error(extend(f"{path}.form", where), f"is no valid JSON Schema: {message}")
     if problems:
         return
+    check_queue(review, f"{path}.queue", as_mapping(given).get("queue", "inbox"))
     from orch.workflows.approving import Approval  # which checks answers by this package
 
     try:

@@ -83,6 +83,15 @@ def _check_name(review: Review, path: str, name: str) -> None:
         review.error(path, message, hint)
 
 
+def check_queue(review: Review, path: str, queue: Any) -> None:
+    """A queue of the inbox; where the settings name them all, one of those."""
+    known = review.known_queues
+    if known is None or not isinstance(queue, str) or queue in known:
+        return
+    hint = review.suggest(queue, known) or f"there are: {', '.join(sorted(known))}"
+    review.error(path, f"nobody watches a queue {queue!r} of the inbox", hint)
+
+
 def _check_ends(review: Review, asked: Asked) -> None:
     """Rungs behind one that ends the ladder, or that waits for ever."""
     over = ""
@@ -109,6 +118,8 @@ def _check_rung(
         roots = step.scope.roots if step is not None else frozenset()
         for use in texts(review, join(path, "input"), fields.get("input"), roots=roots):
             check_use(review, use, step)
+    if kind == "human":
+        check_queue(review, join(path, "queue"), fields.get("queue", "inbox"))
     if isinstance(form := fields.get("form"), dict):
         for where, message in schema_problems(form):
             review.error(extend(join(path, "form"), where), f"is no valid JSON Schema: {message}")

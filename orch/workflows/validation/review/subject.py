@@ -23,11 +23,13 @@ class Review:
         known_workflows: Collection[str],
         known_capabilities: Collection[str] | None,
         known_paths: Collection[str] | None = None,
+        known_queues: Collection[str] | None = None,
     ) -> None:
         self.document = document
         self.known_workflows = known_workflows
         self.known_capabilities = known_capabilities
         self.known_paths = known_paths
+        self.known_queues = known_queues
         self.outline: Outline = outline(document)
         self.findings: list[Finding] = []
         self._suggestions = MAX_SUGGESTIONS
