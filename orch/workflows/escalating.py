@@ -238,8 +238,9 @@ def resolve(move: Move, node: Node, path: str, record: Escalation, decision: str
     )
     move.fields[escalation_field(path)] = done.dumps()
     move.view.escalations[path] = done  # type: ignore[index]
-    detail = {"decision": done.decision, "rung": done.rung}
-    move.note("resolved", path, record.was[0], detail | ({"by": done.by} if done.by else {}))
+    detail = {"decision": done.decision, "rung": done.rung, "by": done.by}
+    told = {name: value for name, value in detail.items() if value}
+    move.note("resolved", path, record.was[0], told)
     tell(move, path, replace(done, queue=record.queue), "resolved")
 
 
@@ -410,7 +411,7 @@ def decide_overdue(move: Move, node: Node, path: str, state: StepState) -> Trans
     if not 0 < record.until <= move.now:
         return _remind(move, path, record)
     cancels = bool(record.work)
-    move.note("overdue", path, record.was[0], {"rung": record.rung})
+    move.note("overdue", path, record.was[0], {"rung": record.rung} if record.rung else None)
     if record.asked is not None:
         found = expire(move, node, path, record)
     else:
