@@ -98,6 +98,18 @@ class TestTheLadder:
         assert played.record("deploy").queue == "inbox"
         assert claimed.state.attempt == 1
 
+    def test_the_work_of_the_next_rung_is_not_cancelled_with_that_of_the_one_before(
+        self, journal: Journal
+    ) -> None:
+        slow = {"fallback": {"capability": "senior", "within": "1m"}}
+        played = play(journal, slow, {"fallback": {"capability": "chief"}})
+        played.fail("deploy")
+        played.look(MINUTE)
+        assert played.status("deploy/~1") is StepStatus.CANCELLED
+        assert played.status("deploy/~2#2") is StepStatus.DISPATCHED
+        played.do("deploy/~2#2", 5)
+        assert played.status("deploy") is StepStatus.COMPLETED
+
     def test_on_error_comes_first(self, journal: Journal) -> None:
         played = play(journal, onError="after")
         played.fail("deploy")

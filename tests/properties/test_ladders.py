@@ -101,12 +101,15 @@ class Laddered(Played):
                 self.decide(what)
 
     def pass_time(self) -> None:
-        """Until the next instant at which somebody must look."""
+        """Until the next instant at which somebody must look at the step, or at its rung.
+
+        The join around it is looked at each minute, which would be most of what is played.
+        """
         watch = self.journal.keys.watch(self.journal.keys.partition("x1"))
         due = [
             int(score)
             for member, score in self.journal.redis.zrange(watch, 0, -1, withscores=True)
-            if member.startswith("x1 ")
+            if member.startswith(f"x1 {self.at}")
         ]
         now = self.journal.clock()
         self.look(max(min(due, default=now) - now, 0))

@@ -167,7 +167,7 @@ if clears[1] then
     clear_items(clears)
 end
 if below == 1 then
-    cancel_tokens(path)
+    cancel_tokens(path, nil, opens)
 end
 if branch[1] then
     return end_branch(branch, handoff)

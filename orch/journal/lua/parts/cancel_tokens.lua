@@ -1,10 +1,15 @@
 -- cancel_tokens.lua: end every live token in a branch or an iteration of `step`; nil: every one.
 -- `calls` collects those that waited for a child, as `path attempt`. Those of a status in
--- `except` are left alone, and counted as `spared`.
+-- `except` are left alone, and counted as `spared`; those of `opens`, which the script has just
+-- written, are not live yet: the work of the next rung is not what the rung before it did.
 -- Needs tell, stop_listening, withdraw, and record, steps, watch, id and now of the script.
 local calls = {}
 local spared = 0
-local function cancel_tokens(step, except)
+local function cancel_tokens(step, except, opens)
+    local opened = {}
+    for _, open in ipairs(opens or {}) do
+        opened[open[1]] = 1
+    end
     local ended = {completed = 1, failed = 1, skipped = 1, cancelled = 1}
     for _, name in ipairs(redis.call('HKEYS', steps)) do
         local first = string.sub(name, 1, 1)
@@ -12,7 +17,7 @@ local function cancel_tokens(step, except)
         local below = step and string.sub(name, 1, #step) == step and (behind == '/' or behind == '[')
         if first ~= '=' and first ~= '!' and first ~= '?' and (below or not step) then
             local state = cjson.decode(redis.call('HGET', steps, name))
-            if not ended[state[1]] then
+            if not ended[state[1]] and not opened[name] then
                 if state[1] == 'calling' then
                     calls[#calls + 1] = name .. ' ' .. state[2]
                 elseif state[1] == 'listening' then
