@@ -69,6 +69,7 @@ class Laddered(Played):
     """One step with a ladder, in a branch beside a quiet one; and what happens to it."""
 
     def __init__(self, journal: Journal, ladder: list[Any], *, inside: bool) -> None:
+        self.ladder = ladder
         step = task("deploy", escalation=ladder)
         self.at = "both/0/deploy" if inside else "deploy"
         steps = [parallel("both", [step], [task("beside")])] if inside else [step]
@@ -177,11 +178,16 @@ class Laddered(Played):
         assert not works or escalated
         self.check_rungs()
 
+    def check_order(self, entered: list[int]) -> None:
+        assert entered == sorted(set(entered))
+        left_out = set(range(1, max(entered, default=0))) - set(entered)
+        assert all("retry" in self.ladder[number - 1] for number in left_out)
+
     def check_rungs(self) -> None:
-        """Each rung is entered once, in its order, and none is left out."""
+        """Each rung is entered once, in its order, and none is left out but tries of poison."""
         history = [e for e in self.journal.history("x1") if e.path == self.at]
         entered = [e.detail["rung"] for e in history if e.event in ("escalated", "rung")]
-        assert entered == list(range(1, len(entered) + 1))
+        self.check_order(entered)
         assert sum(e.event == "resolved" for e in history) <= 1
         assert sum(e.event == "completed" for e in history) <= 1
         events = {notice: event for event, notice in self.told}

@@ -60,7 +60,7 @@ class SteeredLadder(Laddered):
                 entered = []
             if entry.event in ("escalated", "rung"):
                 entered.append(entry.detail["rung"])
-                assert entered == list(range(1, len(entered) + 1))
+                self.check_order(entered)
         works = [e.path for e in history if "/~" in e.path and e.event == "claimed"]
         assert all(path in self.journal.steps("x1") for path in works)
         execution_context(self.journal, self.plans, "x1")
