@@ -28,6 +28,7 @@ from orch.orchestrator import Orchestrator
 from orch.settings import Settings
 from orch.workflows.state import ExecutionStatus
 from tests.build import Worked, handler, start, task
+from tests.escalated import Played
 
 RECORD = {"status": "failed", "workflow": "w", "version": "1", "plan": "1", "created": "5"}
 texts = st.dictionaries(
@@ -69,6 +70,20 @@ def worked_out(journal: Journal) -> Worked:
 
 
 class TestThere:
+    def test_who_was_asked_about_a_step_comes_along(self, journal: Journal, tmp_path: Path) -> None:
+        rungs = [{"fallback": {"capability": "senior"}}, "human"]
+        played = Played(journal, task("deploy", escalation=rungs))
+        played.fail("deploy")
+        played.fail("deploy/~1")
+        played.rule("deploy", "skip", value=1)
+        there = other(journal)
+        transfer(journal).write(tmp_path / "one.jsonl", ["x1"], {})
+        transfer(there).read(tmp_path / "one.jsonl")
+        mine, theirs = (execution_context(j, Plans(j), "x1") for j in (journal, there))
+        assert mine == theirs
+        assert [step.rung for step in theirs.steps] == [None, "rung 1: fallback senior"]
+        assert str(theirs.steps[0].escalation) == "skip by ada at rung 2"
+
     def test_and_back_again(self, journal: Journal, tmp_path: Path) -> None:
         worked_out(journal)
         path = tmp_path / "one.jsonl.gz"
