@@ -405,6 +405,7 @@ def test_a_step_along_the_way_costs_one_script(play: Make, monkeypatch: pytest.M
     assert calls == ["claim", *["settle_on"] * 9, "settle"]
 
 
+@pytest.mark.usefixtures("redis")
 def test_those_who_watch_see_every_step_as_a_task(tmp_path: Path, redis_url: str) -> None:
     code = tmp_path / "code.py"
     code.write_text(

@@ -14,7 +14,7 @@ from orch.faults import fault
 
 logger = logging.getLogger(__name__)
 
-LEASE = 30_000
+LEASE = 5_000
 """Ms for which one process has a notice to itself, beside what its hooks may take."""
 
 MOST_TRIES = 10

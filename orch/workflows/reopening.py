@@ -206,7 +206,8 @@ class _Reopener:
         elif node.type is StepType.WAIT and state.due and state.status is StepStatus.CANCELLED:
             self._add(Token(path, StepStatus.WAITING))
         else:
-            raise self._refused(f"step {path!r} is a {node.type.value}, which is not tried again")
+            kind = node.type.value
+            raise self._refused(f"step {path!r} is of type {kind}, which is not tried again")
         self.turn.drops.append(f"!{path}")
 
     def _add(self, token: Token) -> None:

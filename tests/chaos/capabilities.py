@@ -50,6 +50,12 @@ def hold(context: Context, attempts: int = 1) -> int:
     return context.attempt
 
 
+@capability("chaos_hold_and_fail")
+def hold_and_fail(context: Context) -> None:
+    hold(context)
+    raise Broken("after all")
+
+
 @capability("chaos_die")
 def die(context: Context) -> None:
     note(context)

@@ -24,11 +24,12 @@ from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
 from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
+from orch.workflows.notices import NOTICE_MARK
 
 T = TypeVar("T")
 
 CAPABILITIES = Path(__file__).with_name("capabilities.py")
-FAULT_POINTS = ("claimed", "called", "settled")
+FAULT_POINTS = ("claimed", "called", "settled", "advanced", "noticed", "notice_taken")
 
 
 def wait_until(
@@ -237,6 +238,7 @@ class System:
         wait_until(lambda: not self._running(), within=within, what="all executions have ended")
         for partition in range(self.keys.partitions):
             watch = self.keys.watch(partition)
+            wait_until(lambda watch=watch: not self._notices(watch), what="all notices are told")  # type: ignore[misc]
             assert self.redis.zrange(watch, 0, -1) == [], "an ended execution is still watched"
         wait_until(
             lambda: not self._undying(), within=within, what=f"no stray key: {self._undying()}"
@@ -244,6 +246,9 @@ class System:
 
     def _running(self) -> list[str]:
         return [i.id for i in self.orchestrator.list_executions(limit=10_000) if i.ended is None]
+
+    def _notices(self, watch: str) -> list[str]:
+        return [m for m in self.redis.zrange(watch, 0, -1) if m.startswith(NOTICE_MARK)]
 
     def _undying(self) -> list[str]:
         """Keys that nobody would ever delete."""

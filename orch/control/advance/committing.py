@@ -317,6 +317,7 @@ class Committing(ABC):
         )
         if isinstance(reply, Refused):
             return ()
+        fault("advanced")
         paths = (*to_dispatch(transition, reply), *following_paths(plan, reply))
         self.apply(plan, view.execution, paths, view.priority)
         return self._left(plan, view.execution, transition, reply, turn)
