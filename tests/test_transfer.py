@@ -83,6 +83,7 @@ class TestThere:
         assert mine == theirs
         assert [step.rung for step in theirs.steps] == [None, "rung 1: fallback senior"]
         assert str(theirs.steps[0].escalation) == "skip by ada at rung 2"
+        journal.redis.flushall()
 
     def test_and_back_again(self, journal: Journal, tmp_path: Path) -> None:
         worked_out(journal)
