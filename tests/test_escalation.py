@@ -176,6 +176,15 @@ class TestTheLadder:
         played.fail("deploy", "PermissionError")
         assert played.record("deploy").ladder == "security"
 
+    def test_a_ladder_that_only_fails_tells_of_it_and_holds_nothing_up(
+        self, journal: Journal
+    ) -> None:
+        played = Played(journal, task("deploy"), escalation=["fail"])
+        played.fail("deploy")
+        assert played.ended() == "failed"
+        assert [event for event, _ in played.told] == ["raised", "resolved"]
+        assert played.record("deploy").decision == "fail"
+
     def test_an_empty_ladder_asks_nobody(self, journal: Journal) -> None:
         played = Played(journal, task("deploy", escalation=[]), escalation=["human"])
         played.fail("deploy")

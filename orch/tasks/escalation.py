@@ -6,19 +6,20 @@ from celery import Celery
 
 from orch.control.runtime import Runtime
 from orch.errors import OrchError
-from orch.escalation.delivery import deliver_notice
+from orch.escalation.manager import EscalationManager
 from orch.workflows.notices import EVENTS, notice_task
 
 
 def register_escalation_tasks(app: Celery, runtime: Runtime) -> None:
+    manager = EscalationManager(runtime)
     for event in EVENTS:
-        _register(app, runtime, event)
+        _register(app, manager, event)
 
 
-def _register(app: Celery, runtime: Runtime, event: str) -> None:
+def _register(app: Celery, manager: EscalationManager, event: str) -> None:
     @app.task(name=notice_task(event), ignore_result=True)
     def deliver(notice: str) -> str:
         try:
-            return deliver_notice(runtime, notice)
+            return manager.deliver(notice)
         except OrchError as exc:
             return f"left to the watch: {exc}"

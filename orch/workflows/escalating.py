@@ -94,6 +94,8 @@ def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
     poison = class_in(record.error or {}) == ErrorClass.POISON
     for number, rung in enumerate(rungs[record.rung :], record.rung + 1):
         if rung.fail:
+            if not record.rung:
+                record = _told_at_once(move, path, record, number)
             break
         if not _may_enter(node, rung) or (poison and (rung.retry or rung.reassign)):
             continue
@@ -110,6 +112,15 @@ def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
     if record.rung:
         resolve(move, node, path, record, "fail")
     return None
+
+
+def _told_at_once(move: Move, path: str, record: Escalation, number: int) -> Escalation:
+    """Nobody is asked, but the hooks hear of it."""
+    record = record.changed(rung=number, kind="fail", since=move.now)
+    detail = {"rung": number, "kind": "fail"} | ({"ladder": record.ladder} if record.ladder else {})
+    move.note("escalated", path, record.was[0], detail)
+    tell(move, path, record, "raised")
+    return record
 
 
 def _may_enter(node: Node, rung: Rung) -> bool:
