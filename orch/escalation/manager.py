@@ -142,12 +142,10 @@ class EscalationManager:
     def statistics(self) -> Statistics:
         """How many are open, by age, class, capability and rung; how long it took."""
         now = self.journal.clock()
-        items = [self._item(each, now) for each in self.journal.open_escalations()]
-        return statistics_of(items, self.capability_of, self.journal.resolved_escalations(), now)
-
-    def capability_of(self, item: InboxItem) -> str:
-        plan = self.runtime.plans.get(self.journal.record(item.execution).plan)
-        return plan.node(item.path).capability
+        found = self.journal.open_escalations()
+        items = [self._item(each, now) for each in found]
+        capabilities = [self.runtime.plans.get(e.plan).node(e.path).capability for e in found]
+        return statistics_of(items, capabilities, self.journal.resolved_escalations(), now)
 
     # --- behind them -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +31,12 @@ class Statistics(BaseModel):
 
 def statistics_of(
     items: Sequence[InboxItem],
-    capability_of: Callable[[InboxItem], str],
+    capabilities: Sequence[str],
     resolved: Iterable[Mapping[str, Any]],
     now: int,
 ) -> Statistics:
-    """``resolved``: notices of resolved escalations, as the journal keeps them."""
+    """``capabilities``: of the steps of ``items``, in their order. ``resolved``: notices of
+    resolved escalations, as the journal keeps them."""
     done = list(resolved)
     seen = [each["acknowledged"] - each["raised"] for each in done if each.get("acknowledged")]
     took = [each["at"] - each["raised"] for each in done]
@@ -43,7 +44,9 @@ def statistics_of(
         open=len(items),
         by_age=_counted(_age(item, now) for item in items),
         by_class=_counted(_class_of(item) for item in items),
-        by_capability=_counted(capability_of(item) or item.step for item in items),
+        by_capability=_counted(
+            capability or item.step for item, capability in zip(items, capabilities, strict=True)
+        ),
         by_rung=_counted(_rung(item) for item in items),
         resolved=len(done),
         by_decision=_counted(str(each.get("decision")) for each in done),
