@@ -36,6 +36,8 @@ from orch.escalation.statistics import Statistics
 from orch.execution import Execution, not_ended
 from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
+from orch.memory.memory import MemoryFilters, MemoryStatistics
+from orch.memory.record import MemoryRecord
 from orch.orchestrator import Definition, Orchestrator
 from orch.settings import Settings
 from orch.workflows.comparing import Difference
@@ -398,6 +400,37 @@ class AsyncOrchestrator:
 
     async def escalation_statistics(self) -> Statistics:
         return await asyncio.to_thread(self.sync.escalation_statistics)
+
+    async def store_memory(
+        self, agent_role: str, project_id: str | None, content: str, **given: Any
+    ) -> MemoryRecord:
+        return await asyncio.to_thread(
+            lambda: self.sync.store_memory(agent_role, project_id, content, **given)
+        )
+
+    async def search_memory(
+        self, *, project: str | None = None, limit: int = 50, **filters: Unpack[MemoryFilters]
+    ) -> list[MemoryRecord]:
+        return await asyncio.to_thread(
+            lambda: self.sync.search_memory(project=project, limit=limit, **filters)
+        )
+
+    async def get_memory(self, id: str, project: str | None = None) -> MemoryRecord:
+        return await asyncio.to_thread(self.sync.get_memory, id, project)
+
+    async def memory_statistics(self, project: str | None = None) -> MemoryStatistics:
+        return await asyncio.to_thread(self.sync.memory_statistics, project)
+
+    async def export_memory(
+        self,
+        target: Path | str | BinaryIO,
+        *,
+        project: str | None = None,
+        **filters: Unpack[MemoryFilters],
+    ) -> int:
+        return await asyncio.to_thread(
+            lambda: self.sync.export_memory(target, project=project, **filters)
+        )
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

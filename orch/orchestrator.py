@@ -37,6 +37,8 @@ from orch.escalation.statistics import Statistics
 from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
+from orch.memory.memory import Memory, MemoryFilters, MemoryStatistics
+from orch.memory.record import MemoryRecord
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 from orch.workflows.comparing import Difference
@@ -69,6 +71,7 @@ class Orchestrator:
         self.manager = WorkflowManager(self.runtime)
         self.escalations = EscalationManager(self.runtime)
         self.quarantine = QuarantineManager(self.runtime)
+        self.memory = Memory(self.runtime.journal)
 
     def define_workflow(
         self,
@@ -529,6 +532,64 @@ class Orchestrator:
     def drop_quarantined(self, id: str, *, reason: str = "", by: str | None = None) -> None:
         """Give one up. ``id``: EXECUTION:PATH. Raises NotFound, NotAllowed."""
         self.quarantine.drop(id, reason=reason, by=by)
+
+    def store_memory(
+        self,
+        agent_role: str,
+        project_id: str | None,
+        content: str,
+        *,
+        tags: Sequence[str] = (),
+        data: Any = None,
+        related: Sequence[str] = (),
+        confidence: float = 1.0,
+        source: str = "",
+        id: str | None = None,
+    ) -> MemoryRecord:
+        """Remember something; the record as it is kept.
+
+        ``content`` begins with `ORCH:AREA: `. ``project_id``: None is that of the setting.
+        ``related``: ids of other records; ``confidence``: 0 to 1; ``source``: what it tells of.
+        ``id``: one of the caller's own; where the project has a record of it, that one is
+        answered and nothing changes. Raises InputError.
+        """
+        return self.memory.store(
+            agent_role,
+            project_id,
+            content,
+            id=id,
+            tags=tags,
+            data=data,
+            related=related,
+            confidence=confidence,
+            source=source,
+        )
+
+    def search_memory(
+        self, *, project: str | None = None, limit: int = 50, **filters: Unpack[MemoryFilters]
+    ) -> list[MemoryRecord]:
+        """Records of one project that all ``filters`` hold of, the newest first: `text`,
+        `prefix`, `tag` (one, or several), `agent`, `source`, `since`, `until`; see
+        `MemoryFilters`. ``project``: None is that of the setting. Raises InputError."""
+        return self.memory.search(project=project, limit=limit, **filters)
+
+    def get_memory(self, id: str, project: str | None = None) -> MemoryRecord:
+        """A record of one project. Raises NotFound."""
+        return self.memory.get(id, project)
+
+    def memory_statistics(self, project: str | None = None) -> MemoryStatistics:
+        """How many records a project has, by area, agent and tag."""
+        return self.memory.statistics(project)
+
+    def export_memory(
+        self,
+        target: Path | str | BinaryIO,
+        *,
+        project: str | None = None,
+        **filters: Unpack[MemoryFilters],
+    ) -> int:
+        """Write records as JSON lines, the newest first, to a file; how many. Raises InputError."""
+        return self.memory.export(target, project=project, **filters)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

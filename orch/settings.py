@@ -190,6 +190,20 @@ class Settings(BaseSettings):
     retention: float = Field(
         604_800.0, gt=0, description="seconds for which a finished execution is kept"
     )
+    project_id: str = Field(
+        "default",
+        min_length=1,
+        max_length=1000,
+        description="project in whose memory is written and sought where nobody names another",
+    )
+    memory_retention: float = Field(
+        7_776_000.0, gt=0, description="seconds for which a record of the memory is kept"
+    )
+    memory_limit: int = Field(
+        100_000,
+        ge=1,
+        description="most records in the memory of a project; the oldest make room",
+    )
     archive_dir: Path | None = Field(
         None,
         description="directory to which executions go that were kept for `retention`; "

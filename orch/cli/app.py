@@ -22,6 +22,7 @@ from orch.cli import (
     external,
     hooks,
     inbox,
+    memory,
     output,
     quarantine,
     results,
@@ -100,6 +101,7 @@ for command, panel in (
 
 
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
+app.add_typer(memory.memory, name="memory", rich_help_panel=LOOK)
 
 
 def _show_version(wanted: bool) -> None:

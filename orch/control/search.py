@@ -65,15 +65,7 @@ class Search:
         )
 
     def _instant(self, name: str, given: Instant | None) -> int | None:
-        if isinstance(given, timedelta):
-            return self.journal.clock() - given // timedelta(milliseconds=1)
-        if given is None or (isinstance(given, int) and not isinstance(given, bool)):
-            return given
-        text = given.isoformat() if isinstance(given, datetime) else given
-        try:
-            return parse_instant(text)
-        except ValueError as exc:
-            raise InputError(f"{name!r}: {exc}") from exc
+        return milliseconds_of(name, given, self.journal.clock())
 
     def _kinds(self, filters: Filters) -> tuple[tuple[str, str | None], ...] | None:
         """The workflows and versions that are meant; None: any."""
@@ -130,3 +122,16 @@ def _attributes(given: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str | int | float | bool):
             raise InputError(f"attribute {name!r} is a text, a number or a truth value")
     return {name: attribute_text(value) for name, value in given.items()}
+
+
+def milliseconds_of(name: str, given: Instant | None, now: int) -> int | None:
+    """A point in time, ms since the epoch. Raises InputError, which calls it ``name``."""
+    if isinstance(given, timedelta):
+        return now - given // timedelta(milliseconds=1)
+    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+        return given
+    text = given.isoformat() if isinstance(given, datetime) else given
+    try:
+        return parse_instant(text)
+    except ValueError as exc:
+        raise InputError(f"{name!r}: {exc}") from exc

@@ -1,4 +1,4 @@
-"""Delivers the notices of escalations: to the hooks of the settings, and to the statistics."""
+"""Delivers the notices of escalations: to the memory, the hooks, and the statistics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from orch.control.runtime import Runtime
 from orch.errors import HookFailed
 from orch.escalation.hooks import deliver
 from orch.escalation.notice import Notice, wants
+from orch.escalation.remembering import remember
 from orch.faults import fault
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def deliver_notice(runtime: Runtime, notice: str) -> str:
     if content is None:
         return "done"
     fault("notice_taken")
+    remember(runtime, content)
     if content["event"] == "resolved":
         journal.note_resolved({n: v for n, v in content.items() if n not in (TOLD, TRIES)})
     told, again = _tell(runtime, content)

@@ -19,6 +19,7 @@ from orch.journal.external import External
 from orch.journal.fallbacks import Fallbacks
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
+from orch.journal.memories import Memories
 from orch.journal.migration import Migration
 from orch.journal.notices import Notices
 from orch.journal.quarantine import Quarantine
@@ -166,6 +167,7 @@ class Journal(
     Migration,
     Gates,
     Notices,
+    Memories,
     EscalationRecords,
     Quarantine,
 ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import quote
 
 from redis.crc import key_slot
 
@@ -192,6 +193,28 @@ class Keys:
         """ZSET, as long as they may be of use: name of an output -> when it was kept, ms."""
         return f"{self.namespace}:{{f:{capability}}}:ages"
 
+    # --- of the memory of a project; they expire with the last of its records ---------------
+
+    def memories(self, project: str) -> str:
+        """HASH: id of a record of the memory -> JSON."""
+        return self._of_project(project, "memories")
+
+    def memory_entries(self, project: str) -> str:
+        """ZSET, all of score 0: `head created id`; see `orch/memory/entries.py`."""
+        return self._of_project(project, "entries")
+
+    def memory_ends(self, project: str) -> str:
+        """ZSET: id of a record of the memory -> when it expires, ms."""
+        return self._of_project(project, "ends")
+
+    def _of_project(self, project: str, rest: str) -> str:
+        quoted = quote(project, safe="", errors="surrogatepass")
+        return f"{self.namespace}:{{m:{quoted}}}:{rest}"
+
+    def projects(self) -> str:
+        """ZSET, permanent: project that has a memory -> when the last record expires, ms."""
+        return f"{self.namespace}:projects"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
         exact = {
@@ -203,6 +226,7 @@ class Keys:
             self.kinds(),
             self.workers(),
             self.priorities(),
+            self.projects(),
             self.resolved(),
         }
         kinds = ("definition", "plan", "triggers", "versions")

@@ -1,0 +1,83 @@
+"""What becomes of an escalation is remembered: a record of the memory for each notice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from orch.control.runtime import Runtime
+from orch.errors import InputError
+from orch.escalation.notice import Notice
+from orch.faults import fault
+from orch.journal.heads import attribute_text
+from orch.memory.memory import Memory
+from orch.memory.record import LONGEST_TAG
+from orch.workflows.escalation import escalation_id
+
+logger = logging.getLogger(__name__)
+
+ROLE = "ORCHESTRATOR"
+PROJECT = "project_id"
+"""The attribute of an execution that names the project in whose memory it is."""
+
+LONGEST_SAID = 500
+
+
+def remember(runtime: Runtime, content: Mapping[str, Any]) -> None:
+    """Write the record of a notice; its id is that of the notice, so a second time does nothing.
+
+    Raises Unreachable.
+    """
+    notice, memory = Notice.of(content), Memory(runtime.journal)
+    given = runtime.journal.attribute(notice.execution, PROJECT)
+    project = attribute_text(given).strip() if given is not None else ""
+    source = escalation_id(notice.execution, notice.path)
+    raised = int(content.get("raised", notice.at))
+    try:
+        memory.store(
+            ROLE,
+            project or None,
+            f"ORCH:ESCALATION: {_said(notice)}",
+            id=notice.id,
+            created=notice.at,
+            source=source,
+            tags=_tags(notice),
+            related=_raising(memory, project or None, source, raised, notice),
+            data=notice.as_dict(),
+        )
+    except InputError as exc:
+        # It would be refused again: the hooks must not wait for it.
+        logger.warning("what happened to %s is not remembered: %s", notice.id, exc)
+    fault("notice_remembered")
+
+
+def _said(notice: Notice) -> str:
+    said = notice.headline()
+    if notice.event in ("raised", "rung") and notice.error.message:
+        said += f": {' '.join(notice.error.message.split())}"
+    return said[:LONGEST_SAID]
+
+
+def _tags(notice: Notice) -> list[str]:
+    named = {
+        "event": notice.event,
+        "workflow": notice.workflow,
+        "class": notice.error.error_class,
+        "queue": notice.queue,
+        "decision": notice.decision,
+    }
+    return [f"{name}:{value}"[:LONGEST_TAG] for name, value in named.items() if value]
+
+
+def _raising(
+    memory: Memory, project: str | None, source: str, raised: int, notice: Notice
+) -> list[str]:
+    """The record of when it was raised, where that was not now."""
+    if notice.event == "raised":
+        return []
+    at = datetime.fromtimestamp(raised / 1000, UTC)
+    found = memory.search(project=project, source=source, tag="event:raised", since=at, limit=100)
+    ids = [record.id for record in found if datetime.fromisoformat(record.created) == at]
+    return ids[:1]

@@ -1,0 +1,1 @@
+"""What is remembered: records of what workflows, agents, resources and escalations came to."""
