@@ -20,6 +20,7 @@ from orch.control.plans import Plans
 from orch.errors import NotFound
 from orch.journal.finding import Found
 from orch.journal.journal import HistoryEntry, Journal, Record
+from orch.workflows.agents import queues_of_agent
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
@@ -704,7 +705,8 @@ def _served(journal: Journal) -> dict[str, list[str]]:
     """Queue -> the live workers that serve it."""
     found: dict[str, list[str]] = {}
     for worker in journal.live_workers():
-        for queue in worker.get("queues", ()):
+        own = queues_of_agent(str(worker.get("name") or worker["id"]))
+        for queue in (*worker.get("queues", ()), *own):
             found.setdefault(queue, []).append(worker.get("name") or worker["id"])
     return found
 

@@ -36,7 +36,7 @@ from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
-from orch.workflows.agents import agent_queue
+from orch.workflows.agents import queues_of_agent
 from orch.workflows.notices import ESCALATION_QUEUE
 from orch.workflows.plan import TASK_PREFIX, Node
 
@@ -197,7 +197,9 @@ def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkCon
         server.url,
         app,
         served=lambda: sorted(
-            name for name in app.amqp.queues.consume_from if name != agent_queue(worker.hostname)
+            name
+            for name in app.amqp.queues.consume_from
+            if name not in queues_of_agent(worker.hostname)
         ),
         about={"name": worker.hostname, "pool": pool, "concurrency": worker.concurrency},
         lease=server.lease,
@@ -210,7 +212,8 @@ def _serve_own_queues(instance: Any, **_: Any) -> None:
     known = getattr(instance.app, "orch_capabilities", None)
     if known is None:
         return
-    instance.app.amqp.queues.select_add(agent_queue(instance.hostname))
+    for queue in queues_of_agent(instance.hostname):
+        instance.app.amqp.queues.select_add(queue)
     if ESCALATION_QUEUE in known:
         instance.app.amqp.queues.select_add(ESCALATION_QUEUE)
 
@@ -221,7 +224,7 @@ def _warn_of_queues_without_code(instance: Any, **_: Any) -> None:
     if known is None:
         return
     for name in instance.app.amqp.queues.consume_from:
-        if name not in known and name != agent_queue(instance.hostname):
+        if name not in known and name not in queues_of_agent(instance.hostname):
             logger.warning(
                 "this worker has no code for a capability %r; it serves only steps that name "
                 "%r as their queue. Name the module that has it: ORCH_INCLUDE=package.module",

@@ -24,6 +24,12 @@ def agent_queue(name: str) -> str:
     return f"agent.{name}"
 
 
+def queues_of_agent(name: str) -> list[str]:
+    """Those that an agent takes from beside those of its capabilities: by its whole name,
+    `lint@host`, and without its host."""
+    return list(dict.fromkeys((agent_queue(name), agent_queue(name.partition("@")[0]))))
+
+
 def choose_agent(
     agents: Iterable[Agent], queue: str, wanted: str, failed: Collection[str]
 ) -> Agent | None:

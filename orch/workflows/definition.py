@@ -18,7 +18,15 @@ from pydantic.alias_generators import to_camel
 from orch.errors import ErrorClass
 from orch.workflows.failing import CLASS_PREFIX
 from orch.workflows.ladder import EscalationPath, Ladder, PathName, Span
-from orch.workflows.model import CapabilityName, Milliseconds, Model, Name, Priority, StepId
+from orch.workflows.model import (
+    AgentName,
+    CapabilityName,
+    Milliseconds,
+    Model,
+    Name,
+    Priority,
+    StepId,
+)
 
 ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
 AttributeName = Annotated[
@@ -265,7 +273,7 @@ class WorkflowStep(Model):
     name: str | None = None
     type: StepType = StepType.TASK
     description: str | None = None
-    agent: str | None = None
+    agent: AgentName | None = None
     """One agent that must do it; without it, any that serves the capability."""
     capability: CapabilityName | None = None
     """What does it: the name of a capability, which is the name of its queue."""

@@ -101,7 +101,7 @@ def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
             continue
         if rung.reassign is not None:
             wanted = rung.reassign.to_agent
-            agent = choose_agent(move.view.agents, node.queue, wanted, record.agents)
+            agent = choose_agent(move.view.agents, node.common_queue, wanted, record.agents)
             if agent is None:
                 why = f"no live agent serves it that fits `{wanted}`"
                 detail = {"rung": number, "kind": rung.kind, "skipped": why}

@@ -9,6 +9,9 @@ from pydantic.alias_generators import to_camel
 
 StepId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+AgentName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(@[A-Za-z0-9_.-]+)?$", max_length=200)
+]
 CapabilityName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=200)
 ]

@@ -327,6 +327,13 @@ class Node:
 
     @cached_property
     def queue(self) -> str:
+        if self.step.agent is not None:
+            return agent_queue(self.step.agent)
+        return self.common_queue
+
+    @property
+    def common_queue(self) -> str:
+        """The queue of all agents that do it, also where one of them alone is to."""
         return self.step.queue or self.capability
 
     @cached_property
@@ -864,6 +871,7 @@ def _make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
     if rung is not None and rung.fallback is not None:
         fallback = rung.fallback
         asked |= {"capability": fallback.capability, "queue": fallback.queue, "task": None}
+        asked["agent"] = None
         asked |= {"timeout": fallback.timeout, "schedule_timeout": None, "heartbeat_timeout": None}
         asked["retry"] = _policy(fallback.max_attempts, fallback.interval)
         if fallback.input is not None:
@@ -877,9 +885,9 @@ def _make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
             max_interval=retry.max_interval,
         )
     elif rung is not None and rung.reassign is not None and name.agent:
-        asked["queue"] = agent_queue(name.agent)
+        asked["agent"] = name.agent
     elif capability:
-        asked |= {"capability": capability, "queue": None, "task": None}
+        asked |= {"capability": capability, "queue": None, "task": None, "agent": None}
     elif rung is not None and rung.human is not None:
         asked["retry"] = node.step.retry  # a person let it be tried again
     dropped = ("condition", "output", "next", "on_error", "compensate", "escalation")
@@ -930,7 +938,6 @@ def _refuse_what_does_not_run(step: WorkflowStep) -> None:
     still = step.type in (StepType.WAIT, StepType.DECISION, StepType.EVENT) and not polls
     if still and step.timeout is not None:
         missing.append(f"timeout of a {step.type}")
-    missing += ["agent"] if step.agent else []
     if missing:
         raise NotSupportedYet(
             f"step {step.id!r} uses {', '.join(missing)}, which this release validates "

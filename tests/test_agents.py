@@ -1,0 +1,68 @@
+"""Steps that one agent alone may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from orch import Orchestrator
+from orch.errors import InvalidWorkflow
+from orch.settings import Settings
+from orch.workflows.plan import Plan
+from tests.build import task, workflow
+
+CODE = """
+import os
+from orch import capability
+
+@capability("who")
+def who():
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
+    with Orchestrator(settings) as made:
+        yield made
+
+
+def step(number: int, agent: str | None, next: str | None) -> dict[str, Any]:
+    made = {"id": f"s{number}", "capability": "who", "agent": agent, "next": next}
+    return made | {"output": {f"at{number}": "$.output"}}
+
+
+def test_a_step_of_one_agent_has_that_agent_s_queue() -> None:
+    plan = Plan(workflow(task("a", agent="lint@host")))
+    assert plan.node("a").queue == "agent.lint@host"
+
+
+def test_the_agent_that_is_named_does_it_and_nobody_else(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    code = tmp_path / "who_code.py"
+    code.write_text(CODE)
+    with orchestrator.workers(include=[str(code)], count=2, concurrency=1, pool="solo"):
+        journal = orchestrator.runtime.journal
+        pids = {worker["name"]: worker["pid"] for worker in journal.live_workers()}
+        for name in pids:
+            for said in (name, name.partition("@")[0]):
+                steps = [step(n, said, f"s{n + 1}" if n < 4 else None) for n in range(5)]
+                orchestrator.define_workflow("w", {"name": "w", "steps": steps})
+                done = orchestrator.start_workflow("w").wait(timeout=30)
+                assert set(done.variables.values()) == {pids[name]}
+
+
+def test_one_that_is_away_is_waited_for_and_why_says_so(orchestrator: Orchestrator) -> None:
+    orchestrator.define_workflow("w", {"name": "w", "steps": [step(0, "gone", None)]})
+    execution = orchestrator.start_workflow("w")
+    assert "agent.gone" in execution.status().waiting_for["s0"]
+
+
+def test_a_name_that_no_agent_can_have_is_refused(orchestrator: Orchestrator) -> None:
+    with pytest.raises(InvalidWorkflow, match="agent"):
+        orchestrator.define_workflow("w", {"name": "w", "steps": [step(0, "a b", None)]})
