@@ -137,6 +137,42 @@ def test_a_worker_that_dies_beside_the_memory_leaves_one_record_in_the_project_o
     assert found[0].related == [found[1].id] == [notice]
 
 
+CODE = """
+from orch import Context, capability
+
+@capability("review")
+def review(context: Context):
+    context.remember("ORCH:AGENT: has no tests", tags=["tests"], data={"files": 2})
+    if context.attempt == 1:
+        raise ConnectionError("once more")
+    context.remember("ORCH:AGENT: was reviewed")
+"""
+
+
+def test_a_step_remembers_once_however_often_it_is_tried(
+    redis: Redis, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "review_code.py").write_text(CODE)
+    step = {"id": "look", "capability": "review", "retry": {"maxAttempts": 2, "interval": 10}}
+    with Orchestrator(settings) as orchestrator:
+        orchestrator.define_workflow("w", {"name": "w", "steps": [step]})
+        include = [str(tmp_path / "review_code.py")]
+        with orchestrator.workers(concurrency=1, pool="solo", include=include):
+            execution = orchestrator.start_workflow("w", attributes={"project_id": "shop"})
+            assert execution.wait(timeout=30).status == "completed"
+        found = orchestrator.search_memory(project="shop", prefix="ORCH:AGENT:")
+    assert [record.content for record in found] == [
+        "ORCH:AGENT: was reviewed",
+        "ORCH:AGENT: has no tests",
+    ]
+    assert {record.source for record in found} == {f"{execution.id}:look"}
+    assert (found[1].agent_role, found[1].tags, found[1].data) == (
+        "review",
+        ["tests"],
+        {"files": 2},
+    )
+
+
 def _left(journal: Journal, execution: str) -> list[str]:
     outbox = journal.keys.outbox(journal.keys.partition(execution))
     return [name for name in journal.redis.hkeys(outbox) if not name.startswith("@")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from orch.errors import StepCancelled
@@ -31,6 +31,10 @@ def _unheard(progress: Any) -> None:
     del progress
 
 
+def _unremembered(content: str, tags: Sequence[str], data: Any) -> None:
+    del content, tags, data
+
+
 def _listed(value: Any) -> Iterator[Any]:
     return iter(value)
 
@@ -50,6 +54,7 @@ class Context:
     is_cancelled  asked by `cancelled()`
     on_heartbeat  called by `heartbeat(progress)`
     read_results  called by `results(value)`
+    on_remember   called by `remember(content)`
     last_progress what the attempt before this one said last, or None
     """
 
@@ -65,6 +70,7 @@ class Context:
         is_cancelled: Callable[[], bool] = _never,
         on_heartbeat: Callable[[Any], None] = _unheard,
         read_results: Callable[[Any], Iterator[Any]] = _listed,
+        on_remember: Callable[[str, Sequence[str], Any], None] = _unremembered,
         last_progress: Any = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -78,6 +84,7 @@ class Context:
         self._is_cancelled = is_cancelled
         self._on_heartbeat = on_heartbeat
         self._read_results = read_results
+        self._on_remember = on_remember
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
         self.log = StepLog(logger or _LOGGER, fields)
 
@@ -122,6 +129,15 @@ class Context:
         them is; a page of them is read at a time.
         """
         return self._read_results(value)
+
+    def remember(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
+        """Keep a record `ORCH:AREA: …` in the memory of the execution's project, by the role of
+        the step's capability.
+
+        The same content of the same step is kept once, however often the step is tried. Raises
+        InputError for what cannot be kept, Unreachable.
+        """
+        self._on_remember(content, tags, data)
 
     def __repr__(self) -> str:
         return f"Context({self.idempotency_key!r}, attempt={self.attempt})"

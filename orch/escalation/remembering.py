@@ -11,17 +11,14 @@ from orch.control.runtime import Runtime
 from orch.errors import InputError
 from orch.escalation.notice import Notice
 from orch.faults import fault
-from orch.journal.heads import attribute_text
 from orch.memory.memory import Memory
 from orch.memory.record import LONGEST_TAG
+from orch.memory.step import project_of
 from orch.workflows.escalation import escalation_id
 
 logger = logging.getLogger(__name__)
 
 ROLE = "ORCHESTRATOR"
-PROJECT = "project_id"
-"""The attribute of an execution that names the project in whose memory it is."""
-
 LONGEST_SAID = 500
 
 
@@ -31,20 +28,19 @@ def remember(runtime: Runtime, content: Mapping[str, Any]) -> None:
     Raises Unreachable.
     """
     notice, memory = Notice.of(content), Memory(runtime.journal)
-    given = runtime.journal.attribute(notice.execution, PROJECT)
-    project = attribute_text(given).strip() if given is not None else ""
+    project = project_of(runtime.journal, notice.execution)
     source = escalation_id(notice.execution, notice.path)
     raised = int(content.get("raised", notice.at))
     try:
         memory.store(
             ROLE,
-            project or None,
+            project,
             f"ORCH:ESCALATION: {_said(notice)}",
             id=notice.id,
             created=notice.at,
             source=source,
             tags=_tags(notice),
-            related=_raising(memory, project or None, source, raised, notice),
+            related=_raising(memory, project, source, raised, notice),
             data=notice.as_dict(),
         )
     except InputError as exc:

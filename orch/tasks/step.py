@@ -20,6 +20,7 @@ from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
+from orch.memory.step import remember_of_step
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.failures import failure_of
@@ -381,6 +382,9 @@ def make_context(
         on_heartbeat=pulse.beat,
         last_progress=before.progress if before is not None else None,
         read_results=partial(iterate, runtime.journal),
+        on_remember=partial(
+            remember_of_step, runtime.journal, node.capability, view.execution, path
+        ),
     )
 
 

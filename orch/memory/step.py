@@ -1,0 +1,44 @@
+"""What the code of a step remembers: once, however often the step is tried."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from orch.journal.heads import attribute_text
+from orch.journal.journal import Journal
+from orch.memory.memory import Memory
+from orch.workflows.rungs import subject_of
+
+PROJECT = "project_id"
+"""The attribute of an execution that names the project in whose memory it is."""
+
+
+def project_of(journal: Journal, execution: str) -> str | None:
+    """None: it names none, and has that of the settings. Raises Unreachable."""
+    given = journal.attribute(execution, PROJECT)
+    return (attribute_text(given).strip() or None) if given is not None else None
+
+
+def remember_of_step(
+    journal: Journal,
+    role: str,
+    execution: str,
+    path: str,
+    content: str,
+    tags: Sequence[str] = (),
+    data: Any = None,
+) -> None:
+    """See `Context.remember`. The id follows from the step and the text."""
+    digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:32]
+    subject = f"{execution}:{subject_of(path)}"
+    Memory(journal).store(
+        role,
+        project_of(journal, execution),
+        content,
+        id=f"{subject}:{digest}",
+        tags=tags,
+        data=data,
+        source=subject,
+    )
