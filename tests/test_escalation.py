@@ -348,6 +348,19 @@ class TestApproval:
 
 
 class TestNotices:
+    def test_a_deadline_of_the_whole_is_told_and_ends_it(self, journal: Journal) -> None:
+        played = Played(journal, task("deploy"), escalation=["human"])
+        due = journal.clock() + 1000
+        journal.redis.hset(journal.keys.record("x1"), "deadline", due)
+        journal.redis.zadd(journal.keys.watch(journal.keys.partition("x1")), {"x1 ": due})
+        played.look(1000)
+        assert played.ended() == "failed"
+        [(event, notice)] = played.told
+        content = journal.read_notice(notice)
+        assert content is not None
+        assert (event, content["kind"]) == ("raised", "deadline")
+        assert content["error"]["name"] == "ExecutionTimeout"
+
     def test_who_heard_of_it_hears_that_it_ended_with_its_execution(self, journal: Journal) -> None:
         played = at_person(journal)
         [(_, first)] = played.told

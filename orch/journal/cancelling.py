@@ -9,6 +9,7 @@ from typing import Any
 
 from orch.journal import heads
 from orch.journal.connection import Connection
+from orch.journal.scripts import flat
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Open
 from orch.workflows.compensating import CANCELLED
@@ -47,13 +48,19 @@ class Cancelling(Connection):
         return self._unwind(execution, error, begun, by, grace, undoes)
 
     def fail(
-        self, execution: str, error: Mapping[str, Any], *, by: str = "", grace: int
+        self,
+        execution: str,
+        error: Mapping[str, Any],
+        *,
+        by: str = "",
+        grace: int,
+        notices: Sequence[tuple[str, str]] = (),
     ) -> Cancelled:
         """As `cancel`, of one that will end as failed, with ``error``, once what was done is
-        undone."""
+        undone. ``notices``: what is told outside, as (id, JSON)."""
         detail = {"error": error, "grace": grace} | ({"by": by} if by else {})
         begun = Event(ExecutionStatus.COMPENSATING.value, detail=detail)
-        return self._unwind(execution, error, begun, by, grace)
+        return self._unwind(execution, error, begun, by, grace, notices=notices)
 
     def _unwind(
         self,
@@ -63,6 +70,7 @@ class Cancelling(Connection):
         by: str,
         grace: int,
         undoes: bool = True,
+        notices: Sequence[tuple[str, str]] = (),
     ) -> Cancelled:
         """``begun``: its word is the status that it comes to."""
         now, becomes = self.clock(), ExecutionStatus(begun.word)
@@ -86,6 +94,8 @@ class Cancelling(Connection):
             begun=begun.dumps(now),
             ended=Event("ended", detail=ended).dumps(now),
             keep=self.expires,
+            grace=self.grace,
+            notices=flat(notices),
         )
         word = self._word("cancel", reply, "ENDED", "UNWINDS", "DONE", "MISSING")
         if word in ("DONE", "MISSING"):

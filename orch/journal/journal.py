@@ -691,11 +691,17 @@ class Journal(
         return (int(reply[0]) if reply[0] else None), tokens
 
     def end(
-        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
+        self,
+        execution: str,
+        status: ExecutionStatus,
+        error: Mapping[str, Any],
+        *,
+        by: str = "",
+        notices: Sequence[tuple[str, str]] = (),
     ) -> Refused | Ended:
         """End an execution from outside. Refused: it had ended before, or is not there.
 
-        ``by``: who wants it, for the history.
+        ``by``: who wants it, for the history. ``notices``: what is told outside, as (id, JSON).
         """
         now = self.clock()
         detail = {"status": status.value, "error": error} | ({"by": by} if by else {})
@@ -712,6 +718,8 @@ class Journal(
             name=_error_head(str(error.get("name") or "")),
             event=Event("ended", detail=detail).dumps(now),
             keep=self.expires,
+            grace=self.grace,
+            notices=flat(notices),
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
         if word != "ENDED":

@@ -580,6 +580,11 @@ class Plan:
             return True
         if node.step.escalation is not None or node.is_composite:
             return False
+        return self.asks_somebody
+
+    @cached_property
+    def asks_somebody(self) -> bool:
+        """Whether the workflow, or the settings, have a ladder for steps without one."""
         asks = self.definition.escalation or self.escalations.ladder
         return bool(asks or any(found.chooses for found, _ in self._paths.values()))
 

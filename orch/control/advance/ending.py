@@ -16,7 +16,7 @@ from orch.workflows.calls import Call
 from orch.workflows.gates import GATE_MARK, Slots
 from orch.workflows.notices import NOTICE_MARK
 from orch.workflows.outcome import Failure
-from orch.workflows.state import ExecutionStatus
+from orch.workflows.state import ExecutionStatus, encode
 
 
 class Ending(Committing):
@@ -28,18 +28,26 @@ class Ending(Committing):
         self._do(todo)
         return reply
 
-    def fail(self, execution: str, error: Mapping[str, Any], *, by: str = "") -> bool:
+    def fail(
+        self,
+        execution: str,
+        error: Mapping[str, Any],
+        *,
+        by: str = "",
+        notices: Sequence[tuple[str, str]] = (),
+    ) -> bool:
         """Let an execution fail as a whole. False: it had ended, or unwound, before.
 
         What it did is undone first, where any step has a `compensate`: then what runs has the
         time of a cancellation to end. ``error``: with `name` and `message`, as of a step.
+        ``notices``: what is told outside, as (id, JSON).
         """
         plan = self._plan_of(execution)
         if plan is None or not plan.compensates():
-            reply = self.end(execution, ExecutionStatus.FAILED, error, by=by)
+            reply = self.end(execution, ExecutionStatus.FAILED, error, by=by, notices=notices)
             return isinstance(reply, Ended)
         grace = int(self.journal.settings.cancel_grace * 1000)
-        failed = self.journal.fail(execution, error, by=by, grace=grace)
+        failed = self.journal.fail(execution, error, by=by, grace=grace, notices=notices)
         if failed.done:
             fault("cancelling")
             self._do(self._behind_unwinding(execution, failed))
@@ -102,10 +110,16 @@ class Ending(Committing):
         return todo
 
     def end(
-        self, execution: str, status: ExecutionStatus, error: Mapping[str, Any], *, by: str = ""
+        self,
+        execution: str,
+        status: ExecutionStatus,
+        error: Mapping[str, Any],
+        *,
+        by: str = "",
+        notices: Sequence[tuple[str, str]] = (),
     ) -> Refused | Ended:
         """End an execution from outside, and its children with it; its parent is told."""
-        reply = self.journal.end(execution, status, error, by=by)
+        reply = self.journal.end(execution, status, error, by=by, notices=notices)
         if isinstance(reply, Ended):
             if reply.parent is not None:
                 fault("child_ended")
@@ -154,7 +168,33 @@ class Ending(Committing):
         if family is not None and family.parent is not None:
             message += ", or its parent's"
         error = Failure("ExecutionTimeout", message).at_large()
-        self.fail(execution, error)
+        notices = self._told_of_deadline(execution, error)
+        if self.fail(execution, error, notices=notices) and notices:
+            self._do([(self._send_notices, ([(name, "raised") for name, _ in notices],))])
+
+    def _told_of_deadline(
+        self, execution: str, error: Mapping[str, Any]
+    ) -> Sequence[tuple[str, str]]:
+        """A notice of an execution that is out of time, where anybody is asked about failures.
+
+        There is nothing left to decide: it ends.
+        """
+        plan, now = self._plan_of(execution), self.journal.clock()
+        if plan is None or not plan.asks_somebody:
+            return ()
+        notice = f"{execution}::1"
+        told = {
+            "id": notice,
+            "event": "raised",
+            "execution": execution,
+            "workflow": plan.definition.name,
+            "path": "",
+            "kind": "deadline",
+            "error": dict(error),
+            "at": now,
+            "raised": now,
+        }
+        return ((notice, encode(told)),)
 
 
 def _may_begin(family: Family, now: int) -> bool:

@@ -21,8 +21,10 @@
 -- ARGV  begun    str   text of the event if it goes on
 -- ARGV  ended    str   text of the event if it ends at once
 -- ARGV  keep     int   ms for which an ended execution is kept
+-- ARGV  grace    int   ms after which a notice is looked at
+-- ARGV  notices  list  flat id, JSON, … of what is to be told outside
 --
--- USES  tell stop_listening withdraw cancel_tokens index expire unwinds
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire unwinds
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
 --        gates, queued: as of end_execution.lua
@@ -44,6 +46,7 @@ if becomes == 'compensating' then
 end
 redis.call('HDEL', record, 'paused', 'remains', 'pauses')
 cancel_tokens(nil, {running = 1, calling = 1})
+leave_notices(notices)
 if spared == 0 and undoes == 0 then
     redis.call('HSET', record, 'status', 'cancelled', 'error', error,
         'ended', string.format('%.0f', now))

@@ -16,8 +16,10 @@
 -- ARGV  name     str   its head in the index
 -- ARGV  event    str   text of the event
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
+-- ARGV  grace    int   ms after which a notice is looked at
+-- ARGV  notices  list  flat id, JSON, … of what is to be told outside
 --
--- USES  tell stop_listening withdraw cancel_tokens index expire
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire
 --
 -- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
 --        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or
@@ -37,6 +39,7 @@ end
 -- never refuses ZREM, which done first would have forgotten the deadline of a live execution.
 redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
 cancel_tokens(nil)
+leave_notices(notices)
 tell({event})
 redis.call('ZREM', watch, id .. ' ')
 move_index(have, status, name)
