@@ -470,7 +470,7 @@ class _Simulator:
     def _seen(self, view: View, path: str) -> View:
         if not in_compensation(path):
             return view
-        undone = compensated_path(path)
+        undone = compensated_path(subject_of(path))
         return with_output(view, path, self.journal.read_output(view.execution, undone))
 
     def _look_at(self, execution: str, path: str) -> None:

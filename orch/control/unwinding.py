@@ -54,6 +54,8 @@ class Unwinding:
             now = self.journal.clock()
             made = self.journal.undo(execution, opened(found.following, now, self.journal.grace))
             return (plan, found.following) if made else None
+        if found.asked:
+            return None
         asked, fails = family.cancel or {}, family.status is ExecutionStatus.COMPENSATING
         by = str(asked.get("by", ""))
         error = dict(family.failing or {}) if fails else cancelled_by(asked)
@@ -72,12 +74,17 @@ class Unwinding:
         now = self.journal.clock()
         until = int((family.cancel or {}).get("until", 0))
         due = now + self.journal.grace
+        states = _states(self.journal.steps(execution))
+        live = [path for path, state in states.items() if state.status in LIVE]
+        if live and all(_asks(path, states[path]) for path in live):
+            # For hours maybe; who decides goes on at once.
+            due = now + int(self.journal.settings.recheck_interval * 1000)
         self.journal.look_at_whole(execution, min(due, until) if until > now else due)
         if now < until:
             return
         running = [
             path
-            for path, state in _states(self.journal.steps(execution)).items()
+            for path, state in states.items()
             if state.status is StepStatus.RUNNING and not in_compensation(path)
         ]
         if running:
@@ -87,6 +94,11 @@ class Unwinding:
 def _as_done(status: StepStatus) -> StepStatus:
     """Of a step that did what it does, and was cancelled meanwhile."""
     return status if status in LIVE else StepStatus.COMPLETED
+
+
+def _asks(path: str, state: StepState) -> bool:
+    """Whether a person is asked about it: it is a compensation that failed."""
+    return in_compensation(path) and state.status is StepStatus.ESCALATED
 
 
 def _states(fields: dict[str, str]) -> dict[str, StepState]:

@@ -187,8 +187,8 @@ class Message:
         if guard is not None and (held := guard.ask(node, path, claim)) is not None:
             return held, claim.view
         if in_compensation(path):
-            claim = _with_output(runtime, path, claim)
-        elif in_rung(path):
+            claim = _with_output(runtime, subject_of(path), claim)
+        if in_rung(path):
             node = _with_given(node, path, claim.view)
         pulse = None
         if getattr(caller, "needs_context", True):

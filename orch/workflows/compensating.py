@@ -19,6 +19,7 @@ from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
 if TYPE_CHECKING:
+    from orch.workflows.move import Move
     from orch.workflows.plan import Node, Plan
 
 CANCELLED = "Cancelled"
@@ -45,13 +46,15 @@ class Undoing:
     """How far the compensations of a scope are.
 
     ``live``: tokens that are at work still. ``following``: the compensation to open next, or
-    None. ``done`` and ``failed``: the steps whose compensations ended, in their order.
+    None. ``done`` and ``failed``: the steps whose compensations ended, in their order. ``asked``:
+    compensations that failed, and about which somebody is asked; the others go on meanwhile.
     """
 
     live: tuple[str, ...]
     following: str | None
     done: tuple[str, ...]
     failed: tuple[str, ...]
+    asked: tuple[str, ...] = ()
 
 
 def compensations_due(
@@ -79,7 +82,8 @@ def undoing(
     plan: Plan, statuses: Mapping[str, StepStatus], completed: Iterable[str], scope: str = ""
 ) -> Undoing:
     """What has been undone, and what is next. ``statuses``: of all steps, by path."""
-    live = tuple(sorted(path for path, status in statuses.items() if status in LIVE))
+    asked = {p for p, s in statuses.items() if s is StepStatus.ESCALATED and in_compensation(p)}
+    live = tuple(sorted(p for p, s in statuses.items() if s in LIVE and p not in asked))
     done, failed = [], []
     following = None
     for path in compensations_due(plan, statuses, completed, scope):
@@ -90,9 +94,8 @@ def undoing(
                 done.append(path)
             case status if status not in LIVE:
                 failed.append(path)
-    return Undoing(
-        live, compensation_path(following) if following else None, tuple(done), tuple(failed)
-    )
+    following = compensation_path(following) if following else None
+    return Undoing(live, following, tuple(done), tuple(failed), tuple(sorted(asked)))
 
 
 def opened(path: str, now: int, grace: int) -> Open:
@@ -100,19 +103,21 @@ def opened(path: str, now: int, grace: int) -> Open:
 
 
 def decide_compensation(
-    node: Node, execution: str, path: str, state: StepState, outcome: Outcome, now: int, grace: int
+    move: Move, node: Node, path: str, state: StepState, outcome: Outcome
 ) -> Transition:
-    """What became of an attempt to compensate: done, to be tried again, or noted as failed."""
+    """What became of an attempt to compensate: done, to be tried again, or failed: then people
+    are asked, or it is noted."""
+    now = move.now
     match outcome:
         case Completed(output, text):
-            texts = () if output is None else ((f"={path}", text or encode(output)),)
-            return _ended(path, state, StepStatus.COMPLETED, now, texts=texts)
+            return move.complete_attempt(node, path, state, output, text)
         case Lost(reason, poison):
             lost = replace(state, lost=state.lost + 1)
             told = Event("lost", path, state.attempt, {"reason": reason})
             if not poison:
-                return _again(path, lost, StepStatus.DISPATCHED, now, now + grace, told)
+                return _again(path, lost, StepStatus.DISPATCHED, now, now + move.grace, told)
             failure = Failure("WorkerLost", reason, node.id, path, state.attempt)
+            state = lost
         case Deferred(due, detail, _):
             told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
             return _again(path, state, StepStatus.RETRYING, now, due, told)
@@ -122,7 +127,7 @@ def decide_compensation(
             kind = failure.error_class
             if retryable and policy and may_retry(policy, failure.name, failures, kind):
                 pause = failure.retry_after or retry_pause(
-                    policy, failures, f"{execution}/{path}#{failures}"
+                    policy, failures, f"{move.view.execution}/{path}#{failures}"
                 )
                 detail = {"error": failure.as_dict(), "due": now + pause}
                 told = Event("retrying", path, state.attempt, detail)
@@ -130,9 +135,7 @@ def decide_compensation(
                 return _again(path, again, StepStatus.RETRYING, now, now + pause, told)
         case _:
             raise AssertionError(f"a compensation does not end by {outcome}")
-    error = replace(failure, attempt=failure.attempt or state.attempt).as_dict()
-    texts = ((f"!{path}", encode(error)),)
-    return _ended(path, state, StepStatus.FAILED, now, {"error": error}, texts)
+    return move.fail_attempt(node, path, state, replace(failure, escalation=""))
 
 
 def _again(
@@ -141,19 +144,6 @@ def _again(
     timer = due if status is StepStatus.RETRYING else 0
     again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
     return Transition(path, again, due=due, events=(told,))
-
-
-def _ended(
-    path: str,
-    state: StepState,
-    status: StepStatus,
-    now: int,
-    detail: Mapping[str, Any] | None = None,
-    texts: tuple[tuple[str, str], ...] = (),
-) -> Transition:
-    told = Event(status.value, path, state.attempt, detail)
-    ended = state.ended(status, now)
-    return Transition(path, ended, texts=texts, events=(told,), unwinds=True)
 
 
 def kept_of(plan: Plan, path: str, outcome: Outcome) -> str | None:

@@ -16,6 +16,7 @@ from orch.errors import ErrorClass, NotAllowed
 from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Event, Open, Transition
+from orch.workflows.compensating import in_compensation
 from orch.workflows.definition import StepType
 from orch.workflows.escalation import (
     Escalation,
@@ -345,7 +346,7 @@ def complete(
     """The escalated step has an output after all."""
     move.decision = decision
     why = {"skip": "skipped", "fallback": "fallback"}.get(decision)
-    if why is not None:
+    if why is not None and not in_compensation(path):
         move.fields |= hole_fields(path, [Hole.of(path, why, record.error, record.by)])
     return move.complete_attempt(node, path, record.base(move.now), output, text)
 

@@ -6,6 +6,7 @@ bare word, `fail`. Times are milliseconds or texts like `30s`, `2h` and `PT2H`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, model_validator
@@ -139,6 +140,18 @@ class Rung(Model):
         """After how many ms the next rung takes over; None: when this one is done."""
         found = self.retry or self.reassign or self.fallback or self.human
         return found.within if found is not None else None
+
+
+def people_of(ladder: Sequence[Rung]) -> tuple[Rung, ...]:
+    """Who is asked where a compensation fails: what else a ladder tries does the step, and does
+    not undo it. A `form` is that of the step's output."""
+    found = []
+    for rung in ladder:
+        if rung.fail:
+            break
+        if rung.human is not None:
+            found.append(Rung(human=rung.human.model_copy(update={"form": None})))
+    return tuple(found)
 
 
 RUNGS = ("retry", "reassign", "fallback", "human", "fail")

@@ -9,6 +9,7 @@ from typing import Any
 from orch.errors import ErrorClass, StepError
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Page, Transition
+from orch.workflows.compensating import in_compensation
 from orch.workflows.cron import next_instant
 from orch.workflows.definition import ErrorAction, StepType
 from orch.workflows.durations import parse_duration, parse_instant
@@ -139,7 +140,7 @@ class Move:
         ``asked``: the path of escalation that the error itself names.
         """
         self.texts[f"!{path}"] = encode(error)
-        poison = class_in(error) == ErrorClass.POISON
+        poison = class_in(error) == ErrorClass.POISON and not in_compensation(path)
         if poison:
             self._set_aside(node, path)
         rest = self._escalate(node, path, state, error, asked)
@@ -354,6 +355,7 @@ class Move:
             state=state,
             plan=self.plan.key,
             opens=tuple(self.opens.values()),
+            unwinds=in_compensation(path),
             texts=tuple(self.texts.items()),
             fields=tuple(self.fields.items()),
             branch=self.branch,
@@ -579,6 +581,8 @@ class Move:
 
     def after(self, node: Node, path: str, output: Any) -> None:
         """A step succeeded: its output is seen by the scope, and the token goes on."""
+        if in_compensation(path):
+            return  # nothing follows
         scope_path = split(path)[0]
         if self.plan.uses_previous_output(scope_path):
             self.fields[output_field(scope_path)] = encode(output)
@@ -718,6 +722,8 @@ class Move:
 
     def route(self, node: Node, path: str, error: dict[str, Any]) -> None:
         """Nothing more will be tried: find who takes the error."""
+        if in_compensation(path):
+            return  # it is noted
         scope_path = split(path)[0]
         action = self._action_for(node, error)
         if action is not None:

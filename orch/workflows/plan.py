@@ -23,7 +23,7 @@ from pydantic import JsonValue
 
 from orch.errors import DefinitionError, NotSupportedYet
 from orch.workflows.agents import agent_queue
-from orch.workflows.compensating import compensation_path, in_compensation
+from orch.workflows.compensating import compensated_path, compensation_path, in_compensation
 from orch.workflows.definition import (
     ERROR_HANDLERS,
     AtLeast,
@@ -58,6 +58,7 @@ from orch.workflows.ladder import (
     FallbackRung,
     Ladder,
     Rung,
+    people_of,
 )
 from orch.workflows.rungs import MARK as RUNG_MARK
 from orch.workflows.rungs import RungName, in_rung, rung_of, subject_of
@@ -527,12 +528,15 @@ class Plan:
     def ladder(self, path: str, name: str) -> tuple[Rung, ...]:
         """The rungs of a named path; of the step's own ladder where ``name`` is empty.
 
-        Raises KeyError where there is no such path.
+        Of a compensation: the people whom that of its step asks. Raises KeyError where there is no
+        such path.
         """
         other = self.node(path).step.fallback if name == OWN_FALLBACK else None
         if other is not None and other.capability is not None:
             found = {"capability": other.capability, "queue": other.queue, "input": other.input}
             return (Rung(fallback=FallbackRung(**found)),)
+        if in_compensation(path):
+            return people_of(self.ladder(compensated_path(path), name))
         if name:
             return tuple(self.escalation_paths()[name].ladder)
         own = self.node(path).step.escalation
@@ -555,12 +559,13 @@ class Plan:
         the error's, the step's, that of an `errorHandlers` entry, the rules of the paths, the
         workflow's, that of the settings.
         """
-        node = self.node(path)
+        node = self.node(compensated_path(path))
         if asked and (asked == OWN_FALLBACK or asked in self.escalation_paths()):
             return asked, self.ladder(path, asked)
         if node.step.escalation is not None:
             return self._ladder_of(path, node.step.escalation, error, context)
         handled = self.handler_for(str(error.get("name")), class_in(error))
+        handled = None if in_compensation(path) else handled
         if node.is_composite or handled or in_handler(path):
             return None
         chosen = self._chosen(self._paths, error, context)
@@ -573,9 +578,7 @@ class Plan:
 
     def may_escalate(self, path: str) -> bool:
         """Whether anybody may be asked about the step at ``path``, or is by its nature."""
-        if in_compensation(path):
-            return False
-        node = self.node(subject_of(path))
+        node = self.node(compensated_path(subject_of(path)))
         if in_rung(path) or node.is_approval or node.step.escalation or other_capability(node):
             return True
         if node.step.escalation is not None or node.is_composite:
@@ -639,7 +642,7 @@ class Plan:
         found = self._works.get(key)
         if found is None:
             path = subject_of(key)
-            node, name = self._nodes[path], rung_of(key)
+            node, name = self.node(path), rung_of(key)
             rungs = () if name.capability else self.ladder(path, name.ladder)
             if not name.capability and not 0 < name.number <= len(rungs):
                 raise KeyError(key)

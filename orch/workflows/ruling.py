@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orch.errors import AlreadyDecided, InputError, NotAllowed
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Transition
+from orch.workflows.compensating import in_compensation
 from orch.workflows.definition import StepType
 from orch.workflows.escalating import (
     begin_work,
@@ -46,6 +47,11 @@ def decide_ruling(move: Move, node: Node, path: str, ruling: Ruling) -> Transiti
         )
     if ruling.word not in DECISIONS:
         return _note(move, path, record, ruling)
+    if in_compensation(path) and ruling.word not in ("retry", "skip"):
+        raise NotAllowed(
+            f"step {path!r} undoes what was done, and its execution ends anyway",
+            hint="decide by retry, or by skip: then it counts as done",
+        )
     record = replace(record, by=ruling.by, note=ruling.note[:COMMENT_LIMIT])
     record = replace(record, acknowledged=record.acknowledged or ruling.at)
     detail = {"decision": ruling.word, "by": ruling.by}

@@ -64,12 +64,12 @@ def decide(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int, grace: int
 ) -> Transition:
     """What an outcome of the step at ``path``, whose state is ``state``, means."""
-    if in_compensation(path):
-        node = plan.node(path)
-        return decide_compensation(node, view.execution, path, state, outcome, now, grace)
     if in_rung(path):
         work = decide_work(Move(plan, view, now, grace), plan.node(path), path, state, outcome)
         return replace(work, plan=plan.key)
+    if in_compensation(path) and not isinstance(outcome, Overdue | Ruled):
+        move = Move(plan, view, now, grace)
+        return decide_compensation(move, plan.node(path), path, state, outcome)
     transition = _decide(plan, view, path, state, outcome, now, grace)
     if state.status is StepStatus.RUNNING and plan.compensates():
         transition = replace(transition, kept=kept_of(plan, path, outcome))

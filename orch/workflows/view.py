@@ -222,7 +222,8 @@ def context_of(view: View, path: str) -> dict[str, Any]:
         "index": iteration_of(scope_path) if "[" in scope_path else None,
         "state": view.states.get(path),
     }
-    if in_rung(path) and (record := view.escalations.get(subject_of(path))) is not None:
+    works = in_rung(path) and not in_compensation(path)
+    if works and (record := view.escalations.get(subject_of(path))) is not None:
         context["error"] = record.error
     if in_handler(path) and view.cause is not None:
         context["stepId"] = view.cause.get("step", "")
