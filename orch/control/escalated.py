@@ -59,7 +59,9 @@ def escalation_status(
 ) -> EscalationStatus:
     """``ended``: since when its step is escalated no more, ms; 0: it is, or nobody has told."""
     if record.open and ended:
-        record = record.changed(resolved=ended, decision="cancelled", queue="", work="")
+        record = record.changed(
+            resolved=ended, decision=record.decision or "cancelled", queue="", work=""
+        )
     return EscalationStatus(
         id=escalation_id(execution, path),
         path=path,
