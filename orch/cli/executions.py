@@ -481,6 +481,8 @@ def _print_status(context: ExecutionContext) -> None:
         if step.error and (asked is None or asked.resolved):  # else it is in the note
             error = error_words(step.error)
             note = f"{error} ({note})" if note else error
+        if step.resolution and not step.error:
+            note = str(step.resolution)
         if step.fallback:
             note = f"fallback: {step.fallback}"
         if asked is not None and asked.resolved:

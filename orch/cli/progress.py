@@ -75,6 +75,12 @@ def describe(entry: HistoryEntry) -> str:
                 parts.append(f"→ {value}")
             case "kept":
                 parts.append(f"kept {output.duration(entry.at - value)} before")
+            case "votes" if isinstance(value, list):
+                from orch.control.status import votes_in_words
+
+                parts.append(votes_in_words(value))
+            case "dissenters" | "need" | "policy" if "votes" in entry.detail:
+                continue  # the votes tell it
             case "branches":
                 parts.append(f"{value} branches")
             case "status":

@@ -18,6 +18,7 @@ from orch.workflows.escalation import escalation_field
 from orch.workflows.forking import begin_fork, keep
 from orch.workflows.holes import hole_fields
 from orch.workflows.plan import Plan
+from orch.workflows.resolving import resolution_fields
 from orch.workflows.starts import StartOptions
 from orch.workflows.state import StepStatus, encode
 from orch.workflows.view import View
@@ -114,7 +115,10 @@ class Forking:
             for at in paths
             if at in record.escalations
         ]
-        fields = (*begun.fields, ("origin", source), *dict(holes).items(), *asked)
+        told_of = [(at, record.resolutions[at]) for at in paths if at in record.resolutions]
+        votes = [each for found in told_of for each in resolution_fields(*found).items()]
+        more = (*dict(holes).items(), *asked, *votes)
+        fields = (*begun.fields, ("origin", source), *more)
         begun = replace(begun, fields=fields)
         deadline = 0 if begun.end or not timeout else now + timeout
         if begun.end is not None:

@@ -29,7 +29,7 @@ from orch.workflows.external import MARK, TaskId
 from orch.workflows.pausing import pauses_over
 from orch.workflows.plan import Node, Plan, split
 from orch.workflows.rungs import in_rung, subject_of
-from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import scopes_up
 
 ITEMS_SHOWN = 100
@@ -40,6 +40,35 @@ HOLDERS_SHOWN = 3
 
 Depth = Callable[[str], int | None]
 """Queue -> how many messages lie in it; None where nobody can say."""
+
+
+class Voted(BaseModel):
+    """What was said, and by which branches, named by their paths."""
+
+    value: Any
+    by: list[str]
+
+
+class Resolved(BaseModel):
+    """Which branch of a step has the output that counts, and who said what."""
+
+    policy: str
+    need: int | None = Field(None, description="of a vote: how many had to say the same")
+    winner: str | None = Field(None, description="path of the branch; none: they contradict")
+    votes: list[Voted] = Field(default_factory=list, description="the one with the most first")
+    dissenters: list[str] = Field(default_factory=list, description="who said something else")
+    mute: list[str] = Field(default_factory=list, description="who said nothing to compare")
+
+    def __str__(self) -> str:
+        if not self.votes:
+            return f"{self.policy}: {self.winner or 'nobody'}"
+        return f"{self.policy}: {votes_in_words(self.votes)}"
+
+
+def votes_in_words(votes: Iterable[Voted | Mapping[str, Any]]) -> str:
+    """`"yes" by review/0, review/2; "no" by review/1`"""
+    found = (each if isinstance(each, Voted) else Voted.model_validate(each) for each in votes)
+    return "; ".join(f"{encode(each.value)[:100]} by {', '.join(each.by)}" for each in found)
 
 
 class StepExecution(BaseModel):
@@ -67,6 +96,9 @@ class StepExecution(BaseModel):
     waiting_for: str | None = None
     rung: str | None = Field(None, description="of the work of a rung: which, and what it does")
     escalation: EscalationStatus | None = Field(None, description="the last one of the step")
+    resolution: Resolved | None = Field(
+        None, description="of branches that may contradict one another: whose output counts"
+    )
     items: dict[str, int] | None = None
     """Of a map: total, succeeded, failed, running, waiting. Items have no lines of their own,
     but for those that are at work or have failed, and of these at most a hundred."""
@@ -584,8 +616,15 @@ def _step(
         else None,
         rung=rung_title(plan, path),
         escalation=escalation,
+        resolution=_resolution(record, path, live),
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
+
+
+def _resolution(record: Record, path: str, live: bool) -> Resolved | None:
+    """Of a step that is tried again, what its branches said before says nothing any more."""
+    found = record.resolutions.get(path)
+    return None if found is None or live else Resolved.model_validate(found)
 
 
 def _node(plan: Plan | None, path: str) -> Node | None:

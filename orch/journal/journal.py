@@ -418,6 +418,7 @@ class Journal(
             fields=flat(transition.fields),
             drops=list(transition.drops),
             branch=_branch(transition.branch),
+            ballot=transition.branch.ballot if transition.branch is not None else "",
             ends=_ends(end),
             events=[] if quiet else [event.dumps(now) for event in events],
             listening=self.keys.listening(self.keys.partition(execution)),

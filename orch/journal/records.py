@@ -17,6 +17,7 @@ from orch.workflows.gates import Slots
 from orch.workflows.holes import Hole, load_holes
 from orch.workflows.pausing import load_pauses
 from orch.workflows.plan import iteration_path
+from orch.workflows.resolving import load_resolutions
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import (
     ALL_VARIABLES,
@@ -100,6 +101,7 @@ class Record:
     slots: Slots | None = None
     escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
     holes: Mapping[str, tuple[Hole, ...]] = field(default_factory=dict)
+    resolutions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What it went on without, by the path of the step that did."""
 
     def duration(self, now: int) -> int:
@@ -466,4 +468,5 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         priority=view.priority,
         slots=Slots.loads(found.get("gates"), found.get("queued")),
         holes=load_holes(found),
+        resolutions=load_resolutions(found),
     )

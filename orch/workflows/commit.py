@@ -29,7 +29,8 @@ class BranchEnd:
     """``scope``, a branch, an iteration or an item of the step at ``join``, ended, well or not.
 
     ``waiting``: how those begin that wait for their turn, as (first step, its state): of the
-    items of a map one for all, of the branches of a parallel step each its own.
+    items of a map one for all, of the branches of a parallel step each its own. ``ballot``: what
+    it is counted for in a vote, or '*' where only the order is; '': nothing is counted.
     """
 
     join: str
@@ -38,6 +39,7 @@ class BranchEnd:
     text: str  # JSON of the output, or of the failure
     waiting: tuple[tuple[str, StepState], ...] = ()
     of_item: bool = False
+    ballot: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Transition:
     @property
     def is_plain_end(self) -> bool:
         """Whether a branch ends well with it, and nothing else is written or opened."""
-        ended = self.branch is not None and self.branch.ok and not self.branch.of_item
+        branch = self.branch
+        ended = branch is not None and branch.ok and not (branch.of_item or branch.ballot)
         written = (self.opens, self.fields, self.drops, self.pages, self.clears, self.once)
         more = (*written, self.guard, self.notices)
         return ended and not any(more) and not (self.listens or self.due or self.unwinds)

@@ -183,6 +183,45 @@ class AtLeast(Model):
     at_least: Annotated[int, Field(ge=1)]
 
 
+ResolvePolicy = Literal["first", "latest", "priority", "vote", "human"]
+
+
+class Resolution(Model):
+    """Which of the outputs of several branches counts, where they may contradict one another."""
+
+    policy: ResolvePolicy
+    """`first`: of the branch that succeeds first; `latest`: of the one that ended last;
+    `priority`: of the first in their order that succeeded; `vote`: what most of them say;
+    `human`: what all of them say, and else somebody is asked."""
+    need: Annotated[int, Field(ge=1)] | None = None
+    """Of `vote`: how many must say the same; without it, more than half of all."""
+    by: str | None = None
+    """Of `vote` and `human`: what is compared, an expression of `$.output`; without it, the
+    whole output."""
+
+    @model_validator(mode="after")
+    def _fits_its_policy(self) -> Resolution:
+        if self.need is not None and self.policy != "vote":
+            raise ValueError(f"`need` is for the policy `vote`; found it beside `{self.policy}`")
+        if self.by is not None and self.policy not in ("vote", "human"):
+            raise ValueError(
+                f"`by` is for the policies `vote` and `human`, which compare outputs; found it "
+                f"beside `{self.policy}`"
+            )
+        return self
+
+
+class Vote(Model):
+    """A task is done several times, each time by itself, and what most say counts."""
+
+    of: Annotated[int, Field(ge=2, le=100)]
+    """How many do it."""
+    need: Annotated[int, Field(ge=1)] | None = None
+    """How many must say the same; without it, more than half of them."""
+    by: str | None = None
+    """What is compared, an expression of `$.output`; without it, the whole output."""
+
+
 class ParallelExecution(Model):
     branches: Annotated[list[Branch], Field(min_length=1)]
     join: Literal["all", "any", "quorum"] | AtLeast = "all"
@@ -190,6 +229,15 @@ class ParallelExecution(Model):
     tolerate: Tolerance | None = None
     max_concurrency: Annotated[int, Field(ge=1)] | None = None
     """Branches at the same time; the others wait for their turn."""
+    resolve: ResolvePolicy | Resolution | None = None
+    """Which of the outputs is that of the step; without it, all of them are."""
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """`resolve` in its long form."""
+        if isinstance(self.resolve, str):
+            return Resolution(policy=self.resolve)
+        return self.resolve
 
 
 class MapExecution(Model):
@@ -317,6 +365,8 @@ class WorkflowStep(Model):
     subworkflow: SubworkflowCall | str | None = None
     compensate: Compensation | None = None
     """What undoes it, if it completed and its execution is cancelled."""
+    vote: Vote | None = None
+    """Several agents do the task, each by itself, and what most of them say is its output."""
     output_schema: dict[str, JsonValue] | None = None
     """JSON Schema of the output: what misses it fails as `InvalidOutput`."""
     fallback: StepFallback | None = None
@@ -346,6 +396,11 @@ class WorkflowStep(Model):
                 raise ValueError("`fallback` is for tasks that workers do, and for polls")
             if polls and self.fallback.cached is not None:
                 raise ValueError("a poll has no output to be `cached`: give its `fallback` a value")
+        if self.vote is not None and self.type is not StepType.TASK:
+            raise ValueError(
+                "`vote` is for tasks; of steps that are more than a task, write the branches of a "
+                "`parallel` with `resolve: vote`"
+            )
         if self.compensate is not None and self.type is StepType.DECISION:
             raise ValueError("a decision does nothing that `compensate` could undo")
         for kind in StepType:

@@ -77,6 +77,7 @@ WORDS = (
     "resolved",
     "fallback",
     "kept",
+    "chosen",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

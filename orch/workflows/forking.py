@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,7 +142,11 @@ def _open_parallel(move: Move, plan: Plan, up: str, chain: list[str], kept: Kept
         left=total - len(good),
         need=node.policy.need,
         tolerated=node.policy.tolerated,
+        votes=node.policy.ballots,
     )
+    for number in good:
+        output = json.loads(kept.texts[f"={join_path(up, str(number))}"])
+        state = state.with_ballot(node.policy.ballot(output), number)
     if state.decided:
         raise refused(f"the branches of {up!r} that ended well decide it")
     due = move.now + move.grace

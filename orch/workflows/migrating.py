@@ -212,10 +212,11 @@ class _Fitter:
             if len(after.branches) != state.total:
                 yield f"has {state.total} branches, and {len(after.branches)} in the other version"
             elif before.policy != after.policy:
-                yield "is joined by other rules there (`join`, `tolerate`, `maxConcurrency`)"
+                rules = "`join`, `tolerate`, `maxConcurrency`, `resolve`"
+                yield f"is joined by other rules there ({rules})"
         if before.mapped is not None and after.mapped is not None:
-            rules = [JoinPolicy.of_items(m.tolerate, state.total) for m in _maps(before, after)]
-            if rules[0] != rules[1]:
+            policies = [JoinPolicy.of_items(m.tolerate, state.total) for m in _maps(before, after)]
+            if policies[0] != policies[1]:
                 yield "is joined by other rules in the other version (`tolerate`)"
         if before.event is not None and after.event is not None:
             if before.event.emits != after.event.emits:

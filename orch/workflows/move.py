@@ -49,6 +49,7 @@ from orch.workflows.plan import (
 )
 from orch.workflows.quarantine import QUARANTINE, Quarantined, quarantine_field
 from orch.workflows.references import Reference, parse_reference
+from orch.workflows.resolving import resolution_fields
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.validation import check_output
 from orch.workflows.view import (
@@ -248,8 +249,10 @@ class Move:
         """The branches of a parallel step, or a map, are decided; or an iteration ended."""
         if node.loop is not None:
             return self._iterated(node, node.loop, path, state, results[0])
-        joined = Joined(results, node)
+        joined = Joined(results, node, state.last)
         error = joined.error(node, path)
+        if joined.verdict is not None:
+            self._tell_votes(path, joined, well=error is None)
         if error is not None:
             return self._fail_joined(node, path, state, error)
         if size:
@@ -258,12 +261,19 @@ class Move:
             output = joined.output(found.as_dict())
             done = self.complete_attempt(node, path, state, output, None)
             return with_holes(done, tolerated(path, joined.failures))
-        done = self.complete_attempt(node, path, state, joined.output(), None)
+        done = self.complete_attempt(node, path, state, joined.outcome(), None)
         done = with_holes(done, tolerated(path, joined.failures))
         cleared = node.mapped is not None and not self.plan.compensates(path)
         if cleared and done.state and done.state.status is StepStatus.COMPLETED:
             return replace(done, clears=(path, state.total))  # its output holds all of it
         return done
+
+    def _tell_votes(self, path: str, joined: Joined, *, well: bool) -> None:
+        """Who said what: in the record, and in the history, where an error does not tell it."""
+        told = joined.told(path)
+        self.fields |= resolution_fields(path, told)
+        if well:
+            self.note("chosen", path, 1, told)
 
     def enter_item(self, node: Node, path: str) -> Transition:
         """The token stands before the first step of an item or a branch, and enters it."""
@@ -505,6 +515,7 @@ class Move:
             need=node.policy.need,
             tolerated=node.policy.tolerated,
             opened=lanes,
+            votes=node.policy.ballots,
         )
         self.opens[path] = Open(path, state, self._look(node, self.now))
         self.note("forked", path, 1, {"branches": total})
@@ -629,7 +640,12 @@ class Move:
                 failure = Failure(error.name, f"`collect` of the map: {error.message}")
                 self._fail_branch(scope_path, failure.as_dict())
                 return
-        self._end_branch(scope_path, True, encode(output))
+        self._end_branch(scope_path, True, encode(output), self._ballot(scope_path, output))
+
+    def _ballot(self, scope_path: str, output: Any) -> str:
+        up = join_of(scope_path)
+        policy = self.plan.node(up[0]).policy if up is not None else None
+        return policy.ballot(output) if policy is not None else ""
 
     def _fail_branch(self, scope_path: str, error: Mapping[str, Any]) -> None:
         self._end_branch(scope_path, False, encode({**error, **self._item_name(scope_path)}))
@@ -677,19 +693,20 @@ class Move:
         detail = {"status": ExecutionStatus.FAILED.value, "error": error}
         self.note("ended", detail=detail)
 
-    def _end_branch(self, scope_path: str, ok: bool, text: str) -> None:
+    def _end_branch(self, scope_path: str, ok: bool, text: str, ballot: str = "") -> None:
         up = join_of(scope_path)
         assert up is not None
-        join, _ = up
+        join, number = up
         opened = self.opens.get(join)
         if opened is None:
-            self.branch = self._branch_end(join, scope_path, ok, text)
+            self.branch = replace(self._branch_end(join, scope_path, ok, text), ballot=ballot)
             return
         # The step around it is opened by this very transition, so the count is ours to keep.
         self.texts[f"{'=' if ok else '!'}{scope_path}"] = text
         state = replace(
             opened.state, left=opened.state.left - 1, failed=opened.state.failed + (not ok)
         )
+        state = state.with_ballot(ballot, number)
         if state.decided:
             state = replace(state, status=StepStatus.JOINED)
             self.opens[join] = Open(join, state, self.now + self.grace)

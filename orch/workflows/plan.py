@@ -60,6 +60,7 @@ from orch.workflows.ladder import (
     Rung,
     people_of,
 )
+from orch.workflows.resolving import CONFLICT, Resolver, voted
 from orch.workflows.rungs import MARK as RUNG_MARK
 from orch.workflows.rungs import RungName, in_rung, rung_of, subject_of
 from orch.workflows.triggers import TriggerPolicy
@@ -117,12 +118,14 @@ class JoinPolicy:
     ``need``: branches that must succeed, then the others are cancelled; 0: all must end.
     ``tolerated``: branches that may fail; -1: any number. ``plain``: the default, in which the
     first failure is the failure of the step. ``lanes``: branches at the same time, if not all.
+    ``resolver``: which output counts; of a vote, ``need`` branches must say the same.
     """
 
     need: int
     tolerated: int
     plain: bool
     lanes: int = 0
+    resolver: Resolver | None = None
 
     @classmethod
     def of(cls, parallel: ParallelExecution) -> JoinPolicy:
@@ -137,10 +140,24 @@ class JoinPolicy:
             case AtLeast(at_least=count):
                 need = count
         tolerate = parallel.tolerate
-        tolerated = tolerated_of(tolerate, total, -1 if need else 0)
+        resolver = Resolver.of(parallel)
+        decides = resolver is not None and resolver.decides
+        if resolver is not None and decides:
+            need = resolver.need
+        tolerated = tolerated_of(tolerate, total, -1 if need or decides else 0)
         most = parallel.max_concurrency or total
         lanes = most if most < total else 0
-        return cls(need, tolerated, plain=not need and tolerate is None, lanes=lanes)
+        plain = not need and not decides and tolerate is None
+        return cls(need, tolerated, plain=plain, lanes=lanes, resolver=resolver)
+
+    def ballot(self, output: Any) -> str:
+        """For what a branch with this output is counted; '': for nothing."""
+        return self.resolver.ballot(output) if self.resolver is not None else ""
+
+    @property
+    def ballots(self) -> dict[str, int] | None:
+        """Those of a step that begins, where they are counted."""
+        return {} if self.resolver is not None and self.resolver.tallies else None
 
     @classmethod
     def of_items(cls, tolerate: Tolerance | None, total: int) -> JoinPolicy:
@@ -566,7 +583,8 @@ class Plan:
             return self._ladder_of(path, node.step.escalation, error, context)
         handled = self.handler_for(str(error.get("name")), class_in(error))
         handled = None if in_compensation(path) else handled
-        if node.is_composite or handled or in_handler(path):
+        asked_within = node.is_composite and not self._is_own(node, error)
+        if asked_within or handled or in_handler(path):
             return None
         chosen = self._chosen(self._paths, error, context)
         if chosen is not None:
@@ -576,12 +594,21 @@ class Plan:
                 return self._ladder_of(path, ladder, error, context)
         return None
 
+    @staticmethod
+    def _is_own(node: Node, error: Mapping[str, Any]) -> bool:
+        """Whether nobody was asked yet about an error of a step that only holds others: its
+        branches contradict one another, or they are voters, who ask nobody."""
+        if node.policy is None or node.policy.resolver is None:
+            return False
+        return error.get("name") == CONFLICT or node.step.vote is not None
+
     def may_escalate(self, path: str) -> bool:
         """Whether anybody may be asked about the step at ``path``, or is by its nature."""
         node = self.node(compensated_path(subject_of(path)))
         if in_rung(path) or node.is_approval or node.step.escalation or other_capability(node):
             return True
-        if node.step.escalation is not None or node.is_composite:
+        resolves = node.policy is not None and node.policy.resolver is not None
+        if node.step.escalation is not None or (node.is_composite and not resolves):
             return False
         return self.asks_somebody
 
@@ -811,6 +838,7 @@ class Plan:
         self._nodes.update({node.key: node for node in nodes.values()})
 
     def _make_node(self, scope: str, index: int, step: WorkflowStep) -> Node:
+        step = voted(step)
         _refuse_what_does_not_run(step)
         key = join_path(scope, step.id)
         if step.compensate is not None and not in_compensation(key):

@@ -256,6 +256,8 @@ class _Reopener:
         if replace(state, left=left + len(again), failed=kept).decided:
             if state.status is StepStatus.FAILED:
                 what = "items" if node.mapped else "branches"
+                if node.policy is not None and node.policy.resolver is not None:
+                    raise self._refused(f"the {what} of step {path!r} ended well and do not agree")
                 raise self._refused(f"the {what} of step {path!r} ended well, it failed after")
             return  # it is joined again; those that are left have lost
         begun = members[: state.opened or state.total]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -107,6 +108,10 @@ class StepState:
     opened: int = 0  # items of a map whose turn has come; branches, where not all run at once
     again: int = 0  # 1 + the number of the next of those that wait to be tried again
     waits: int = 0  # how many of them do
+    last: int = 0  # the branch that ended well last, by its number, where they cast ballots
+    votes: Mapping[str, int] | None = field(
+        default=None, hash=False
+    )  # ballot -> branches that cast it
 
     def ended(self, status: StepStatus, now: int) -> StepState:
         """It has ended. Its history says who had it: the word for that one call is enough."""
@@ -131,8 +136,11 @@ class StepState:
             self.opened,
             self.again,
             self.waits,
+            self.last,
         )
-        if any(rest):
+        if self.votes is not None:
+            first += f",{','.join(map(str, rest))},{encode(self.votes)}"
+        elif any(rest):
             last = max(at for at, value in enumerate(rest) if value)
             first += "," + ",".join(map(str, rest[: last + 1]))
         return first + "]"
@@ -148,13 +156,25 @@ class StepState:
         return self.total - self.left - self.failed
 
     @property
+    def agreeing(self) -> int:
+        """Branches that ended well and say the same, where that is counted; all, where not."""
+        return self.succeeded if self.votes is None else max(self.votes.values(), default=0)
+
+    def with_ballot(self, ballot: str, number: int) -> StepState:
+        """A branch has ended well; ``ballot``: as of `Resolver.ballot`."""
+        if self.votes is None or not ballot:
+            return self
+        votes = {**self.votes, ballot: self.votes.get(ballot, 0) + 1}
+        return changed(self, votes=votes, last=number)
+
+    @property
     def decided(self) -> bool:
         """Whether the branches that have ended say how the step ends. As in settle.lua."""
         if self.left == 0 or 0 <= self.tolerated < self.failed:
             return True
         if self.need == 0:
             return False
-        return self.succeeded >= self.need or self.succeeded + self.left < self.need
+        return self.agreeing >= self.need or self.agreeing + self.left < self.need
 
     @classmethod
     def loads(cls, text: str | bytes) -> StepState:

@@ -28,6 +28,7 @@
 --                      follow `[`, of items, or `/`, of branches, and {entry, state, limit | 0}
 --                      of those that wait: of items one, of branches each; limit: when a worker
 --                      must have taken it, ms
+-- ARGV  ballot   str   what the branch is counted for among those that succeed, or ''
 -- ARGV  ends     list  {status, output | '', error | '', its head | ''} or {}; compensating: it
 --                      lives until what was done is undone, and fails with the error then
 -- ARGV  events   list  texts of events

@@ -2,7 +2,7 @@
 -- waits for its turn begin: its first token is written, and `handoff`, if there is any, takes it.
 -- `branch`, `handoff`: as in settle.lua. The answer is the reply of the script.
 -- Needs decide_join, cancel_tokens, hand_on, call_with, reopen, and steps, items, record, watch,
--- id, now and grace of the script.
+-- id, now, grace and ballot of the script.
 local function begin_next(branch, join, handoff)
     local number, mark = join[14], branch[5]
     local first = branch[6][#branch[6] - join[8] + number + 1] or branch[6][1]
@@ -62,6 +62,10 @@ local function end_branch(branch, handoff)
     end
     join[9] = join[9] - 1
     join[13] = (join[13] or 0) + (ok and 0 or 1)
+    if join[18] and ballot ~= '' then
+        join[17] = tonumber(string.match(branch[2], '%d+$'))
+        join[18][ballot] = (join[18][ballot] or 0) + 1
+    end
     if decide_join(join) then
         join[1], join[5] = 'joined', now
         redis.call('HSET', steps, branch[1], cjson.encode(join))

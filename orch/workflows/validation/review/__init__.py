@@ -11,6 +11,7 @@ from orch.workflows.validation.review.flow import check_cycles, check_reachabili
 from orch.workflows.validation.review.ladders import check_ladders
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
+from orch.workflows.validation.review.resolving import check_resolving
 from orch.workflows.validation.review.starts import check_starts
 from orch.workflows.validation.review.steps import (
     check_handlers,
@@ -45,6 +46,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_expressions,
     check_triggers,
     check_parallel,
+    check_resolving,
     check_waits,
     check_timeouts,
     check_heartbeats,

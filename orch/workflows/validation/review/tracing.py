@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from orch.workflows.graph import EdgeKind, Scope, ScopeKind, Step, as_mapping, handler_steps, join
+from orch.workflows.validation.review.resolving import policy_of
 from orch.workflows.validation.review.subject import Review
 from orch.workflows.validation.review.variables import all_of, any_of
 from orch.workflows.validation.wording import show
@@ -102,6 +103,8 @@ def _surely_inside(step: Step, surely: Mapping[Scope, int]) -> int:
     """Variables that are set within a step whenever it succeeds."""
     parallel = as_mapping(step.get("parallel"))
     if parallel and parallel.get("join", "all") == "all" and not parallel.get("tolerate"):
+        if policy_of(parallel.get("resolve")) in ("first", "priority", "vote"):
+            return 0  # the others may have failed, or have been cancelled
         return any_of(surely[inner] for inner in step.inner)
     if as_mapping(step.get("loop")).get("while") is None:
         return any_of(surely[inner] for inner in step.inner if inner.kind is ScopeKind.LOOP)
