@@ -212,6 +212,28 @@ def test_a_decision_holds_although_who_decides_dies_at_once(system: System, tmp_
         assert_climbed_once(system, executions[word], 1)
 
 
+def test_a_compensation_that_fails_is_asked_about_and_undone_once_whoever_dies(
+    system: System,
+) -> None:
+    undo = {"capability": "chaos_fail"}
+    booked = step("book", next="last", compensate=undo, escalation=["human"])
+    name = system.define("undone", booked, step("last", "chaos_fail", escalation=[]))
+    path = "compensations/book"
+    system.arm("noticed")  # behind the commit of what asks, before its notice
+    execution = system.start(name)
+    waits_in(system, execution, "inbox")
+    wait_until(lambda: system.struck("noticed"), what="somebody dies")
+    system.orchestrator.decide_escalation(f"{execution.id}:{path}", "retry", by="ada")
+    wait_until(lambda: len(told(system, execution)) >= 2, what="it comes back")
+    assert system.runs(execution, f"{path}/~1") == [1]
+    system.orchestrator.decide_escalation(f"{execution.id}:{path}", "skip", by="ada")
+    assert ended(execution) == "failed"
+    error = execution.status().error or {}
+    assert error["compensated"] == ["book"]
+    assert system.commits(execution) == Counter(["book", path])
+    wait_until(lambda: len(told(system, execution)) >= 3, what="all is told")
+
+
 # --- all of it dies ----------------------------------------------------------------------------
 
 
