@@ -199,7 +199,8 @@ class TestPolicies:
 
 class TestLevels:
     def attempts(self, name: str, level: str | None = None, **given: Any) -> int:
-        definition = workflow(task("a"), **({"errorHandlingLevel": level} if level else {}))
+        alone = task("a", escalation=[])  # nobody is asked: what is tried again is meant
+        definition = workflow(alone, **({"errorHandlingLevel": level} if level else {}))
         found = simulate(
             definition,
             key="w",
