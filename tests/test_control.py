@@ -38,35 +38,14 @@ from orch.control.steering import Steering, current_user
 from orch.errors import InputError, NotAllowed, NotFound, Unreachable
 from orch.journal.journal import Claimed, Journal, Refused
 from orch.settings import Settings
-from orch.tasks.warden import Warden
 from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from tests.build import FakeClock, Worked, decision, handler, parallel, start, task, wait
 from tests.conftest import LONG, keys_for_ever
+from tests.escalated import PlayedWarden
 
 RECHECK = 60_000
-
-
-class PlayedWarden(Warden):
-    """The decisions of the real warden, without its thread, its broker and its signs of life."""
-
-    def __init__(self, worked: Worked, advancer: Advancer, plans: Plans) -> None:
-        self.worked = worked
-        self.settings = worked.journal.settings
-        self.journal = worked.journal
-        self.advancer = advancer
-        self.runtime = SimpleNamespace(plans=plans, settings=self.settings)  # type: ignore[assignment]
-        self._stopping = False
-
-    def say_alive(self) -> None:
-        """Nobody asks."""
-
-    def _settle_lost_children(self) -> None:
-        """There are none."""
-
-    def _depth(self, name: str) -> int:
-        return len(self.worked.sent)
 
 
 class Steered:
