@@ -15,6 +15,7 @@ from orch.escalation.inbox import InboxItem, item_of
 from orch.escalation.statistics import Statistics, statistics_of
 from orch.journal.escalations import OpenEscalation
 from orch.workflows.escalation import DECISIONS, Ruling, Word
+from orch.workflows.notices import ESCALATION_QUEUE
 from orch.workflows.state import StepStatus
 
 CLAIM_TIME = 3600.0
@@ -170,6 +171,7 @@ class EscalationManager:
             raise NotFound(f"execution {execution} has no step {path!r}") from None
         steps = set(plan.scopes[node.scope].nodes)
         served = {queue for worker in self.journal.live_workers() for queue in worker["queues"]}
+        served.discard(ESCALATION_QUEUE)
         if to in steps | served | set(plan.capabilities):
             return
         raise InputError(
