@@ -536,3 +536,15 @@ class TestEverywhere:
         played.rule("draft#2", "retry")
         played.do("draft#2/~1", "done")
         assert played.status("end") is StepStatus.DISPATCHED
+
+
+def test_what_a_person_lets_be_tried_again_obeys_the_classes_of_the_step_s_retry(
+    journal: Journal,
+) -> None:
+    retry = {"maxAttempts": 5, "interval": 0, "abortOn": ["class:permanent"]}
+    played = play(journal, "human", retry=retry)
+    played.fail("deploy", "Odd", said_class="permanent")
+    played.rule("deploy", "retry")
+    played.fail("deploy/~1", "Odd", said_class="permanent")
+    assert played.status("deploy/~1") is StepStatus.FAILED
+    assert played.record("deploy").queue == "inbox"

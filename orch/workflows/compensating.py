@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from orch.workflows.again import attempt_at_once, deferred, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import COMPENSATIONS
 from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Lost, Outcome
-from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
@@ -115,35 +115,19 @@ def decide_compensation(
             lost = replace(state, lost=state.lost + 1)
             told = Event("lost", path, state.attempt, {"reason": reason})
             if not poison:
-                return _again(path, lost, StepStatus.DISPATCHED, now, now + move.grace, told)
+                return attempt_at_once(path, lost, now, move.grace, told)
             failure = Failure("WorkerLost", reason, node.id, path, state.attempt)
             state = lost
         case Deferred(due, detail, _):
-            told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
-            return _again(path, state, StepStatus.RETRYING, now, due, told)
+            return deferred(path, state, now, due, detail)
         case Failed(failure, retryable):
-            failures = state.failures + 1
-            policy = node.retry
-            kind = failure.error_class
-            if retryable and policy and may_retry(policy, failure.name, failures, kind):
-                pause = failure.retry_after or retry_pause(
-                    policy, failures, f"{move.view.execution}/{path}#{failures}"
-                )
-                detail = {"error": failure.as_dict(), "due": now + pause}
-                told = Event("retrying", path, state.attempt, detail)
-                again = replace(state, failures=failures, lost=0)
-                return _again(path, again, StepStatus.RETRYING, now, now + pause, told)
+            policy = node.retry if retryable else None
+            next_one = retried(policy, move.view.execution, path, state, failure, now)
+            if next_one is not None:
+                return next_one
         case _:
             raise AssertionError(f"a compensation does not end by {outcome}")
     return move.fail_attempt(node, path, state, replace(failure, escalation=""))
-
-
-def _again(
-    path: str, state: StepState, status: StepStatus, now: int, due: int, told: Event
-) -> Transition:
-    timer = due if status is StepStatus.RETRYING else 0
-    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
-    return Transition(path, again, due=due, events=(told,))
 
 
 def kept_of(plan: Plan, path: str, outcome: Outcome) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import ErrorClass, NotAllowed
+from orch.workflows.again import attempt_at_once, deferred, retried
 from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Event, Open, Transition
@@ -37,7 +38,6 @@ from orch.workflows.outcome import (
     Outcome,
     Released,
 )
-from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.rungs import RungName, rung_of, rung_path, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.validation import sentences_of
@@ -282,32 +282,26 @@ def decide_work(
             return _helped(move, own, subject, path, state, record, output, text)
         case Released() | Entered():
             told = Event("released", path, state.attempt)
-            return _again(path, state, StepStatus.DISPATCHED, now, now + move.grace, told)
+            return attempt_at_once(path, state, now, move.grace, told)
         case Deferred(due, said):
-            told = Event("breaker_open", path, state.attempt, {**said, "due": due})
-            return _again(path, state, StepStatus.RETRYING, now, due, told)
+            return deferred(path, state, now, due, said)
         case Lost(reason, poison):
             lost = replace(state, lost=state.lost + 1)
             interrupted = node.step.delivery == "at_most_once"
             detail: dict[str, Any] = {"reason": reason} | ({"poison": True} if poison else {})
             told = Event("lost", path, state.attempt, detail)
             if not poison and not interrupted:
-                return _again(path, lost, StepStatus.DISPATCHED, now, now + move.grace, told)
+                return attempt_at_once(path, lost, now, move.grace, told)
             move.events.append(told)
             name = "Interrupted" if interrupted and not poison else "WorkerLost"
             failure = Failure(name, reason, own.id, subject, state.attempt)
             state = lost
         case Failed(failure, retryable):
-            failures = state.failures + 1
-            policy = node.retry
-            if retryable and policy is not None and may_retry(policy, failure.name, failures):
-                seed = f"{move.view.execution}/{path}#{failures}"
-                pause = failure.retry_after or retry_pause(policy, failures, seed)
-                detail = {"error": failure.as_dict(), "due": now + pause}
-                told = Event("retrying", path, state.attempt, detail)
-                again = replace(state, failures=failures, lost=0)
-                return _again(path, again, StepStatus.RETRYING, now, now + pause, told)
-            state = replace(state, failures=failures)
+            policy = node.retry if retryable else None
+            next_one = retried(policy, move.view.execution, path, state, failure, now)
+            if next_one is not None:
+                return next_one
+            state = replace(state, failures=state.failures + 1)
         case _:
             raise AssertionError(f"the work of a rung does not end by {outcome}")
     return _did_not_help(move, own, subject, path, state, record, failure)
@@ -390,14 +384,6 @@ def _from_work(found: Transition, path: str, state: StepState, record: Escalatio
         opens=(own, *found.opens),
         guard=(found.path, record.was[0], str(record.seq)),
     )
-
-
-def _again(
-    path: str, state: StepState, status: StepStatus, now: int, due: int, told: Event
-) -> Transition:
-    timer = due if status is StepStatus.RETRYING else 0
-    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
-    return Transition(path, again, due=due, events=(told,))
 
 
 def misses_of(node: Node, output: Any) -> str:

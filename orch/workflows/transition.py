@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orch.workflows.again import attempt_at_once, deferred, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import decide_compensation, in_compensation, kept_of
 from orch.workflows.escalating import decide_overdue, decide_work
@@ -36,7 +37,6 @@ from orch.workflows.plan import (
     iteration_path,
     join_path,
 )
-from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.ruling import decide_ruling
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode
@@ -108,16 +108,8 @@ def _decide(
         case Lost(reason, poison):
             if not poison:
                 again = replace(state, lost=state.lost + 1)
-                limit = node.schedule_limit(now)
-                return _attempt_again(
-                    path,
-                    again,
-                    StepStatus.DISPATCHED,
-                    now,
-                    min(now + grace, limit or now + grace),
-                    limit,
-                    Event("lost", path, state.attempt, {"reason": reason}),
-                )
+                told = Event("lost", path, state.attempt, {"reason": reason})
+                return attempt_at_once(path, again, now, grace, told, node.schedule_limit(now))
             failure = Failure(
                 "WorkerLost",
                 f"{state.lost + 1} workers in a row died under step {node.id!r}; "
@@ -131,33 +123,19 @@ def _decide(
             return move.fail_attempt(node, path, ended, failure)
         case Released():
             told = Event("released", path, state.attempt)
-            limit = node.schedule_limit(now)
-            due = min(now + grace, limit or now + grace)
-            return _attempt_again(path, state, StepStatus.DISPATCHED, now, due, limit, told)
+            return attempt_at_once(path, state, now, grace, told, node.schedule_limit(now))
         case Deferred(due, detail, _):
-            told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
-            return _attempt_again(path, state, StepStatus.RETRYING, now, due, due, told)
+            return deferred(path, state, now, due, detail)
         case Failed(failure, retryable):
-            policy = node.retry
-            failures = state.failures + 1
             if failure.name in INTERRUPTIONS and node.step.delivery == "at_most_once":
                 failure = _interrupted(node, path, state, failure.message)
                 retryable = False
-            kind = failure.error_class
-            if retryable and policy and may_retry(policy, failure.name, failures, kind):
-                pause = retry_pause(policy, failures, f"{view.execution}/{path}#{failures}")
-                pause = failure.retry_after or pause
-                detail = {"error": failure.as_dict(), "due": now + pause}
-                return _attempt_again(
-                    path,
-                    replace(state, failures=failures, lost=0),
-                    StepStatus.RETRYING,
-                    now,
-                    now + pause,
-                    now + pause,
-                    Event("retrying", path, state.attempt, detail),
-                )
-            failed = move.fail_attempt(node, path, replace(state, failures=failures), failure)
+            policy = node.retry if retryable else None
+            next_one = retried(policy, view.execution, path, state, failure, now)
+            if next_one is not None:
+                return next_one
+            ended = replace(state, failures=state.failures + 1)
+            failed = move.fail_attempt(node, path, ended, failure)
             return replace(failed, cancels_below=bool(node.branches))
         case Completed(output, text, final) if node.poll is not None and not final:
             text = encode(output) if text is None else text
@@ -174,19 +152,6 @@ def _interrupted(node: Node, path: str, state: StepState, reason: str) -> Failur
     """Why an attempt that may have had its effect is not tried again."""
     message = f"step {node.id!r} may run at most once, and was interrupted: {reason}"
     return Failure("Interrupted", message, node.id, path, state.attempt)
-
-
-def _attempt_again(
-    path: str,
-    state: StepState,
-    status: StepStatus,
-    now: int,
-    due: int,
-    timer: int,
-    event: Event,
-) -> Transition:
-    again = replace(state, status=status, attempt=state.attempt + 1, since=now, owner="", due=timer)
-    return Transition(path, again, due=due, events=(event,))
 
 
 def scopes_to_join(plan: Plan, path: str, state: StepState) -> list[str]:
