@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from orch.workflows.escalation import Escalation, escalation_id
+from orch.workflows.escalation import ENDINGS, Escalation, escalation_id
 from orch.workflows.plan import OWN_FALLBACK, Plan
 from orch.workflows.rungs import in_rung, rung_of, subject_of
 
@@ -59,15 +59,13 @@ def escalation_status(
 ) -> EscalationStatus:
     """``ended``: since when its step is escalated no more, ms; 0: it is, or nobody has told."""
     if record.open and ended:
-        record = record.changed(
-            resolved=ended, decision=record.decision or "cancelled", queue="", work=""
-        )
+        record = record.ended(ended)
     return EscalationStatus(
         id=escalation_id(execution, path),
         path=path,
         kind=record.kind,
         rung=record.rung,
-        rungs=_rungs(plan, path, record),
+        rungs=rungs_of(plan, path, record),
         ladder=record.ladder,
         queue=record.queue or None,
         work=record.work or None,
@@ -95,7 +93,7 @@ def why_escalated(found: EscalationStatus, title: str, working: str | None, left
     ``title``: of the work of its rung; ``working``: why that is not done yet; ``left``: how long
     its rung still has, '' for as long as it takes.
     """
-    if found.decision in ("abort", "compensate") and found.resolved is None:
+    if found.decision in ENDINGS and found.resolved is None:
         return f"{found.by} decided to {found.decision}; a worker ends the execution"
     until = f", until {found.until}, in {left}" if found.until else ""
     if found.work is not None:
@@ -123,10 +121,7 @@ def rung_title(plan: Plan | None, path: str) -> str | None:
 
 
 def _what(plan: Plan | None, subject: str, ladder: str, number: int) -> str:
-    try:
-        rung = plan.ladder(subject, ladder)[number - 1] if plan is not None else None
-    except (KeyError, IndexError):
-        return ""
+    rung = plan.rung(subject, ladder, number) if plan is not None else None
     if rung is None:
         return ""
     if rung.fallback is not None:
@@ -164,7 +159,8 @@ def error_words(error: Mapping[str, Any]) -> str:
     return f"{error.get('name')}{kind}: {error.get('message')}"
 
 
-def _rungs(plan: Plan | None, path: str, record: Escalation) -> int:
+def rungs_of(plan: Plan | None, path: str, record: Escalation) -> int:
+    """How many the ladder has on which it is; 0: none, of an approval, or it is not known."""
     if plan is None or record.asked is not None:
         return 0
     try:

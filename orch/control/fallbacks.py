@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orch.fallback import NOTHING
 from orch.journal.journal import HistoryEntry, Journal
-from orch.workflows.commit import Transition
 from orch.workflows.failing import class_in, is_meant
-from orch.workflows.falling import FELL_BACK, failure_to_replace, fallback_of, output_name
+from orch.workflows.falling import FELL_BACK, fallback_of, output_name
 from orch.workflows.outcome import Completed, Deferred, Failed, Outcome
 from orch.workflows.plan import Plan, other_capability
 from orch.workflows.view import View
@@ -59,12 +58,9 @@ class Falling:
         self.journal = journal
 
     def instead(
-        self, plan: Plan, view: View, path: str, outcome: Outcome, transition: Transition
+        self, plan: Plan, view: View, path: str, outcome: Outcome, error: Mapping[str, Any]
     ) -> Outcome | None:
-        """What the step comes to, where ``transition`` would let it fail, or wait for a breaker."""
-        error = failure_to_replace(plan, path, outcome, transition)
-        if error is None:
-            return None
+        """What the step comes to instead; ``error``: as `failure_to_replace` found it."""
         node = plan.node(path)
         if other_capability(node):
             # The ladder sees to it, for which the step must have failed.

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from orch.control.escalated import rungs_of
 from orch.control.status import instant
 from orch.journal.escalations import OpenEscalation
 from orch.workflows.approving import Approval
@@ -49,7 +50,6 @@ class InboxItem(BaseModel):
 
 def item_of(found: OpenEscalation, plan: Plan, now: int) -> InboxItem:
     record, path = found.escalation, found.path
-    rungs = _rungs(plan, path, record)
     holder = record.held(now)
     prompt, choices, form = _asked(record, plan, path)
     comments = [{**said, "at": instant(int(said["at"]))} for said in record.comments]
@@ -63,7 +63,7 @@ def item_of(found: OpenEscalation, plan: Plan, now: int) -> InboxItem:
         queue=record.queue or None,
         ladder=record.ladder or None,
         rung=record.rung,
-        rungs=rungs,
+        rungs=rungs_of(plan, path, record),
         error=dict(record.error) if record.error is not None else None,
         prompt=prompt,
         choices=choices,
@@ -92,23 +92,13 @@ def _asked(
         asked = Approval.of(record.asked)
         form: Mapping[str, Any] | None = asked.form
         return asked.prompt or None, list(asked.choices) or None, dict(form) if form else None
-    form = plan.node(path).step.output_schema
-    try:
-        rung = plan.ladder(path, record.ladder)[record.rung - 1]
-    except (KeyError, IndexError):
+    rung = plan.rung(path, record.ladder, record.rung)
+    if rung is None:
         return None, None, None
-    human = rung.human
-    form = human.form if human is not None and human.form is not None else form
+    form = plan.node(path).step.output_schema
+    if rung.human is not None and rung.human.form is not None:
+        form = rung.human.form
     return None, None, dict(form) if form else None
-
-
-def _rungs(plan: Plan, path: str, record: Escalation) -> int:
-    if record.asked is not None:
-        return 0
-    try:
-        return len(plan.ladder(path, record.ladder))
-    except KeyError:
-        return record.rung
 
 
 def _instant(ms: int) -> str | None:

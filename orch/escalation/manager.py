@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from orch.control.runtime import Runtime
@@ -58,7 +58,7 @@ class EscalationManager:
             if (everything or each.escalation.queue)
             and (by is None or each.escalation.held(now) == by)
         )
-        return [self._item(each, now) for each, _ in zip(chosen, _up_to(limit), strict=False)]
+        return [self._item(each, now) for each in islice(chosen, limit)]
 
     def show(self, id: str) -> InboxItem:
         """An escalation, open or resolved."""
@@ -72,9 +72,7 @@ class EscalationManager:
             )
         state = self.journal.read_state(execution, path)
         if found.open and state is not None and state[1].status is not StepStatus.ESCALATED:
-            # Its branch, or its execution, has ended with it.
-            ended = found.decision or "cancelled"
-            found = replace(found, decision=ended, resolved=state[1].since, queue="", work="")
+            found = found.ended(state[1].since)
         paused = record.status.value == "paused"
         told = OpenEscalation(execution, path, record.workflow, record.plan, paused, found)
         return self._item(told, self.journal.clock())
@@ -182,10 +180,6 @@ class EscalationManager:
 
     def _item(self, found: OpenEscalation, now: int) -> InboxItem:
         return item_of(found, self.runtime.plans.get(found.plan), now)
-
-
-def _up_to(limit: int | None) -> Any:
-    return range(limit) if limit is not None else iter(lambda: 0, 1)
 
 
 def _parse(id: str) -> tuple[str, str]:

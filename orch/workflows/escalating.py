@@ -362,10 +362,7 @@ def _did_not_help(
     if record.kind == "human" or record.asked is not None:
         # A person let it be tried: it comes back to where it was.
         again = record.changed(error=error, work="", given=())
-        resting = rest(move, subject, again, "rung")
-        found = replace(
-            move.transition(subject, resting.state), due=resting.due, listens=resting.listens
-        )
+        found = resting_transition(move, subject, again, "rung")
     else:
         found = move.end_badly(own, subject, record.base(move.now), error)
     return _from_work(found, path, ended, record)
@@ -432,15 +429,13 @@ def _remind(move: Move, path: str, record: Escalation) -> Transition:
 def _human_of(move: Move, path: str, record: Escalation) -> HumanRung | None:
     if record.asked is not None:
         return Approval.of(record.asked).rung
-    rungs = move.plan.ladder(path, record.ladder)
-    return rungs[record.rung - 1].human if 0 < record.rung <= len(rungs) else None
+    rung = move.plan.rung(path, record.ladder, record.rung)
+    return rung.human if rung is not None else None
 
 
 def resting_transition(move: Move, path: str, record: Escalation, told: str = "") -> Transition:
     """The step waits on, changed."""
-    resting = rest(move, path, record, told)
-    found = move.transition(path, resting.state)
-    return replace(found, due=resting.due, listens=resting.listens)
+    return move.rested(path, rest(move, path, record, told))
 
 
 def expire(move: Move, node: Node, path: str, record: Escalation) -> Transition:

@@ -36,7 +36,10 @@ Word = Literal[
 ]
 """What a person may do; the last six are decisions."""
 
-DECISIONS = ("retry", "skip", "reroute", "compensate", "abort", "answer")
+ENDINGS = ("compensate", "abort")
+"""Decisions with which the execution ends."""
+
+DECISIONS = ("retry", "skip", "reroute", *ENDINGS, "answer")
 
 
 def waits_in(queue: str) -> str:
@@ -113,7 +116,12 @@ class Escalation:
     @property
     def ends(self) -> bool:
         """Whether somebody decided that the execution ends with it, which is still to be done."""
-        return self.open and self.decision in ("abort", "compensate")
+        return self.open and self.decision in ENDINGS
+
+    def ended(self, at: int) -> Escalation:
+        """As it is to be seen when its branch, or its execution, has ended with it."""
+        done = self.decision or "cancelled"
+        return replace(self, resolved=at, decision=done, queue="", work="")
 
     def held(self, now: int) -> str:
         """Who has claimed it, and still holds it; else nobody, ''."""

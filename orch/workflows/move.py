@@ -150,6 +150,10 @@ class Move:
             self.route(node, path, error)
             failed = self.transition(path, self._ended(state, StepStatus.FAILED))
             return replace(failed, listens=QUARANTINE) if poison and not taken else failed
+        return self.rested(path, rest)
+
+    def rested(self, path: str, rest: Rest) -> Transition:
+        """The step waits for somebody."""
         found = self.transition(path, rest.state)
         return replace(found, due=rest.due, listens=rest.listens)
 

@@ -563,6 +563,13 @@ class Plan:
             own = self.escalations.ladder
         return tuple(own) if isinstance(own, list) else ()
 
+    def rung(self, path: str, name: str, number: int) -> Rung | None:
+        """The rung of that number, from 1, of what `ladder` finds; None: there is none."""
+        try:
+            return self.ladder(path, name)[number - 1] if number else None
+        except (KeyError, IndexError):
+            return None
+
     def escalation_paths(self) -> dict[str, EscalationPath]:
         """All named paths: those of the workflow, of the settings, and the built-in ones."""
         return BUILTIN_PATHS | {name: path for name, (path, _) in self._paths.items()}

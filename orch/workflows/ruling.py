@@ -175,8 +175,7 @@ def _skip(move: Move, node: Node, path: str, record: Escalation, ruling: Ruling)
 def _form_of(move: Move, path: str, record: Escalation) -> Mapping[str, Any] | None:
     if record.asked is not None:
         return None
-    rungs = move.plan.ladder(path, record.ladder)
-    rung = rungs[record.rung - 1] if 0 < record.rung <= len(rungs) else None
+    rung = move.plan.rung(path, record.ladder, record.rung)
     return rung.human.form if rung is not None and rung.human is not None else None
 
 

@@ -22,6 +22,7 @@ from orch.journal.records import Family
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_unwinding
+from orch.workflows.falling import failure_to_replace
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.outcome import (
@@ -191,11 +192,13 @@ class Committing(ABC):
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             alone = transition
-            stands_in = partial(self.falling.instead, plan, view, path, outcome, transition)
-            found = journal.patiently(stands_in, patience)
-            if found is not None:
-                now = journal.clock()
-                transition = decide(plan, view, path, state, found, now, journal.grace)
+            error = failure_to_replace(plan, path, outcome, transition)
+            if error is not None:
+                stands_in = partial(self.falling.instead, plan, view, path, outcome, error)
+                found = journal.patiently(stands_in, patience)
+                if found is not None:
+                    now = journal.clock()
+                    transition = decide(plan, view, path, state, found, now, journal.grace)
             if notes:
                 transition = replace(transition, events=(*notes, *transition.events))
             handoff = turn.offer(plan, view, transition) if turn is not None else None

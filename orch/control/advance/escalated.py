@@ -10,7 +10,7 @@ from orch.faults import fault
 from orch.journal.journal import Refused
 from orch.workflows.calls import Call
 from orch.workflows.escalating import is_overdue
-from orch.workflows.escalation import Escalation, Ruling
+from orch.workflows.escalation import ENDINGS, Escalation, Ruling
 from orch.workflows.notices import NOTICE_MARK
 from orch.workflows.outcome import Overdue, Ruled
 from orch.workflows.plan import Plan
@@ -59,9 +59,9 @@ class Escalated(Committing):
             if not isinstance(reply, Refused):
                 fault("ruled")
                 self.follow(plan, execution, transition, reply, view.priority)
-                if ruling.word in ("abort", "compensate"):
+                if ruling.word in ENDINGS:
                     self._do([(self._end_by_ruling, (Call(execution, path, 0),))])
-                return self._after_ruling(execution, path) or record
+                return self.journal.read_escalation(execution, path) or record
         raise NotAllowed(
             f"the escalation of step {path!r} of execution {execution} changes faster than it "
             f"can be decided",
@@ -82,7 +82,7 @@ class Escalated(Committing):
                 f"execution {execution} is at no step {path!r}",
                 hint="`orch inbox` lists what is escalated",
             )
-        record = self._after_ruling(execution, path)
+        record = self.journal.read_escalation(execution, path)
         if record is not None and (record.ends or not record.open):
             raise not_open(path, record)
         if status.ended or status.unwinds:
@@ -103,9 +103,6 @@ class Escalated(Committing):
         view = self.journal.read_view(execution, fields)
         record = view.escalations.get(path)
         return None if record is None or not record.open else (plan, view, record)
-
-    def _after_ruling(self, execution: str, path: str) -> Escalation | None:
-        return self.journal.read_escalation(execution, path)
 
     def _end_by_ruling(self, call: Call) -> Sequence[Todo]:
         """Carry out what somebody decided: the execution ends. Harmless if repeated."""
