@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.inputs import read_seconds
 from orch.cli.options import Broker, By, DataDir, Json, Reason, Redis
 from orch.errors import InputError
 
@@ -55,7 +56,7 @@ def breakers(
         )
     if for_ is not None and act is not Act.OPEN:
         raise InputError("only `orch breakers open NAME` takes --for")
-    seconds = None if for_ is None else _seconds(for_)
+    seconds = None if for_ is None else read_seconds("--for", for_)
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
@@ -69,15 +70,6 @@ def breakers(
             if not closed:
                 output.say(f"the breaker of {name} was closed")
         _print_one(orchestrator.show_breaker(name), as_json)
-
-
-def _seconds(text: str) -> float:
-    from orch.workflows.durations import parse_span
-
-    try:
-        return parse_span(text) / 1000
-    except ValueError as exc:
-        raise InputError(f"--for {text!r}: {exc}", hint="90s, 10m, 1h30m, PT10M") from exc
 
 
 def _print_list(found: list[BreakerInfo], as_json: bool) -> None:

@@ -87,6 +87,12 @@ def resolve_parent(orchestrator: Orchestrator, filters: Filters) -> Filters:
     return filters if not parent else {**filters, "parent": find_execution(orchestrator, parent)}
 
 
+def find_token(orchestrator: Orchestrator, id: str) -> str:
+    """EXECUTION:PATH with the whole id of its execution. Raises NotFound."""
+    own, colon, rest = id.partition(":")
+    return f"{find_execution(orchestrator, own)}:{rest}" if colon and own else id
+
+
 def find_execution(orchestrator: Orchestrator, id: str) -> str:
     """The whole id of an execution, of which ``id`` may be the beginning. Raises NotFound."""
     if len(id) >= ID_DIGITS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from orch.cli import output
 from orch.cli.definitions import parameters_for, store
 from orch.cli.filters import NO_FILTERS, with_filters
-from orch.cli.inputs import read_input, start_given
+from orch.cli.inputs import read_input, read_option, start_given
 from orch.cli.options import (
     At,
     Attributes,
@@ -589,12 +588,7 @@ def emit(
     """
     from orch.cli.connection import connect, find_execution
 
-    try:
-        value = None if payload is None else json.loads(payload)
-    except ValueError as error:
-        raise InputError(
-            f"--payload is no JSON: {error}", hint="text needs quotes of its own: '\"text\"'"
-        ) from error
+    value = None if payload is None else read_option("--payload", payload)
     with connect(redis, data_dir, broker) as orchestrator:
         found = None if execution is None else find_execution(orchestrator, execution)
         told = orchestrator.trigger_event(

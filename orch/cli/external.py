@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.inputs import read_option
 from orch.cli.options import Broker, DataDir, Json, Redis
 from orch.errors import InputError
 
@@ -79,7 +80,7 @@ def complete(
     as_json: Json = False,
 ) -> None:
     """Report that a task is done. One that is not there yet gets the report when it is."""
-    given = _json("--output", value)
+    given = None if value is None else read_option("--output", value)
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
@@ -129,7 +130,7 @@ def heartbeat(
     as_json: Json = False,
 ) -> None:
     """Say that the work on a task goes on. Ends with 1 when nobody waits for it any more."""
-    given = _json("--progress", progress)
+    given = None if progress is None else read_option("--progress", progress)
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
@@ -144,7 +145,7 @@ def heartbeat(
 def _task(
     orchestrator: Orchestrator, task: str | None, execution: str | None, step: str | None
 ) -> str:
-    from orch.cli.connection import find_execution
+    from orch.cli.connection import find_execution, find_token
 
     if (task is None) == (execution is None) or (execution is None) != (step is None):
         raise InputError(
@@ -153,17 +154,7 @@ def _task(
         )
     if execution is not None:
         return f"{find_execution(orchestrator, execution)}:{step}"
-    own, colon, rest = str(task).partition(":")
-    return f"{find_execution(orchestrator, own)}:{rest}" if colon and own else str(task)
-
-
-def _json(option: str, text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            f"{option} is no JSON: {error}", hint="text needs quotes of its own: '\"text\"'"
-        ) from error
+    return find_token(orchestrator, str(task))
 
 
 def _brief(value: Any, most: int = 60) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.inputs import read_option, read_seconds
 from orch.cli.options import Broker, By, DataDir, Json, Redis
 from orch.errors import InputError
 
@@ -17,7 +18,6 @@ from orch.errors import InputError
 if TYPE_CHECKING:
     from orch.escalation.inbox import InboxItem
     from orch.escalation.statistics import Statistics
-    from orch.orchestrator import Orchestrator
 
 inbox = typer.Typer(
     help="What waits for people: escalated steps and approvals. Without a command: list.",
@@ -108,10 +108,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one: why, since when, for how long, what was said, and how it may be decided."""
-    from orch.cli.connection import connect
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        item = orchestrator.get_escalation(_full(orchestrator, id))
+        item = orchestrator.get_escalation(find_token(orchestrator, id))
     _print(item, as_json)
 
 
@@ -126,11 +126,11 @@ def claim(
     as_json: Json = False,
 ) -> None:
     """Take one on yourself: nobody else decides it for that time."""
-    seconds = _seconds(for_)
-    from orch.cli.connection import connect
+    seconds = read_seconds("--for", for_)
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        item = orchestrator.claim_escalation(_full(orchestrator, id), seconds=seconds, by=by)
+        item = orchestrator.claim_escalation(find_token(orchestrator, id), seconds=seconds, by=by)
     _say(item, f"{item.id} is claimed by {item.claimed_by} until {item.claimed_until}", as_json)
 
 
@@ -144,10 +144,10 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Give a claim back."""
-    from orch.cli.connection import connect
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        item = orchestrator.release_escalation(_full(orchestrator, id), by=by)
+        item = orchestrator.release_escalation(find_token(orchestrator, id), by=by)
     _say(item, f"{item.id} is claimed by nobody", as_json)
 
 
@@ -165,11 +165,11 @@ def delegate(
     as_json: Json = False,
 ) -> None:
     """Hand one to another queue, or to a person."""
-    seconds = _seconds(for_)
-    from orch.cli.connection import connect
+    seconds = read_seconds("--for", for_)
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        full = _full(orchestrator, id)
+        full = find_token(orchestrator, id)
         item = orchestrator.delegate_escalation(full, to, seconds=seconds, by=by)
     _say(item, f"{item.id} is delegated to {to}", as_json)
 
@@ -185,10 +185,10 @@ def comment(
     as_json: Json = False,
 ) -> None:
     """Say something about one."""
-    from orch.cli.connection import connect
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        item = orchestrator.comment_escalation(_full(orchestrator, id), text, by=by)
+        item = orchestrator.comment_escalation(find_token(orchestrator, id), text, by=by)
     _say(item, f"{item.id} has {len(item.comments)} comments", as_json)
 
 
@@ -225,10 +225,10 @@ def decide(
 ) -> None:
     """Decide what becomes of the step. The first decision counts."""
     given = _given(value, choice)
-    from orch.cli.connection import connect
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
-        full = _full(orchestrator, id)
+        full = find_token(orchestrator, id)
         item = orchestrator.decide_escalation(full, decision, *given, to=to, note=note, by=by)
     said = f"{item.id}: {decision}" + (f" by {item.decided_by}" if item.decided_by else "")
     _say(item, said, as_json)
@@ -332,32 +332,8 @@ def _what(item: InboxItem) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def _seconds(text: str) -> float:
-    from orch.workflows.durations import parse_span
-
-    try:
-        return parse_span(text) / 1000
-    except ValueError as error:
-        raise InputError(f"--for: {error}", hint="write it like 90s, 30m or 1h30m") from error
-
-
 def _given(value: str | None, choice: str | None) -> tuple[Any, ...]:
-    form: tuple[Any, ...] = ()
-    if value is not None:
-        try:
-            form = (json.loads(value),)
-        except ValueError as error:
-            raise InputError(
-                f"--value is no JSON: {error}", hint="text needs quotes of its own: '\"text\"'"
-            ) from error
+    form = () if value is None else (read_option("--value", value),)
     if choice is None:
         return form
     return ({"choice": choice, "form": form[0]},) if form else (choice,)
-
-
-def _full(orchestrator: Orchestrator, id: str) -> str:
-    """The id with the whole id of its execution."""
-    from orch.cli.connection import find_execution
-
-    own, colon, rest = id.partition(":")
-    return f"{find_execution(orchestrator, own)}:{rest}" if colon and own else id

@@ -110,6 +110,26 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def read_option(option: str, text: str) -> Any:
+    """The JSON that an option gives. Raises InputError."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option} is no JSON: {error}", hint="text needs quotes of its own: '\"text\"'"
+        ) from error
+
+
+def read_seconds(option: str, text: str) -> float:
+    """The time that an option gives, in seconds. Raises InputError."""
+    from orch.workflows.durations import parse_span
+
+    try:
+        return parse_span(text) / 1000
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: {error}", hint="90s, 10m, 1h30m, PT10M") from error
+
+
 def read_json(file: Path, what: str) -> Any:
     """The JSON in a file, or on stdin for ``-``. Raises InputError."""
     name = "stdin" if str(file) == "-" else str(file)

@@ -41,14 +41,13 @@ def quarantine(
             f"`orch quarantine {act.value}` takes {wanted}",
             hint="`orch quarantine` lists those that there are",
         )
-    from orch.cli.connection import connect, find_execution
+    from orch.cli.connection import connect, find_token
 
     with connect(redis, data_dir, broker) as orchestrator:
         if id is None:
             found = orchestrator.list_quarantine()
         else:
-            own, _, path = id.partition(":")
-            full = f"{find_execution(orchestrator, own)}:{path}" if own and path else id
+            full = find_token(orchestrator, id)
             steer = orchestrator.replay_quarantined
             if act is Act.DROP:
                 steer = orchestrator.drop_quarantined
