@@ -16,7 +16,7 @@ from typing import Any
 from kombu.transport import redis, virtual
 from redis.exceptions import ResponseError
 
-from orch.workflows.plan import TASK_PREFIX
+from orch.workflows.node import TASK_PREFIX
 
 JSON = "application/json"
 HIGHEST = 9

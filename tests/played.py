@@ -8,7 +8,7 @@ from typing import Any
 
 from orch.control.runtime import Runtime
 from orch.tasks.step import Caller, run_step
-from orch.workflows.plan import Node
+from orch.workflows.node import Node
 from orch.workflows.state import StepStatus
 from tests.build import start
 

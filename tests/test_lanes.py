@@ -26,8 +26,9 @@ from orch.tasks.turn import MOST_ITEMS, MOST_SECONDS, WITHIN_LIMIT, Turn
 from orch.workflows.canvas import kill_after
 from orch.workflows.commit import Transition
 from orch.workflows.handoff import Handoff, make_handoff
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed
-from orch.workflows.plan import Node, Plan
+from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.view import View
 from tests.build import Worked, decided, plan_of, start, task, view

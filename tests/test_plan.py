@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orch.errors import NotSupportedYet
-from orch.workflows.plan import Plan, join_of, split, split_lap
+from orch.workflows.paths import join_of, split, split_lap
+from orch.workflows.plan import Plan
 from tests.build import choose, decision, handler, parallel, plan_of, task, wait, workflow
 
 NESTED = [

@@ -30,7 +30,7 @@ from orch.journal.journal import Claimed, Journal, Refused, open_redis
 from orch.settings import Settings
 from orch.workflows.migrating import fit
 from orch.workflows.outcome import Completed, Failed, Failure
-from orch.workflows.plan import split
+from orch.workflows.paths import split
 from orch.workflows.reopening import Turn
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import scopes_to_join

@@ -15,8 +15,8 @@ from orch.errors import StepError
 from orch.journal.journal import Journal
 from orch.settings import Settings
 from orch.tasks.step import left_over, run_step
+from orch.workflows.node import Node
 from orch.workflows.outcome import Lost
-from orch.workflows.plan import Node
 from orch.workflows.state import ExecutionStatus, StepStatus
 from tests.build import Worked, start, task
 

@@ -16,7 +16,10 @@ from celery.canvas import Signature, _chain, _chord
 from orch.workflows.calls import callee
 from orch.workflows.canvas import compile_canvas, run_of
 from orch.workflows.definition import StepType
-from orch.workflows.plan import ROOT, Choice, Node, Plan, in_handler, join_of
+from orch.workflows.node import Node
+from orch.workflows.paths import ROOT, in_handler, join_of
+from orch.workflows.plan import Plan
+from orch.workflows.policies import Choice
 
 EXECUTION = "ID"
 

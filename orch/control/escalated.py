@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from orch.workflows.asking import OWN_FALLBACK
 from orch.workflows.escalation import ENDINGS, Escalation, escalation_id
-from orch.workflows.plan import OWN_FALLBACK, Plan
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, rung_of, subject_of
 
 MOST_ASKED = 200

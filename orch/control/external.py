@@ -23,7 +23,8 @@ from orch.journal.journal import HistoryEntry, Refused
 from orch.redaction import Redactor
 from orch.workflows.beat import Beat
 from orch.workflows.external import Report, TaskId
-from orch.workflows.plan import Node, Plan
+from orch.workflows.node import Node
+from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 
 MOST_TRIES = 20

@@ -11,8 +11,9 @@ from orch.fallback import NOTHING
 from orch.journal.journal import HistoryEntry, Journal
 from orch.workflows.failing import class_in, is_meant
 from orch.workflows.falling import FELL_BACK, fallback_of, output_name
+from orch.workflows.node import other_capability
 from orch.workflows.outcome import Completed, Deferred, Failed, Outcome
-from orch.workflows.plan import Plan, other_capability
+from orch.workflows.plan import Plan
 from orch.workflows.view import View
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from orch.errors import InputError
 from orch.workflows.compensating import compensation_path, in_compensation
 from orch.workflows.ladder import Pause, Rung
-from orch.workflows.plan import Plan, other_capability
+from orch.workflows.node import other_capability
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import MARK, in_rung, rung_of, subject_of
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.gates import Slots, make_gates
-from orch.workflows.plan import ROOT, Plan
+from orch.workflows.paths import ROOT
+from orch.workflows.plan import Plan
 from orch.workflows.starts import Scalar, StartOptions, checked_attributes, key_text
 from orch.workflows.state import encode
 from orch.workflows.transition import begin

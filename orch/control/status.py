@@ -26,8 +26,10 @@ from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.escalation import INBOX_MARK
 from orch.workflows.external import MARK, TaskId
+from orch.workflows.node import Node
+from orch.workflows.paths import split
 from orch.workflows.pausing import pauses_over
-from orch.workflows.plan import Node, Plan, split
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import scopes_up

@@ -15,8 +15,8 @@ from orch.workflows.entries import Unpacker
 from orch.workflows.escalation import Escalation
 from orch.workflows.gates import Slots
 from orch.workflows.holes import Hole, load_holes
+from orch.workflows.paths import iteration_path
 from orch.workflows.pausing import load_pauses
-from orch.workflows.plan import iteration_path
 from orch.workflows.resolving import load_resolutions
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.view import (

@@ -11,8 +11,8 @@ from orch.errors import OrchError
 from orch.journal.breakers import bucket_of
 from orch.journal.journal import Claimed, Journal
 from orch.workflows.breaking import Standing, held_back, tells
+from orch.workflows.node import Node
 from orch.workflows.outcome import Failed, Failure, Outcome
-from orch.workflows.plan import Node
 
 logger = logging.getLogger(__name__)
 

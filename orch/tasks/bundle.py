@@ -20,7 +20,8 @@ from orch.journal.journal import Claimed, Refused
 from orch.tasks.pace import QUICK
 from orch.workflows.commit import Transition
 from orch.workflows.outcome import Outcome, Released
-from orch.workflows.plan import Plan, join_of, split
+from orch.workflows.paths import join_of, split
+from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide
 from orch.workflows.view import View, beat_field, fields_for

@@ -10,8 +10,8 @@ from orch.errors import OrchError
 from orch.fallback import CAPABILITY, Fallback
 from orch.journal.journal import Claimed
 from orch.workflows.falling import fallback_of, output_name
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Outcome
-from orch.workflows.plan import Node
 from orch.workflows.state import encode
 
 logger = logging.getLogger(__name__)

@@ -33,8 +33,9 @@ from orch.tasks.turn import Turn
 from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.expressions import literal
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Node, Plan
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.view import View, context_of, fields_for, with_output

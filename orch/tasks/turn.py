@@ -14,7 +14,8 @@ from orch.workflows.handoff import (
     hand_over,
     make_handoff,
 )
-from orch.workflows.plan import Node, Plan
+from orch.workflows.node import Node
+from orch.workflows.plan import Plan
 from orch.workflows.state import StepStatus
 from orch.workflows.view import View
 

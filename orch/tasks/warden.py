@@ -35,8 +35,8 @@ from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
+from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.outcome import Failed, Failure
-from orch.workflows.plan import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.rungs import in_rung, rung_of
 from orch.workflows.state import StepState, StepStatus
 

@@ -37,8 +37,8 @@ from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.agents import queues_of_agent
+from orch.workflows.node import TASK_PREFIX, Node
 from orch.workflows.notices import ESCALATION_QUEUE
-from orch.workflows.plan import TASK_PREFIX, Node
 
 logger = logging.getLogger(__name__)
 

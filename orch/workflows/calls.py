@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.workflows.definition import SubworkflowCall, WorkflowDefinition, WorkflowStep
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Failed, Failure
-from orch.workflows.plan import Node
 from orch.workflows.state import ExecutionStatus
 
 

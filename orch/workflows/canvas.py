@@ -22,7 +22,9 @@ from celery import chord, group
 from celery.canvas import Signature, _chain
 
 from orch.workflows.definition import StepType
-from orch.workflows.plan import Node, Plan, join_of, split
+from orch.workflows.node import Node
+from orch.workflows.paths import join_of, split
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
 
 JOIN_TASK = "orch.flow.join"

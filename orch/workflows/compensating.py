@@ -20,7 +20,8 @@ from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
 if TYPE_CHECKING:
     from orch.workflows.move import Move
-    from orch.workflows.plan import Node, Plan
+    from orch.workflows.node import Node
+    from orch.workflows.plan import Plan
 
 CANCELLED = "Cancelled"
 """Name of the error of a cancelled execution, and of a step that ends because it is asked to."""

@@ -45,7 +45,7 @@ from orch.workflows.view import context_of
 
 if TYPE_CHECKING:
     from orch.workflows.move import Move
-    from orch.workflows.plan import Node
+    from orch.workflows.node import Node
 
 INVALID_OUTPUT = "InvalidOutput"
 

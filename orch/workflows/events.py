@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.workflows.expressions import to_text, truthy
-from orch.workflows.plan import EventPolicy, Node
+from orch.workflows.node import Node
+from orch.workflows.policies import EventPolicy
 from orch.workflows.state import encode
 from orch.workflows.view import View, context_of
 

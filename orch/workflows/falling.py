@@ -11,8 +11,9 @@ from orch.errors import StepError
 from orch.fallback import CAPABILITY, NOTHING, Cached, Fallback
 from orch.workflows.commit import Transition
 from orch.workflows.compensating import in_compensation
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Deferred, Failed, Lost, Outcome
-from orch.workflows.plan import Node, Plan
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
 from orch.workflows.view import View, context_of
 

@@ -11,7 +11,8 @@ from orch.errors import NotFound
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import StepType
 from orch.workflows.move import Move
-from orch.workflows.plan import Plan, in_handler, is_below, join_of, join_path, split
+from orch.workflows.paths import in_handler, is_below, join_of, join_path, split
+from orch.workflows.plan import Plan
 from orch.workflows.replay import UNKNOWN, Replay, refused
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import LIVE, StepState, StepStatus, encode

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from orch.workflows.commit import BranchEnd, Event, Open
 from orch.workflows.frozen import changed
-from orch.workflows.plan import Node, Plan, join_path, split
+from orch.workflows.node import Node
+from orch.workflows.paths import join_path, split
+from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.view import (
     FIXED_FIELDS,

@@ -7,7 +7,9 @@ from typing import Any
 
 from orch.errors import ErrorClass
 from orch.workflows.failing import class_in
-from orch.workflows.plan import JoinPolicy, Node, join_path
+from orch.workflows.node import Node
+from orch.workflows.paths import join_path
+from orch.workflows.policies import JoinPolicy
 from orch.workflows.resolving import CONFLICT, Verdict
 from orch.workflows.state import encode
 

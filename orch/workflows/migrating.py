@@ -15,17 +15,10 @@ from orch.workflows.calls import callee
 from orch.workflows.definition import StepType
 from orch.workflows.escalation import Escalation
 from orch.workflows.ladder import Rung
-from orch.workflows.plan import (
-    ROOT,
-    JoinPolicy,
-    MapPolicy,
-    Node,
-    Plan,
-    in_handler,
-    join_path,
-    split,
-    split_lap,
-)
+from orch.workflows.node import Node
+from orch.workflows.paths import ROOT, in_handler, join_path, split, split_lap
+from orch.workflows.plan import Plan
+from orch.workflows.policies import JoinPolicy, MapPolicy
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import LIVE, StepState, StepStatus
 

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from orch.workflows.definition import WorkflowDefinition, WorkflowStep
 from orch.workflows.migrating import steps_after
-from orch.workflows.plan import Node, Plan, join_path
+from orch.workflows.node import Node
+from orch.workflows.paths import join_path
+from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, StepState
 from orch.workflows.validation import Finding, Severity
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orch.errors import ErrorClass, StepError
+from orch.workflows.asking import OWN_FALLBACK
 from orch.workflows.calls import Call, callee
 from orch.workflows.commit import BranchEnd, End, Event, Open, Page, Transition
 from orch.workflows.compensating import in_compensation
@@ -28,17 +29,10 @@ from orch.workflows.failing import class_in, is_meant
 from orch.workflows.frozen import changed
 from orch.workflows.holes import Hole, hole_fields, tolerated
 from orch.workflows.joining import Joined
+from orch.workflows.node import Node
 from orch.workflows.outcome import Failure
-from orch.workflows.plan import (
-    OWN_FALLBACK,
+from orch.workflows.paths import (
     ROOT,
-    Choice,
-    EventPolicy,
-    JoinPolicy,
-    LoopPolicy,
-    Node,
-    Plan,
-    PollPolicy,
     handler_scope,
     in_handler,
     is_below,
@@ -47,6 +41,8 @@ from orch.workflows.plan import (
     join_path,
     split,
 )
+from orch.workflows.plan import Plan
+from orch.workflows.policies import Choice, EventPolicy, JoinPolicy, LoopPolicy, PollPolicy
 from orch.workflows.quarantine import QUARANTINE, Quarantined, quarantine_field
 from orch.workflows.references import Reference, parse_reference
 from orch.workflows.resolving import resolution_fields

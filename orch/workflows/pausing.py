@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from orch.workflows.plan import is_below, join_of, split
+from orch.workflows.paths import is_below, join_of, split
 from orch.workflows.view import scopes_up
 
 

@@ -19,16 +19,9 @@ from orch.errors import NotAllowed
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.definition import StepType
 from orch.workflows.external import waits_for
-from orch.workflows.plan import (
-    ROOT,
-    SCHEDULE_TIMEOUT,
-    Node,
-    Plan,
-    in_handler,
-    iteration_path,
-    join_of,
-    split,
-)
+from orch.workflows.node import SCHEDULE_TIMEOUT, Node
+from orch.workflows.paths import ROOT, in_handler, iteration_path, join_of, split
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.transition import scopes_to_join

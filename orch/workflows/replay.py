@@ -13,15 +13,10 @@ from typing import Any
 from orch.errors import NotAllowed, StepError
 from orch.workflows.commit import Event
 from orch.workflows.expressions import to_text
-from orch.workflows.plan import (
-    ROOT,
-    Node,
-    Plan,
-    Reads,
-    iteration_path,
-    join_of,
-    split,
-)
+from orch.workflows.node import Node
+from orch.workflows.paths import ROOT, iteration_path, join_of, split
+from orch.workflows.plan import Plan
+from orch.workflows.policies import Reads
 from orch.workflows.view import View, context_of, scopes_up
 
 GIVEN = ("resumed", "forked_from")

@@ -31,7 +31,7 @@ from orch.workflows.validation import sentences_of
 
 if TYPE_CHECKING:
     from orch.workflows.move import Move
-    from orch.workflows.plan import Node
+    from orch.workflows.node import Node
 
 
 def decide_ruling(move: Move, node: Node, path: str, ruling: Ruling) -> Transition:

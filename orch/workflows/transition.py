@@ -15,6 +15,7 @@ from orch.workflows.compensating import decide_compensation, in_compensation, ke
 from orch.workflows.escalating import decide_overdue, decide_work
 from orch.workflows.holes import Hole
 from orch.workflows.move import Move, with_holes
+from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.outcome import (
     Branched,
     Completed,
@@ -28,15 +29,8 @@ from orch.workflows.outcome import (
     Released,
     Ruled,
 )
-from orch.workflows.plan import (
-    HEARTBEAT_TIMEOUT,
-    ROOT,
-    STEP_TIMEOUT,
-    Node,
-    Plan,
-    iteration_path,
-    join_path,
-)
+from orch.workflows.paths import ROOT, iteration_path, join_path
+from orch.workflows.plan import Plan
 from orch.workflows.ruling import decide_ruling
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode

@@ -12,14 +12,9 @@ from orch.workflows.beat import Beat
 from orch.workflows.compensating import CANCELLED, compensated_path, in_compensation
 from orch.workflows.escalation import Escalation, escalation_field
 from orch.workflows.frozen import changed
-from orch.workflows.plan import (
-    KNOWN_PATHS,
-    Plan,
-    Reads,
-    in_handler,
-    join_of,
-    split,
-)
+from orch.workflows.paths import KNOWN_PATHS, in_handler, join_of, split
+from orch.workflows.plan import Plan
+from orch.workflows.policies import Reads
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import encode
 

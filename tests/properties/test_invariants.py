@@ -34,7 +34,8 @@ from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.handoff import Handoff, entry_after, hand_over, make_handoff
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
-from orch.workflows.plan import Plan, join_of, split, split_lap
+from orch.workflows.paths import join_of, split, split_lap
+from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.transition import begin, decide, scopes_to_join
 from orch.workflows.view import View, fields_for

@@ -30,13 +30,13 @@ from orch.workflows.events import (
     matches,
     taken_field,
 )
+from orch.workflows.node import EVENT_TIMEOUT
 from orch.workflows.outcome import (
     Completed,
     Failed,
     Failure,
     Outcome,
 )
-from orch.workflows.plan import EVENT_TIMEOUT
 from orch.workflows.state import StepState, StepStatus
 from orch.workflows.transition import decide
 from orch.workflows.view import (

@@ -5,16 +5,12 @@ from __future__ import annotations
 from orch.control.advance.committing import Committing
 from orch.workflows.definition import StepType
 from orch.workflows.external import waits_for
+from orch.workflows.node import HEARTBEAT_TIMEOUT, SCHEDULE_TIMEOUT, STEP_TIMEOUT
 from orch.workflows.outcome import (
     Completed,
     Failed,
     Failure,
     Lost,
-)
-from orch.workflows.plan import (
-    HEARTBEAT_TIMEOUT,
-    SCHEDULE_TIMEOUT,
-    STEP_TIMEOUT,
 )
 from orch.workflows.state import StepState, StepStatus
 

@@ -13,7 +13,7 @@ from orch.workflows import definition as models
 from orch.workflows import ladder
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.graph import as_mapping, join, snake
-from orch.workflows.plan import LANES
+from orch.workflows.policies import LANES
 from orch.workflows.validation.findings import Finding, Severity
 from orch.workflows.validation.wording import alternatives, show, similar
 

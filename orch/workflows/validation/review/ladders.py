@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orch.workflows.asking import OWN_FALLBACK
 from orch.workflows.definition import StepType
 from orch.workflows.durations import parse_span
 from orch.workflows.graph import Step, as_list, as_mapping, get, join
 from orch.workflows.ladder import AUTO, BUILTIN_PATHS, RUNGS
-from orch.workflows.plan import OWN_FALLBACK
 from orch.workflows.validation.review.reads import check_use
 from orch.workflows.validation.review.steps import check_capability, does_work
 from orch.workflows.validation.review.subject import Review

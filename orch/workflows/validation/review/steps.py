@@ -6,7 +6,7 @@ from typing import Any
 
 from orch.workflows.definition import COMPENSATIONS, ERROR_HANDLERS, StepType
 from orch.workflows.graph import Reference, Step, as_mapping
-from orch.workflows.plan import HUMAN_APPROVAL
+from orch.workflows.node import HUMAN_APPROVAL
 from orch.workflows.validation.review.subject import Review
 
 
