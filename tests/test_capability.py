@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from orch.agents import capability as module
-from orch.agents.capability import Capability, capability, get, registry, to_json_value
+from orch.agents.capability import Capability, capability, get, registry
 from orch.agents.context import Context
+from orch.agents.json_value import to_json_value
 from orch.agents.shell import ShellText
 from orch.errors import SettingsError, StepError
 from orch.workflows.expressions import Value

@@ -8,7 +8,7 @@ import traceback
 from dataclasses import replace
 from typing import Any
 
-from orch.agents.capability import to_json_value
+from orch.agents.json_value import to_json_value
 from orch.errors import RetryAfter, StepError
 from orch.redaction import Redactor
 from orch.settings import Settings

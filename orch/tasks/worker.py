@@ -17,8 +17,9 @@ from celery.worker import WorkController
 from kombu.entity import Queue
 
 from orch.agents.builtin import BUILTIN_MODULES
-from orch.agents.capability import registry, to_json_value
+from orch.agents.capability import registry
 from orch.agents.context import Context
+from orch.agents.json_value import to_json_value
 from orch.app import create_app
 from orch.breaker import Breaker
 from orch.control.runtime import Runtime

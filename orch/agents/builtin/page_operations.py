@@ -25,9 +25,10 @@ import yaml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from orch.agents.capability import capability, to_json_value
+from orch.agents.capability import capability
 from orch.agents.context import Context
 from orch.agents.files import named_errors, replace, resolve
+from orch.agents.json_value import to_json_value
 from orch.errors import StepError
 
 DIRECTORY_VARIABLE = "ORCH_PAGES"

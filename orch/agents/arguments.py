@@ -1,0 +1,116 @@
+"""The input of a capability: what its function's parameters say of it, and what does not fit."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic.errors import PydanticUserError
+from typing_extensions import TypedDict
+
+from orch.agents.context import Context
+from orch.agents.json_value import to_json_value
+from orch.agents.shell import ShellText
+from orch.errors import SettingsError, StepError
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def types_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each parameter. `Context` and `ShellText` may be imported for checkers only."""
+    plain = inspect.unwrap(function)
+    known = {"Context": Context, "ShellText": ShellText, **getattr(plain, "__globals__", {})}
+    try:
+        hints = typing.get_type_hints(plain, globalns=known, include_extras=True)
+    except (NameError, TypeError) as exc:
+        raise SettingsError(
+            f"the annotations of capability {name!r} ({place_of(function)}) cannot be read: {exc}",
+            hint="import the types where the module runs, not under `if TYPE_CHECKING`",
+        ) from exc
+    return {p: hints.get(p, Any) for p in inspect.signature(function).parameters}
+
+
+def has(annotation: Any, wanted: type) -> bool:
+    """Whether an annotation is `wanted`, or a union or alias with it."""
+    return annotation is wanted or any(has(a, wanted) for a in typing.get_args(annotation))
+
+
+def input_adapter(
+    name: str, parameters: Iterable[inspect.Parameter], hints: Mapping[str, Any]
+) -> TypeAdapter[Any]:
+    fields: dict[str, Any] = {}
+    extra: typing.Literal["allow", "forbid"] = "forbid"
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise SettingsError(
+                f"capability {name!r} has the parameter {str(parameter)!r}, which cannot be "
+                "given by name",
+                hint="use ordinary parameters, a list, or `**more`",
+            )
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+            continue
+        annotation = hints[parameter.name]
+        if parameter.default is not parameter.empty:
+            annotation = NotRequired[_with_default(annotation, parameter.default)]
+        fields[parameter.name] = annotation
+    shape = TypedDict("Input", fields)  # type: ignore[misc]  # the fields are known at run time
+    try:
+        return TypeAdapter(with_config(ConfigDict(extra=extra))(shape))
+    except PydanticUserError as exc:
+        raise SettingsError(
+            f"the parameters of capability {name!r} cannot be checked: {exc.message}",
+            hint="annotate them with types that JSON can fill",
+        ) from exc
+
+
+def _with_default(annotation: Any, default: Any) -> Any:
+    """Shows a default in the schema; the function itself fills it in."""
+    try:
+        value = to_json_value(default)
+    except StepError:
+        return annotation
+    return Annotated[annotation, Field(json_schema_extra={"default": value})]
+
+
+def invalid_input(name: str, exc: ValidationError) -> StepError:
+    """One clause per field; the members of a union are put together."""
+    expected: dict[str, list[str]] = {}
+    found: dict[str, Any] = {}
+    for error in exc.errors(include_url=False, include_context=False):
+        kind, place = error["type"], error["loc"]
+        field = str(place[0]) if place else "input"
+        inner = [str(part) for part in place[1:] if isinstance(part, int)]
+        where = ".".join([field, *inner])
+        wanted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if kind == "missing" and len(place) == 1:
+            wanted = "missing"
+        elif kind == "extra_forbidden":
+            wanted = "unknown"
+        else:
+            found[where] = error["input"]
+        if wanted not in expected.setdefault(where, []):
+            expected[where].append(wanted)
+    clauses = [_clause(where, wants, found) for where, wants in expected.items()]
+    data = [{"field": where, "expected": " or ".join(wants)} for where, wants in expected.items()]
+    sentence = f"capability {name!r} cannot take this input: {'; '.join(clauses)}"
+    return StepError("InvalidInput", sentence, data=data)
+
+
+def _clause(where: str, wants: list[str], found: Mapping[str, Any]) -> str:
+    if wants == ["missing"]:
+        return f"{where!r} is missing"
+    if wants == ["unknown"]:
+        return f"there is no parameter {where!r}"
+    return f"{where!r} is {shown(found[where])}, expected {' or '.join(wants)}"
+
+
+def shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{text} ({type(value).__name__})" if value is not None else text
