@@ -9,10 +9,10 @@ import pytest
 
 from orch.workflows.commit import Transition
 from orch.workflows.definition import RetryPolicy
-from orch.workflows.move import MAX_INLINE_LAPS
 from orch.workflows.outcome import Branched, Completed, Failed, Lost
 from orch.workflows.plan import Plan
 from orch.workflows.retrying import may_retry, retry_pause
+from orch.workflows.routing import MAX_INLINE_LAPS
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import fields_for
 from tests.build import (

@@ -44,6 +44,7 @@ from orch.workflows.validation import sentences_of
 from orch.workflows.view import context_of
 
 if TYPE_CHECKING:
+    from orch.workflows.draft import Draft
     from orch.workflows.move import Move
     from orch.workflows.node import Node
 
@@ -60,7 +61,7 @@ class Rest:
 
 
 def raise_escalation(
-    move: Move, node: Node, path: str, state: StepState, error: Mapping[str, Any], asked: str = ""
+    move: Draft, node: Node, path: str, state: StepState, error: Mapping[str, Any], asked: str = ""
 ) -> Rest | None:
     """What the failure of a step becomes; None: nobody is asked, or nobody is left.
 
@@ -89,7 +90,7 @@ def _incarnation(state: StepState) -> str:
     return state.owner.partition("/")[0]
 
 
-def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
+def climb(move: Draft, node: Node, path: str, record: Escalation) -> Rest | None:
     """Enter the next rung; None: there is none, or it says so."""
     rungs = move.plan.ladder(path, record.ladder)
     poison = class_in(record.error or {}) == ErrorClass.POISON
@@ -115,7 +116,7 @@ def climb(move: Move, node: Node, path: str, record: Escalation) -> Rest | None:
     return None
 
 
-def _told_at_once(move: Move, path: str, record: Escalation, number: int) -> Escalation:
+def _told_at_once(move: Draft, path: str, record: Escalation, number: int) -> Escalation:
     """Nobody is asked, but the hooks hear of it."""
     record = record.changed(rung=number, kind="fail", since=move.now)
     detail = {"rung": number, "kind": "fail"} | ({"ladder": record.ladder} if record.ladder else {})
@@ -130,7 +131,7 @@ def _may_enter(node: Node, rung: Rung) -> bool:
     return works or not (rung.retry or rung.reassign)
 
 
-def ask(move: Move, path: str, asked: Mapping[str, Any]) -> Rest:
+def ask(move: Draft, path: str, asked: Mapping[str, Any]) -> Rest:
     """The token comes to a step that a person does. Raises StepError for what cannot be asked."""
     rung = Approval.of(asked).rung
     last = move.view.escalations.get(path)
@@ -150,7 +151,7 @@ def ask(move: Move, path: str, asked: Mapping[str, Any]) -> Rest:
     return rest(move, path, record, "raised")
 
 
-def _enter(move: Move, node: Node, path: str, record: Escalation, number: int, rung: Rung) -> Rest:
+def _enter(move: Draft, node: Node, path: str, record: Escalation, number: int, rung: Rung) -> Rest:
     now, first = move.now, record.rung == 0
     until = now + rung.within if rung.within else 0
     record = record.changed(
@@ -192,7 +193,7 @@ def _at_person(record: Escalation, rung: Rung, now: int) -> Escalation:
     )
 
 
-def rest(move: Move, path: str, record: Escalation, told: str = "") -> Rest:
+def rest(move: Draft, path: str, record: Escalation, told: str = "") -> Rest:
     """The step waits on; ``told``: of what the hooks hear."""
     move.fields[escalation_field(path)] = record.dumps()
     move.view.escalations[path] = record  # type: ignore[index]
@@ -201,7 +202,7 @@ def rest(move: Move, path: str, record: Escalation, told: str = "") -> Rest:
     return Rest(record.state(move.now), record.due(move.now), waits_in(record.queue))
 
 
-def tell(move: Move, path: str, record: Escalation, event: str) -> None:
+def tell(move: Draft, path: str, record: Escalation, event: str) -> None:
     """Leave a notice, which is delivered behind the transition."""
     error = record.error or {}
     about = {
@@ -229,7 +230,9 @@ def tell(move: Move, path: str, record: Escalation, event: str) -> None:
     )
 
 
-def begin_work(move: Move, node: Node, path: str, record: Escalation, name: RungName) -> Escalation:
+def begin_work(
+    move: Draft, node: Node, path: str, record: Escalation, name: RungName
+) -> Escalation:
     """Open the token that works for the step."""
     works = record.works + 1
     at = rung_path(path, name, works)
@@ -243,7 +246,7 @@ def begin_work(move: Move, node: Node, path: str, record: Escalation, name: Rung
     return replace(record, work=at, works=works)
 
 
-def resolve(move: Move, node: Node, path: str, record: Escalation, decision: str) -> None:
+def resolve(move: Draft, node: Node, path: str, record: Escalation, decision: str) -> None:
     """It is dealt with: somebody decided, or a rung helped, or nobody is left."""
     done = record.changed(
         decision=record.decision or decision, resolved=move.now, work="", given=(), queue=""
@@ -256,7 +259,7 @@ def resolve(move: Move, node: Node, path: str, record: Escalation, decision: str
     tell(move, path, replace(done, queue=record.queue), "resolved")
 
 
-def _open_record(move: Move, path: str) -> Escalation | None:
+def _open_record(move: Draft, path: str) -> Escalation | None:
     found = move.view.escalations.get(path)
     return found if found is not None and found.open else None
 

@@ -9,12 +9,7 @@ from collections.abc import Iterable, Mapping
 from orch.errors import DefinitionError
 from orch.workflows.compensating import compensation_path, in_compensation
 from orch.workflows.cycles import find_cycles
-from orch.workflows.definition import (
-    ErrorHandler,
-    RetryPolicy,
-    WorkflowDefinition,
-    WorkflowStep,
-)
+from orch.workflows.definition import ErrorHandler, RetryPolicy, WorkflowDefinition, WorkflowStep
 from orch.workflows.failing import is_meant
 from orch.workflows.making import item_steps, make_node, refuse_what_does_not_run, undoing
 from orch.workflows.node import Node, Scope
