@@ -24,6 +24,11 @@ from orch.hooks import Hook
 from orch.redaction import Redactor
 
 SETTINGS_FILE = "orch.toml"
+COMMAND_ENVIRONMENT = (
+    *("HOME", "LANG", "LANGUAGE", "LC_*", "LOGNAME", "ORCH_ERROR_LOG", "PATH", "SHELL"),
+    *("SSL_CERT_DIR", "SSL_CERT_FILE", "TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER"),
+)
+"""Names that commands get unless the settings say otherwise: none of them holds a secret."""
 
 
 class Settings(BaseSettings):
@@ -55,6 +60,19 @@ class Settings(BaseSettings):
         description="modules or .py files with capabilities; comma-separated in the environment",
     )
     builtins: bool = Field(True, description="whether workers serve the built-in capabilities")
+    files_root: Path | None = Field(
+        None,
+        description="directory that no path of a built-in capability may leave, and in which "
+        "commands run; None: any",
+    )
+    shell: bool = Field(
+        True, description="whether built-in capabilities may run a shell, such as /bin/sh"
+    )
+    command_environment: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: list(COMMAND_ENVIRONMENT),
+        description="variables of the worker that its commands get, `*` for any characters; "
+        "comma-separated in the environment",
+    )
     workflow_dir: Path | None = Field(
         None, description="directory with definitions to find by name"
     )
@@ -247,6 +265,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"of {name!r}: {exc.message}; {exc.hint}") from exc
         return found
 
+    @field_validator("files_root", mode="before")
+    @classmethod
+    def _unset(cls, value: Any) -> Any:
+        return None if value == "" else value  # else it were the current directory
+
     @field_validator("hooks")
     @classmethod
     def _named_apart(cls, value: list[Hook]) -> list[Hook]:
@@ -256,7 +279,7 @@ class Settings(BaseSettings):
             raise ValueError(f"two hooks are called {twice[0]!r}")
         return value
 
-    @field_validator("include", "redact", "inbox_queues", mode="before")
+    @field_validator("include", "redact", "inbox_queues", "command_environment", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 from redis import Redis
 
+from orch.agents.permissions import permit
 from orch.embedded import ephemeral
 from orch.journal.journal import Journal, open_redis
 from orch.journal.keys import Keys
@@ -83,6 +84,13 @@ def wait_for(predicate: Callable[[], T], timeout: float = 15.0) -> T:
             return found
         assert time.monotonic() < limit, f"not true within {timeout} s: {predicate}"
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def no_permissions_of_another_test() -> Iterator[None]:
+    """A worker's app that a test makes permits what its settings say, in all of the process."""
+    yield
+    permit(None)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """Files as capabilities touch them: below a root, replaced as a whole, with errors that say what.
 
-`ORCH_FILES_ROOT`, when set, is the directory that no path may leave, symbolic links included.
+The setting `files_root` names a directory that no path may leave, symbolic links included.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from orch.agents.permissions import permissions
 from orch.errors import StepError
-
-ROOT_VARIABLE = "ORCH_FILES_ROOT"
 
 _NAMES = {
     errno.ENOENT: ("FileNotFound", "there is no such file or directory"),
@@ -38,7 +37,7 @@ def resolve(path: str) -> Path:
     """
     if not path or "\0" in path:
         raise StepError("InvalidInput", f"{path!r} cannot be the path of a file")
-    root = os.environ.get(ROOT_VARIABLE)
+    root = permissions().files_root
     if not root:
         return Path(os.path.abspath(path))
     # Both sides with their links followed: a link inside may point outside.
@@ -47,6 +46,16 @@ def resolve(path: str) -> Path:
     if os.path.commonpath([real_root, real]) != real_root:
         raise outside(path, root)
     return Path(real)
+
+
+def working_directory(path: str | None) -> str | None:
+    """Where a command runs that is to run in `path`: below the root, where there is one.
+
+    Raises StepError `PathOutsideRoot`, or `InvalidInput`.
+    """
+    if path is None:
+        return permissions().files_root
+    return str(resolve(path))
 
 
 def inside(directory: Path, name: str) -> Path:
@@ -62,7 +71,7 @@ def outside(path: str, root: str) -> StepError:
     return StepError(
         "PathOutsideRoot",
         f"the path {path!r} leads out of {root!r}",
-        hint=f"give a path below it; {ROOT_VARIABLE} sets the root of this worker's files",
+        hint="give a path below it; ORCH_FILES_ROOT sets the root of this worker's files",
     )
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from orch.agents.context import Context
+from orch.agents.permissions import permissions
 from orch.errors import StepError
 
 TICK = 0.1
@@ -48,21 +49,27 @@ def run(
     *,
     cwd: str | None = None,
     environment: Mapping[str, str] | None = None,
+    passed: Sequence[str] = (),
     stdin: bytes = b"",
     timeout: float | None = None,
     output_limit: int = 1 << 20,
 ) -> Finished:
     """Run a program to its end.
 
-    environment   added to this process's own
+    environment   variables, added to those of this process that the settings pass to commands
+    passed        names of more of these, for this program; `*` stands for any characters
     timeout       seconds; the context's deadline holds besides
     output_limit  bytes of stdout, and of stderr
 
     Raises StepError: `CommandTimeout`, `Cancelled`, `OutputTooLarge`; `CommandFailed` where it
-    cannot be started; `InvalidInput` for arguments that no program can be given.
+    cannot be started; `InvalidInput` for arguments that no program can be given;
+    `ShellForbidden`.
     """
     name = arguments[0]
-    with _guard() as guard, _started(arguments, cwd, environment) as process:
+    permitted = permissions()
+    permitted.check_program(name)
+    own = {**permitted.environment(os.environ, passed), **(environment or {})}
+    with _guard() as guard, _started(arguments, cwd, own) as process:
         _tell(guard, f"{process.pid}\n")
         watch = _Watch(process, name, context, timeout, output_limit)
         try:
@@ -128,7 +135,7 @@ def _tell(guard: IO[bytes], line: str) -> None:
 
 @contextlib.contextmanager
 def _started(
-    arguments: Sequence[str], cwd: str | None, environment: Mapping[str, str] | None
+    arguments: Sequence[str], cwd: str | None, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     name = arguments[0]
     if cwd is not None and not os.path.isdir(cwd):
@@ -137,7 +144,7 @@ def _started(
         process = subprocess.Popen(
             arguments,
             cwd=cwd,
-            env={**os.environ, **(environment or {})},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -147,7 +147,7 @@ class WorkerProcesses:
             each = getattr(self.settings, name)
             if each:
                 given[name] = json.dumps({key: found.as_dict() for key, found in each.items()})
-        own = {f"ORCH_{name.upper()}": str(value) for name, value in given.items()}
+        own = {f"ORCH_{name.upper()}": _written(value) for name, value in given.items()}
         own |= {"ORCH_INCLUDE": ",".join(self.include), PARENT_VARIABLE: str(os.getpid())}
         if self.settings.redis_url or self.settings.use_local_redis:
             own["ORCH_REDIS_URL"] = self.url
@@ -203,6 +203,13 @@ class WorkerProcesses:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _written(value: Any) -> str:
+    """A setting as the environment holds it."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ",".join(value)
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def _new_log() -> Path:

@@ -20,6 +20,7 @@ from orch.agents.builtin import BUILTIN_MODULES
 from orch.agents.capability import registry
 from orch.agents.context import Context
 from orch.agents.json_value import to_json_value
+from orch.agents.permissions import permit
 from orch.app import create_app
 from orch.breaker import Breaker
 from orch.control.runtime import Runtime
@@ -69,6 +70,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     ``ORCH_INCLUDE`` cannot be imported.
     """
     settings = settings or load_settings()
+    permit(settings)
     modules = import_modules(settings)
     server = find_server(settings)
     app = create_app(settings, server.url)

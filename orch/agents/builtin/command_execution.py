@@ -17,6 +17,7 @@ from pydantic import Field
 
 from orch.agents.capability import capability
 from orch.agents.context import Context
+from orch.agents.files import working_directory
 from orch.agents.process import Finished, run, tail, text
 from orch.agents.shell import ShellText
 from orch.errors import StepError
@@ -37,19 +38,21 @@ def command_execution(
     """Run a command and give its output.
 
     command       a script for /bin/sh, or a program and its arguments
-    env           environment variables, added to the worker's
+    cwd           directory to run in; none: the root of files, else the worker's current one
+    env           environment variables, added to those that the worker passes on
     timeout       seconds
     input         text for its standard input
     output_limit  bytes of stdout, and of stderr
 
     Raises StepError: `CommandFailed` (exit code other than 0, or not started),
-    `CommandTimeout`, `Cancelled`, `OutputTooLarge`, `InvalidInput`.
+    `CommandTimeout`, `Cancelled`, `OutputTooLarge`, `InvalidInput`, `ShellForbidden`,
+    `PathOutsideRoot`.
     """
     arguments, environment = _arguments(command)
     finished = run(
         arguments,
         context or Context(),
-        cwd=cwd,
+        cwd=working_directory(cwd),
         environment={**(env or {}), **environment},
         stdin=(input or "").encode(errors="surrogateescape"),
         timeout=timeout,

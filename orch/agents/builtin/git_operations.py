@@ -15,10 +15,12 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from orch.agents.capability import capability
 from orch.agents.context import Context
 from orch.agents.files import make_directory, named_errors, resolve
+from orch.agents.permissions import permissions
 from orch.agents.process import Finished, run, tail, text
 from orch.errors import StepError
 
@@ -29,6 +31,11 @@ _ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1",  # a file named `*` is one file
     "LC_ALL": "C.UTF-8",
 }
+_PASSED = (
+    *("GIT_AUTHOR_*", "GIT_COMMITTER_*", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM"),
+    *("GIT_CONFIG_SYSTEM", "GIT_SSH", "GIT_SSH_COMMAND", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME"),
+)
+"""What Git gets of the worker's environment besides what every command gets."""
 _DEFAULT_IDENTITY = {"user.name": "orch", "user.email": "orch@localhost"}
 
 
@@ -76,6 +83,21 @@ def git_operations(
     return {**repository.state(), "changed": changed, **more}
 
 
+def _ceiling() -> dict[str, str]:
+    """Keeps Git from a repository around the root, which it would look for above `path`."""
+    root = permissions().files_root
+    return {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(root))} if root else {}
+
+
+def _local(url: str) -> str | None:
+    """The path that a URL means; None where it leads to another machine."""
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        return "/" + unquote(rest.partition("/")[2]) if scheme == "file" else None
+    host, colon, _ = url.partition(":")
+    return None if colon and "/" not in host else url
+
+
 def _meant(initialize: bool, url: str | None, message: str | None) -> Operation:
     if url is not None:
         return "clone"
@@ -102,6 +124,9 @@ class _Repository:
     def clone(self, url: str | None, branch: str | None) -> bool:
         if not url:
             raise StepError("InvalidInput", "`clone` needs a `url`")
+        if (source := _local(url)) is not None:
+            # What lies outside of the root is not to be had by a clone, either.
+            resolve(os.path.join(self.path.parent, source))
         if (self.path / ".git").exists():
             if self._answer("config", "remote.origin.url") == url:
                 return False  # an earlier attempt cloned it
@@ -190,7 +215,13 @@ class _Repository:
                 "GitMissing", "there is no `git` on this worker", hint="install Git on it"
             )
         program = ["git", *arguments]
-        return run(program, self.context, cwd=str(directory), environment=_ENVIRONMENT)
+        return run(
+            program,
+            self.context,
+            cwd=str(directory),
+            environment=_ENVIRONMENT | _ceiling(),
+            passed=_PASSED,
+        )
 
     def _git(self, *arguments: str, at: Path | None = None) -> str:
         finished = self._run(*arguments, at=at)
