@@ -29,6 +29,7 @@ from orch.tasks.keeping import keep_good
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.tasks.shown import Shown, is_watched
+from orch.tasks.tally import current_tally
 from orch.tasks.turn import Turn
 from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
@@ -195,7 +196,7 @@ class Message:
         if getattr(caller, "needs_context", True):
             pulse = make_pulse(runtime, node, path, claim)
         shown = self._show(plan, path)
-        outcome = _call(runtime, node, path, claim, caller, pulse)
+        outcome = _timed(runtime, node, path, claim, caller, pulse)
         if guard is not None:
             guard.tell(path, claim, outcome)
         declared: Fallback | None = getattr(caller, "fallback", None)
@@ -315,6 +316,20 @@ def timeout_of(runtime: Runtime, node: Node) -> int | None:
         return node.step.timeout
     default = runtime.settings.default_timeout
     return None if default is None else int(default * 1000)
+
+
+def _timed(
+    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse | None
+) -> Outcome:
+    """As `_call`; counted among what this worker does."""
+    tally, began, ok = current_tally(), time.monotonic(), False
+    tally.begin(node.capability)
+    try:
+        outcome = _call(runtime, node, path, claim, call, pulse)
+        ok = isinstance(outcome, Completed)
+        return outcome
+    finally:
+        tally.end(node.capability, time.monotonic() - began, ok)
 
 
 def _call(

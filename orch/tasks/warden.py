@@ -35,6 +35,7 @@ from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.step import timeout_of
+from orch.tasks.tally import current_tally
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.outcome import Failed, Failure
 from orch.workflows.rungs import in_rung, rung_of
@@ -231,6 +232,7 @@ class Warden:
             "messages": sorted({mark for _, mark in held}),
             "line": self.line.number,
             "kept": kept,
+            "tally": {n: found.as_list() for n, found in current_tally().read().items()},
         }
         self.journal.renew_worker(self.incarnation, json.dumps(content), ttl, kept)
         self._alive_said = time.monotonic()

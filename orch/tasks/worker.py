@@ -36,6 +36,7 @@ from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
+from orch.tasks.tally import open_tally
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.agents import queues_of_agent
@@ -98,6 +99,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
             callers[name].fallback = fallback  # type: ignore[attr-defined]
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find)
+    open_tally(callers)
     register_flow_tasks(app, runtime)
     register_escalation_tasks(app, runtime)
     served = {*callers, *([ESCALATION_QUEUE] if settings.serve_escalation else [])}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
 
 OTHER = "other"
 """Instead of the name of an agent: one that has not failed at it."""
@@ -17,6 +18,42 @@ class Agent:
     incarnation: str
     queues: frozenset[str]
     load: int
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """What an agent has done of one capability since it began; times are seconds.
+
+    ``busy``: calls that run. ``recent_calls`` and ``recent_seconds``: of the last ``window``.
+    """
+
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    busy: int = 0
+    recent_calls: int = 0
+    recent_seconds: float = 0.0
+    window: float = 1.0
+
+    @classmethod
+    def of(cls, said: Sequence[Any]) -> Tallied:
+        """From the list that a sign of life has."""
+        return cls(*said)
+
+    def as_list(self) -> list[int | float]:
+        return list(astuple(self))
+
+    @property
+    def duration(self) -> float | None:
+        """Mean of a call: of the latest ones, else of all; None: none has ended."""
+        if self.recent_calls:
+            return self.recent_seconds / self.recent_calls
+        return self.seconds / self.calls if self.calls else None
+
+    @property
+    def rate(self) -> float:
+        """Calls that ended per second, lately."""
+        return self.recent_calls / self.window
 
 
 def agent_queue(name: str) -> str:
