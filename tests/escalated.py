@@ -27,7 +27,10 @@ class PlayedWarden(Warden):
         self.settings = worked.journal.settings
         self.journal = worked.journal
         self.advancer = advancer
-        self.runtime = SimpleNamespace(plans=plans, settings=self.settings)  # type: ignore[assignment]
+        runtime: Any = SimpleNamespace(
+            plans=plans, settings=self.settings, declarations=advancer.declarations
+        )
+        self.runtime = runtime
         self._stopping = False
 
     def say_alive(self) -> None:

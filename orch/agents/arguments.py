@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -15,6 +15,53 @@ from orch.agents.context import Context
 from orch.agents.json_value import to_json_value
 from orch.agents.shell import ShellText
 from orch.errors import SettingsError, StepError
+from orch.workflows.expressions import Value
+
+Parts = Sequence[str | Value]
+"""A text in which words and values alternate, in order."""
+
+
+class Arguments:
+    """An input that is checked by the annotations of the function's parameters."""
+
+    def __init__(
+        self, name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]
+    ) -> None:
+        self.name = name
+        self.adapter = input_adapter(name, parameters, hints)
+        self._positions = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+        self.template_parameters = frozenset(
+            p.name for p in parameters if has(hints[p.name], ShellText)
+        )
+
+    def validate(self, input: Any, templates: Mapping[str, Parts]) -> dict[str, Any]:
+        """The function's keyword arguments. Raises StepError `InvalidInput`."""
+        values = self._by_name(input)
+        for name, parts in templates.items():
+            values[name] = ShellText.from_parts(parts)
+        try:
+            return dict(self.adapter.validate_python(values))
+        except ValidationError as exc:
+            raise invalid_input(self.name, exc) from None
+
+    def _by_name(self, input: Any) -> dict[str, Any]:
+        if input is None:
+            return {}
+        if isinstance(input, Mapping):
+            return dict(input)
+        if not isinstance(input, list):
+            raise StepError(
+                "InvalidInput",
+                f"capability {self.name!r} takes an object of named arguments, or a list of "
+                f"them; found {shown(input)}",
+            )
+        if len(input) > len(self._positions):
+            raise StepError(
+                "InvalidInput",
+                f"capability {self.name!r} takes {len(self._positions)} arguments "
+                f"({', '.join(self._positions) or 'none'}); found {len(input)}",
+            )
+        return dict(zip(self._positions, input, strict=False))
 
 
 def place_of(function: Callable[..., Any]) -> str:
@@ -22,7 +69,10 @@ def place_of(function: Callable[..., Any]) -> str:
 
 
 def types_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
-    """The type of each parameter. `Context` and `ShellText` may be imported for checkers only."""
+    """The type of each parameter, and of what is returned, as `return`.
+
+    `Context` and `ShellText` may be imported for checkers only.
+    """
     plain = inspect.unwrap(function)
     known = {"Context": Context, "ShellText": ShellText, **getattr(plain, "__globals__", {})}
     try:
@@ -32,7 +82,8 @@ def types_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
             f"the annotations of capability {name!r} ({place_of(function)}) cannot be read: {exc}",
             hint="import the types where the module runs, not under `if TYPE_CHECKING`",
         ) from exc
-    return {p: hints.get(p, Any) for p in inspect.signature(function).parameters}
+    types = {p: hints.get(p, Any) for p in inspect.signature(function).parameters}
+    return {**types, "return": hints.get("return")}
 
 
 def has(annotation: Any, wanted: type) -> bool:
@@ -79,12 +130,21 @@ def _with_default(annotation: Any, default: Any) -> Any:
 
 
 def invalid_input(name: str, exc: ValidationError) -> StepError:
-    """One clause per field; the members of a union are put together."""
+    clauses, data = misfit(exc, "input")
+    sentence = f"capability {name!r} cannot take this input: {clauses}"
+    return StepError("InvalidInput", sentence, data=data)
+
+
+def misfit(exc: ValidationError, whole: str) -> tuple[str, list[dict[str, str]]]:
+    """One clause per field, and the same as data; the members of a union are put together.
+
+    ``whole``: what the value is called where the fault is that of no field.
+    """
     expected: dict[str, list[str]] = {}
     found: dict[str, Any] = {}
     for error in exc.errors(include_url=False, include_context=False):
         kind, place = error["type"], error["loc"]
-        field = str(place[0]) if place else "input"
+        field = str(place[0]) if place else whole
         inner = [str(part) for part in place[1:] if isinstance(part, int)]
         where = ".".join([field, *inner])
         wanted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -96,17 +156,16 @@ def invalid_input(name: str, exc: ValidationError) -> StepError:
             found[where] = error["input"]
         if wanted not in expected.setdefault(where, []):
             expected[where].append(wanted)
-    clauses = [_clause(where, wants, found) for where, wants in expected.items()]
+    clauses = [_clause(whole, where, wants, found) for where, wants in expected.items()]
     data = [{"field": where, "expected": " or ".join(wants)} for where, wants in expected.items()]
-    sentence = f"capability {name!r} cannot take this input: {'; '.join(clauses)}"
-    return StepError("InvalidInput", sentence, data=data)
+    return "; ".join(clauses), data
 
 
-def _clause(where: str, wants: list[str], found: Mapping[str, Any]) -> str:
+def _clause(whole: str, where: str, wants: list[str], found: Mapping[str, Any]) -> str:
     if wants == ["missing"]:
         return f"{where!r} is missing"
     if wants == ["unknown"]:
-        return f"there is no parameter {where!r}"
+        return f"there is no {'parameter' if whole == 'input' else 'field'} {where!r}"
     return f"{where!r} is {shown(found[where])}, expected {' or '.join(wants)}"
 
 

@@ -13,25 +13,22 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
-
-from orch.agents.arguments import has, input_adapter, invalid_input, place_of, shown, types_of
+from orch.agents.arguments import Arguments, Parts, has, place_of, types_of
 from orch.agents.context import Context
 from orch.agents.json_value import to_json_value
 from orch.agents.loop import run_on_loop
-from orch.agents.shell import ShellText
+from orch.agents.shapes import InputShape, OutputShape, declared_output
 from orch.breaker import Breaker
-from orch.errors import SettingsError, StepError
+from orch.errors import SettingsError
 from orch.fallback import Fallback
-from orch.workflows.expressions import Value
+from orch.workflows.declared import FIRST_VERSION, Declared
+from orch.workflows.definition import RetryPolicy
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Parts = Sequence[str | Value]
-"""A text in which words and values alternate, in order."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _NO_TEMPLATES: Mapping[str, Parts] = MappingProxyType({})
@@ -43,7 +40,9 @@ class Capability:
 
     name, description    the description is the function's docstring, unless given
     function             as it was written
+    declared             version, timeout, retry, cost, limits; see `Declared`
     input_schema         JSON Schema of the input
+    output_schema        JSON Schema of the output, where it is declared or annotated with a model
     breaker              when its calls are stopped, if it has one
     fallback             what stands in for its output when it fails, if anything does
     needs_context        whether a call of it takes more of its `Context` than the default one
@@ -57,23 +56,50 @@ class Capability:
         description: str = "",
         breaker: Breaker | None = None,
         fallback: Fallback | None = None,
+        declared: Declared | None = None,
+        input: Any = None,
+        output: Any = None,
     ) -> None:
         self.name = name
         self.function = function
         self.breaker = breaker
         self.fallback = fallback
+        self.declared = declared or Declared()
         self.description = description or inspect.getdoc(function) or ""
         hints = types_of(name, function)
         parameters = inspect.signature(function).parameters.values()
         self._context_name = next((p.name for p in parameters if has(hints[p.name], Context)), "")
         self.needs_context = bool(self._context_name) or inspect.iscoroutinefunction(function)
         taken = [p for p in parameters if p.name != self._context_name]
-        self._positions = [p.name for p in taken if p.kind is not p.VAR_KEYWORD]
-        shell = (p.name for p in taken if has(hints[p.name], ShellText))
-        self.template_parameters = frozenset(shell)
-        self._input = input_adapter(name, taken, hints)
-        self.input_schema: dict[str, Any] = self._input.json_schema()
+        self._input: Arguments | InputShape
+        if input is None:
+            self._input = Arguments(name, taken, hints)
+        else:
+            self._input = InputShape(name, input, taken)
+        self.template_parameters = self._input.template_parameters
+        self.input_schema: dict[str, Any] = self._input.adapter.json_schema()
         self.input_schema["title"] = name
+        shape = declared_output(output, hints.get("return"))
+        self._output = None if shape is None else OutputShape(name, shape)
+        self.output_schema: dict[str, Any] | None = None
+        if self._output is not None:
+            self.output_schema = self._output.adapter.json_schema(mode="serialization")
+
+    @property
+    def version(self) -> str:
+        return self.declared.version
+
+    @property
+    def cost(self) -> float | None:
+        return self.declared.cost
+
+    @property
+    def concurrency(self) -> int | None:
+        return self.declared.concurrency
+
+    @property
+    def rate_limit(self) -> str | None:
+        return self.declared.rate_limit
 
     def call(
         self,
@@ -86,8 +112,9 @@ class Capability:
         input      arguments by name, or in order; None for none
         templates  for `template_parameters`: the parts that stand for the value in `input`
 
-        Raises StepError `InvalidInput`, `OutputNotJSON`, or `Timeout` (an `async def` function
-        that is still running at the deadline), and whatever the function raises.
+        Raises StepError `InvalidInput`, `InvalidOutput`, `OutputNotJSON`, or `StepTimeout` (an
+        `async def` function that is still running at the deadline), and whatever the function
+        raises.
         """
         arguments = self.validate(input, templates)
         if self._context_name:
@@ -95,6 +122,8 @@ class Capability:
         result = self.function(**arguments)
         if inspect.iscoroutine(result):
             result = run_on_loop(result, self.name, context)
+        if self._output is not None:
+            result = self._output.validate(result)
         return to_json_value(result, capability=self.name)
 
     def validate(
@@ -103,32 +132,7 @@ class Capability:
         templates: Mapping[str, Parts] = _NO_TEMPLATES,
     ) -> dict[str, Any]:
         """The function's keyword arguments for an input. Raises StepError `InvalidInput`."""
-        values = self._by_name(input)
-        for name, parts in templates.items():
-            values[name] = ShellText.from_parts(parts)
-        try:
-            return dict(self._input.validate_python(values))
-        except ValidationError as exc:
-            raise invalid_input(self.name, exc) from None
-
-    def _by_name(self, input: Mapping[str, Any] | list[Any] | None) -> dict[str, Any]:
-        if input is None:
-            return {}
-        if isinstance(input, Mapping):
-            return dict(input)
-        if not isinstance(input, list):
-            raise StepError(
-                "InvalidInput",
-                f"capability {self.name!r} takes an object of named arguments, or a list of "
-                f"them; found {shown(input)}",
-            )
-        if len(input) > len(self._positions):
-            raise StepError(
-                "InvalidInput",
-                f"capability {self.name!r} takes {len(self._positions)} arguments "
-                f"({', '.join(self._positions) or 'none'}); found {len(input)}",
-            )
-        return dict(zip(self._positions, input, strict=False))
+        return self._input.validate(input, templates)
 
     def __repr__(self) -> str:
         return f"Capability({self.name!r}, {place_of(self.function)})"
@@ -138,16 +142,30 @@ def capability(
     name: str,
     *,
     description: str = "",
+    version: str = FIRST_VERSION,
+    input: Any = None,
+    output: Any = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | Mapping[str, Any] | None = None,
+    cost: float | None = None,
+    concurrency: int | None = None,
+    rate_limit: str | None = None,
+    idempotent: bool = True,
     breaker: Breaker | None = None,
     fallback: Fallback | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function, `def` or `async def`, the capability `name` of this process.
 
+    ``input``, ``output``: types that its input and output are checked against, pydantic models
+    for instance; by default the annotations of its parameters, and a model that it returns.
+    ``timeout`` (s) and ``retry``: of steps that do not say; ``version``, ``cost``,
+    ``concurrency``, ``rate_limit`` and ``idempotent``: see `Declared`.
     ``breaker``: stops its calls while they fail too often; ``fallback``: what stands in for its
     output when they fail. Settings may say otherwise.
 
-    Raises SettingsError for a name that is not one or belongs to another function, and for
-    parameters that no JSON input can fill.
+    Raises SettingsError for a name that is not one or belongs to another function, for what
+    cannot be declared (a rate of zero, a version that is none), and for parameters that no JSON
+    input can fill.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SettingsError(
@@ -155,6 +173,19 @@ def capability(
             hint="a name is letters, digits, `_`, `.`, `-`, and starts with a letter or `_`; "
             'write `@capability("name")`',
         )
+
+    try:
+        declared = Declared(
+            version=version,
+            timeout=timeout,
+            retry=cast("RetryPolicy | None", retry),  # it reads the fields of one, too
+            cost=cost,
+            concurrency=concurrency,
+            rate_limit=rate_limit,
+            idempotent=idempotent,
+        )
+    except SettingsError as exc:
+        raise SettingsError(f"capability {name!r}: {exc.message}", hint=exc.hint) from None
 
     def register(function: Function) -> Function:
         known = _capabilities.get(name)
@@ -164,7 +195,9 @@ def capability(
                 f"{place_of(function)}",
                 hint="give one of them another name",
             )
-        _capabilities[name] = Capability(name, function, description, breaker, fallback)
+        _capabilities[name] = Capability(
+            name, function, description, breaker, fallback, declared, input, output
+        )
         return function
 
     return register

@@ -130,12 +130,14 @@ class Catalog:
         return made, findings
 
     def _known(self, beside: Path | None) -> dict[str, Any]:
-        """What a definition may name: workflows, paths of escalation, queues of the inbox."""
+        """What a definition may name: workflows, paths of escalation, queues of the inbox,
+        and what is declared of capabilities."""
         found = self.plans.escalations
         return {
             "known_workflows": self._known_names(beside),
             "known_paths": list(found.paths) if found is not None else [],
             "known_queues": self.settings.inbox_queues or None,
+            "known_declared": self.journal.declared_capabilities(),
         }
 
     def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:

@@ -43,6 +43,7 @@ class Runtime:
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
         )
         self.advancer.tell = self.tell
+        self.declarations = self.advancer.declarations
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
         self._producer = producer
 

@@ -13,6 +13,7 @@ from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
+from orch.journal.declared import Declarations
 from orch.journal.escalations import EscalationRecords
 from orch.journal.events import Events
 from orch.journal.external import External
@@ -162,6 +163,7 @@ class Journal(
     Stream,
     Beats,
     External,
+    Declarations,
     Fallbacks,
     Versions,
     Migration,

@@ -181,6 +181,10 @@ class Keys:
         """LIST, `BREAKER_KEPT` after the last: when, by whom and why it was opened and closed."""
         return f"{self.namespace}:{{b:{capability}}}:changes"
 
+    def capabilities(self) -> str:
+        """HASH, permanent: capability -> JSON of what is declared of it; see `Declared`."""
+        return f"{self.namespace}:capabilities"
+
     def fallbacks(self) -> str:
         """HASH, permanent: capability -> JSON of the fallback that is declared of it."""
         return f"{self.namespace}:fallbacks"
@@ -222,6 +226,7 @@ class Keys:
             self.workflows(),
             self.breakers(),
             self.canaries(),
+            self.capabilities(),
             self.fallbacks(),
             self.kinds(),
             self.workers(),

@@ -65,7 +65,9 @@ class Overdue:
 
     def _has_limits(self, plan: Plan) -> bool:
         """Whether attempts end at some time, of any step: a child may be at a later one."""
-        return bool(self.runtime.settings.default_timeout) or plan.has_time_limits
+        default = bool(self.runtime.settings.default_timeout)
+        own = self.runtime.declarations.has_timeouts
+        return default or own or plan.has_time_limits
 
     def _is_overdue(self, request: step_request.StepRequest, plan: Plan) -> bool:
         execution, pid = request.args[0], request.worker_pid

@@ -311,9 +311,13 @@ def lease_of(runtime: Runtime, node: Node) -> int:
 
 
 def timeout_of(runtime: Runtime, node: Node) -> int | None:
-    """How long an attempt may take, ms; the default is for tasks only."""
+    """How long an attempt may take, ms: the step says, else what is declared of its capability,
+    else the settings; these are for tasks only."""
     if node.step.timeout is not None or not node.is_work:
         return node.step.timeout
+    declared = runtime.declarations.timeout(node.capability)
+    if declared is not None:
+        return declared
     default = runtime.settings.default_timeout
     return None if default is None else int(default * 1000)
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,7 @@ from orch.tasks.tally import open_tally
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.agents import queues_of_agent
+from orch.workflows.declared import Declared
 from orch.workflows.node import TASK_PREFIX, Node
 from orch.workflows.notices import ESCALATION_QUEUE
 
@@ -82,6 +83,9 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     current_incarnation()
     callers = {name: call_capability(found) for name, found in registry().items()}
     callers |= {task.name: call_celery_task(task) for task in celery_tasks(modules)}
+    declarations = declared_of(callers)
+    runtime.journal.declare_capabilities(declarations)
+    runtime.declarations.know(declarations)
 
     def find(node: Node) -> Caller | None:
         served = node.queue in app.amqp.queues.consume_from
@@ -114,6 +118,12 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
     app.orch_capabilities = frozenset(served)
     return app
+
+
+def declared_of(names: Iterable[str]) -> dict[str, Declared]:
+    """What the code of this process says of its capabilities; nothing, of Celery tasks."""
+    known = registry()
+    return {name: known[name].declared if name in known else Declared() for name in names}
 
 
 def breaker_of(name: str, settings: Settings) -> Breaker | None:
@@ -197,7 +207,7 @@ def register_step_task(
 
 def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkController) -> Warden:
     pool = type(worker.pool).__module__.rpartition(".")[2]
-    return Warden(
+    warden = Warden(
         settings,
         server.url,
         app,
@@ -209,6 +219,8 @@ def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkCon
         about={"name": worker.hostname, "pool": pool, "concurrency": worker.concurrency},
         lease=server.lease,
     )
+    warden.runtime.declarations.know(declared_of(app.orch_capabilities))
+    return warden
 
 
 @signals.celeryd_after_setup.connect

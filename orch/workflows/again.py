@@ -9,7 +9,8 @@ from typing import Any
 
 from orch.workflows.commit import Event, Transition
 from orch.workflows.definition import RetryPolicy
-from orch.workflows.outcome import Failure
+from orch.workflows.node import Node
+from orch.workflows.outcome import Failed, Failure
 from orch.workflows.retrying import may_retry, retry_pause
 from orch.workflows.state import StepState, StepStatus
 
@@ -33,6 +34,15 @@ def deferred(
     """The breaker of the capability is open: no attempt was made."""
     told = Event("breaker_open", path, state.attempt, {**detail, "due": due})
     return attempt_later(path, state, now, due, told)
+
+
+def policy_of(node: Node, failed: Failed) -> RetryPolicy | None:
+    """When an attempt that failed is tried again: the step says, else what is declared of its
+    capability, else the plan's default; what may run once at most is not, unless the step says."""
+    if not failed.retryable:
+        return None
+    silent = node.step.retry is None and node.step.delivery != "at_most_once"
+    return failed.retry if silent and failed.retry is not None else node.retry
 
 
 def retried(

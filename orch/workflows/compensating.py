@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orch.workflows.again import attempt_at_once, deferred, retried
+from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import COMPENSATIONS
 from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Lost, Outcome
@@ -121,8 +121,8 @@ def decide_compensation(
             state = lost
         case Deferred(due, detail, _):
             return deferred(path, state, now, due, detail)
-        case Failed(failure, retryable):
-            policy = node.retry if retryable else None
+        case Failed(failure) as failed:
+            policy = policy_of(node, failed)
             next_one = retried(policy, move.view.execution, path, state, failure, now)
             if next_one is not None:
                 return next_one

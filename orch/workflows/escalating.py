@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import ErrorClass, NotAllowed
-from orch.workflows.again import attempt_at_once, deferred, retried
+from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
 from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
 from orch.workflows.commit import Event, Open, Transition
@@ -299,8 +299,8 @@ def decide_work(
             name = "Interrupted" if interrupted and not poison else "WorkerLost"
             failure = Failure(name, reason, own.id, subject, state.attempt)
             state = lost
-        case Failed(failure, retryable):
-            policy = node.retry if retryable else None
+        case Failed(failure) as failed:
+            policy = policy_of(node, failed)
             next_one = retried(policy, move.view.execution, path, state, failure, now)
             if next_one is not None:
                 return next_one

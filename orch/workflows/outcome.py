@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orch.errors import ErrorClass
+from orch.workflows.definition import RetryPolicy
 from orch.workflows.escalation import Ruling
 from orch.workflows.failing import class_of
 
@@ -64,8 +65,11 @@ class Completed:
 
 @dataclass(frozen=True)
 class Failed:
+    """``retry``: what is declared of the capability, for a step that does not say."""
+
     failure: Failure
     retryable: bool = True
+    retry: RetryPolicy | None = None
 
 
 @dataclass(frozen=True)

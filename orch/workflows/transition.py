@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orch.workflows.again import attempt_at_once, deferred, retried
+from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import decide_compensation, in_compensation, kept_of
 from orch.workflows.escalating import decide_overdue, decide_work
@@ -124,7 +124,7 @@ def _decide(
             if failure.name in INTERRUPTIONS and node.step.delivery == "at_most_once":
                 failure = _interrupted(node, path, state, failure.message)
                 retryable = False
-            policy = node.retry if retryable else None
+            policy = policy_of(node, replace(outcome, retryable=retryable))
             next_one = retried(policy, view.execution, path, state, failure, now)
             if next_one is not None:
                 return next_one

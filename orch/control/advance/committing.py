@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeGuard
 
+from orch.control.declared import Declarations
 from orch.control.fallbacks import Falling
 from orch.control.gating import Gating
 from orch.control.plans import Plans
@@ -36,6 +37,7 @@ from orch.workflows.outcome import (
     classified,
 )
 from orch.workflows.plan import Plan
+from orch.workflows.rungs import in_rung
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, entry_fields_for, fields_for
@@ -96,6 +98,7 @@ class Committing(ABC):
         self.start_triggered = start_triggered
         self.gating = Gating(journal)
         self.falling = Falling(journal)
+        self.declarations = Declarations(journal)
         self._begun = {
             StepStatus.CALLING: self._call,
             StepStatus.LISTENING: self._take_kept,
@@ -189,6 +192,8 @@ class Committing(ABC):
         )
         if plan.reassigns and isinstance(outcome, Failed | Lost | Overdue):
             view = replace(view, agents=journal.patiently(journal.live_agents, patience))
+        if isinstance(outcome, Failed) and not in_rung(path):
+            outcome = journal.patiently(partial(self._with_declared, plan, path, outcome), patience)
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             alone = transition
@@ -218,6 +223,13 @@ class Committing(ABC):
             view = journal.patiently(
                 partial(journal.read_view, execution, reads(plan, path)), patience
             )
+
+    def _with_declared(self, plan: Plan, path: str, failed: Failed) -> Failed:
+        """With the retry that is declared of the capability, if the step does not say."""
+        node = plan.node(path)
+        if node.step.retry is not None or not node.is_work or not failed.retryable:
+            return failed
+        return replace(failed, retry=self.declarations.retry(node.capability))
 
     def _left(
         self,

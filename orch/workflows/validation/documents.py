@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orch.workflows.declared import Declared
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation.findings import Finding, Severity, order
 from orch.workflows.validation.plain import TOO_DEEP, plain_json
@@ -21,13 +22,14 @@ def validate_document(
     known_capabilities: Collection[str] | None = None,
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
+    known_declared: Mapping[str, Declared] | None = None,
 ) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition, if its structure allows one, and all that is wrong. Never raises.
 
     ``known_workflows`` are the keys under which workflows are defined; ``known_capabilities``
     those that some agent serves, None where nobody knows; ``known_paths`` the paths of
     escalation that the settings have, ``known_queues`` those of the inbox that somebody
-    watches, None where nobody knows.
+    watches, None where nobody knows; ``known_declared`` what is declared of capabilities.
     """
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
@@ -38,7 +40,9 @@ def validate_document(
         definition = WorkflowDefinition.model_validate(document)
     except ValidationError as error:
         structure = structure_findings(document, error)
-    reviewed = review(document, known_workflows, known_capabilities, known_paths, known_queues)
+    reviewed = review(
+        document, known_workflows, known_capabilities, known_paths, known_queues, known_declared
+    )
     # A rule of a model that the review explains better is said once.
     structure = [f for f in structure if f.hint is not MODEL_RULE or f.path not in reviewed.shapes]
     found = findings + [without_mark(f) for f in structure] + reviewed.findings
@@ -54,6 +58,7 @@ def validate_definition(
     known_capabilities: Collection[str] | None = None,
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
+    known_declared: Mapping[str, Declared] | None = None,
 ) -> list[Finding]:
     """All that is wrong with a definition that has the right structure."""
     try:
@@ -63,5 +68,7 @@ def validate_definition(
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
         return findings
-    reviewed = review(document, known_workflows, known_capabilities, known_paths, known_queues)
+    reviewed = review(
+        document, known_workflows, known_capabilities, known_paths, known_queues, known_declared
+    )
     return sorted(dict.fromkeys(findings + reviewed.findings), key=order)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from orch.workflows.declared import Declared
 from orch.workflows.validation.review.approvals import check_approvals
 from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
+from orch.workflows.validation.review.idempotence import check_idempotence
 from orch.workflows.validation.review.ladders import check_ladders
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
@@ -51,6 +53,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_timeouts,
     check_heartbeats,
     check_retries,
+    check_idempotence,
     check_names,
     check_ladders,
     check_approvals,
@@ -63,9 +66,11 @@ def review(
     known_capabilities: Collection[str] | None,
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
+    known_declared: Mapping[str, Declared] | None = None,
 ) -> Review:
     """Run all checks, each of which may build on those before it."""
     subject = Review(document, known_workflows, known_capabilities, known_paths, known_queues)
+    subject.known_declared = known_declared or {}
     for check in _CHECKS:
         check(subject)
     return subject

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from orch.workflows.declared import Declared
 from orch.workflows.graph import Outline, Step, as_mapping, handler_steps, outline
 from orch.workflows.validation.findings import Finding, Severity
 from orch.workflows.validation.review.variables import Variables
@@ -30,6 +31,7 @@ class Review:
         self.known_capabilities = known_capabilities
         self.known_paths = known_paths
         self.known_queues = known_queues
+        self.known_declared: Mapping[str, Declared] = {}
         self.outline: Outline = outline(document)
         self.findings: list[Finding] = []
         self._suggestions = MAX_SUGGESTIONS
