@@ -48,6 +48,7 @@ NAMES: Mapping[str, ErrorClass] = {
             OutputTooLarge ExpressionError NoBranch EndlessDecision MaxIterationsExceeded
             DepthExceeded TemplateFailed NotReadable FileNotFound FileTooLarge UnknownColumn
             PageNotFound PathOutsideRoot GitMissing WorkflowNotFound NotFound NotAllowed
+            ToolMissing NoFiles NoTests TooManyFiles
             DefinitionError SettingsError InputError
             """,
         ErrorClass.RESOURCE: """
