@@ -138,7 +138,8 @@ def lists_of(settings: Settings, redis_url: str, app: Celery, wire: Wire) -> Lis
     broker = settings.broker_url or redis_url
     if broker != redis_url or not broker.startswith(("redis://", "rediss://", "unix://")):
         return None
-    return Lists(app, wire, redis_transport_options(settings)[LEVELS_KEY])
+    levels = redis_transport_options(settings)[LEVELS_KEY]
+    return Lists(app, wire, levels, f"{settings.namespace}:queues")
 
 
 def dispatch(

@@ -38,6 +38,7 @@ from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
 from orch.memory.memory import MemoryFilters, MemoryStatistics
 from orch.memory.record import MemoryRecord
+from orch.monitoring.scaling import Aim, CapabilityLoad
 from orch.orchestrator import Definition, Orchestrator
 from orch.settings import Settings
 from orch.workflows.comparing import Difference
@@ -431,6 +432,11 @@ class AsyncOrchestrator:
         return await asyncio.to_thread(
             lambda: self.sync.export_memory(target, project=project, **filters)
         )
+
+    async def get_scaling(
+        self, capabilities: Sequence[str] = (), aim: Aim | None = None
+    ) -> list[CapabilityLoad]:
+        return await asyncio.to_thread(self.sync.get_scaling, capabilities, aim)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

@@ -39,6 +39,7 @@ from orch.journal.journal import HistoryEntry
 from orch.journal.versions import Canary
 from orch.memory.memory import Memory, MemoryFilters, MemoryStatistics
 from orch.memory.record import MemoryRecord
+from orch.monitoring.scaling import Aim, CapabilityLoad, Scaling
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 from orch.workflows.comparing import Difference
@@ -444,6 +445,15 @@ class Orchestrator:
         """
         modify = self.manager.migration.modify
         return modify(id, changes, by=by, reason=reason, dry_run=dry_run)
+
+    def get_scaling(
+        self, capabilities: Sequence[str] = (), aim: Aim | None = None
+    ) -> list[CapabilityLoad]:
+        """What waits for capabilities (all of them, by default), and how many workers that takes.
+
+        ``aim``: what is wanted of the workers. Raises Unreachable.
+        """
+        return Scaling(self.runtime).read(capabilities, aim)
 
     # Circuit breakers. ``name``: of a capability. They raise NotFound where no worker has declared
     # a breaker of it.

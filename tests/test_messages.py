@@ -73,7 +73,7 @@ def way(request: pytest.FixtureRequest, app: Celery, settings: Settings) -> Iter
     """Both ways by which our messages go."""
     if request.param == "lists":
         client = open_redis(str(settings.redis_url))
-        yield Lists(app, Wire(client), "orch:priorities").push
+        yield Lists(app, Wire(client), "orch:priorities", "orch:queues").push
         client.close()
         return
 
@@ -137,7 +137,7 @@ def test_what_is_pushed_is_byte_for_byte_what_kombu_writes(app: Celery, redis: R
     (canvas,) = compile_canvas(CHAIN, "x", ["a"])
     messages = list(messages_of(app, canvas))
     tag = re.compile(r'"delivery_tag": "[^"]*"')
-    Lists(app, Wire(redis), "orch:priorities").push(messages)
+    Lists(app, Wire(redis), "orch:priorities", "orch:queues").push(messages)
     with app.producer_or_acquire() as producer:
         send(app, messages[0], producer)
     first, second = (tag.sub("", str(text)) for text in redis.lrange("work", 0, -1))
@@ -148,11 +148,11 @@ def test_the_releases_whose_messages_are_known_are_those_that_run(
     app: Celery, redis: Redis
 ) -> None:
     """If this fails, look at what the new release writes, then name it in `KNOWN`."""
-    assert Lists(app, Wire(redis), "orch:priorities").serve()
+    assert Lists(app, Wire(redis), "orch:priorities", "orch:queues").serve()
 
 
 def test_kombu_sends_where_somebody_may_change_a_message(app: Celery, redis: Redis) -> None:
-    lists = Lists(app, Wire(redis), "orch:priorities")
+    lists = Lists(app, Wire(redis), "orch:priorities", "orch:queues")
     (canvas,) = compile_canvas(CHAIN, "x", ["a"])
 
     def sign(headers: dict[str, Any], **_: Any) -> None:
@@ -174,7 +174,7 @@ def test_kombu_sends_where_a_message_looks_otherwise(
     app: Celery, redis: Redis, name: str, value: Any
 ) -> None:
     app.conf[name] = value
-    assert not Lists(app, Wire(redis), "orch:priorities").serve()
+    assert not Lists(app, Wire(redis), "orch:priorities", "orch:queues").serve()
 
 
 def test_only_a_broker_that_is_the_journals_redis_is_written_to(app: Celery, redis: Redis) -> None:
@@ -191,7 +191,7 @@ def test_a_message_that_is_posted_is_there_and_its_answer_is_taken_later(
     (canvas,) = compile_canvas(CHAIN, "x", ["a"])
     client = open_redis(str(settings.redis_url))
     wire = Wire(client)
-    lists = Lists(app, wire, "orch:priorities")
+    lists = Lists(app, wire, "orch:priorities", "orch:queues")
     assert wire.execute_command("PING") == "PONG"
     for message in messages_of(app, canvas):
         lists.post(message)
@@ -206,14 +206,14 @@ def test_what_redis_does_not_take_is_said_and_left_to_the_watch(
     client = open_redis(str(settings.redis_url))
     wire = Wire(client)
     wire.execute_command("SET", "work", "no list", "EX", 60)
-    Lists(app, wire, "orch:priorities").post(next(messages_of(app, canvas)))
+    Lists(app, wire, "orch:priorities", "orch:queues").post(next(messages_of(app, canvas)))
     assert wire.execute_command("PING") == "PONG"
     assert "was not taken" in caplog.text
     client.close()
 
 
 def test_a_queue_holds_messages_of_any_priority(app: Celery, redis: Redis) -> None:
-    lists = Lists(app, Wire(redis), "orch:priorities")
+    lists = Lists(app, Wire(redis), "orch:priorities", "orch:queues")
     assert not lists.hold("work")
     for priority in (0, 1, 9):
         (canvas,) = compile_canvas(ALONE, "x", ["a"], priority=priority)

@@ -112,6 +112,10 @@ class Keys:
         """SET, permanent, in the broker's Redis: levels of priority that were ever used."""
         return f"{self.namespace}:priorities"
 
+    def queues(self) -> str:
+        """ZSET, permanent, in the broker's Redis: queue that is used -> when that was noted, ms."""
+        return f"{self.namespace}:queues"
+
     def workflows(self) -> str:
         """HASH, permanent: name of a workflow -> its latest version."""
         return f"{self.namespace}:workflows"
@@ -232,6 +236,7 @@ class Keys:
             self.workers(),
             self.priorities(),
             self.projects(),
+            self.queues(),
             self.resolved(),
         }
         kinds = ("definition", "plan", "triggers", "versions")

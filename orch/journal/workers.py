@@ -19,6 +19,10 @@ SOUGHT = 20_000
 """Entries of the watch among which those of a dead worker are sought, at the most."""
 
 
+QUEUES_KEPT = 30 * 24 * 3600 * 1000
+"""Ms for which a queue is known after it was used last."""
+
+
 class Workers(Connection):
     """The list of workers.
 
@@ -108,6 +112,18 @@ class Workers(Connection):
     def _names(self) -> list[str]:
         return list(self.read(self.redis.zrangebyscore, self.keys.workers(), self.clock(), "+inf"))
 
+    def read_queues(self) -> list[str]:
+        """The queues of the broker that were sent to lately, by name."""
+        key, limit = self.keys.queues(), self.clock() - QUEUES_KEPT
+
+        def read() -> Any:
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.zremrangebyscore(key, "-inf", limit)
+            pipe.zrange(key, 0, -1)
+            return pipe.execute()
+
+        return sorted(str(name) for name in self.read(read)[1])
+
     def find_lines(self, names: Mapping[int, str]) -> set[int]:
         """Which of some connections are open, under the names that they should have."""
         shown = self.read(self.redis.client_list, client_id=list(names))
@@ -141,13 +157,15 @@ class Workers(Connection):
         held = {token.partition(" ")[0] for token in holds}
         mine = [
             (id, path)
-            for (id, path), text in zip(tokens, self._states(tokens), strict=True)
+            for (id, path), text in zip(tokens, self.states_of(tokens), strict=True)
             if text and _was_with(incarnation, StepState.loads(text), id in held)
         ]
         self.look_sooner(mine, now)
         return len(mine)
 
-    def _states(self, tokens: Sequence[tuple[str, str]]) -> list[str | None]:
+    def states_of(self, tokens: Sequence[tuple[str, str]]) -> list[str | None]:
+        """The states of some tokens, (execution, path), as they are stored; None: there is none."""
+
         def read() -> list[str | None]:
             pipe = self.redis.pipeline(transaction=False)
             for id, path in tokens:
