@@ -15,6 +15,7 @@ from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
 from orch.control.filters import Instant
+from orch.control.logs import LoggedLine
 from orch.control.manager import Workflow, WorkflowInfo
 from orch.control.migration import Migrated
 from orch.control.search import ExecutionPage
@@ -75,6 +76,14 @@ class AsyncExecution:
 
     async def attempts(self, path: str) -> tuple[Attempt, ...]:
         return await asyncio.to_thread(self._execution.attempts, path)
+
+    async def logs(
+        self, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> AsyncIterator[LoggedLine]:
+        """As `Execution.logs`, for `async for`."""
+        found = await asyncio.to_thread(self._execution.logs, path, level, follow=follow)
+        while (line := await asyncio.to_thread(next, found, None)) is not None:
+            yield line
 
     async def results(self, path: str) -> AsyncIterator[Any]:
         """As `Execution.results`, for `async for`."""
@@ -271,6 +280,13 @@ class AsyncOrchestrator:
 
     async def get_attempts(self, id: str, path: str) -> tuple[Attempt, ...]:
         return await asyncio.to_thread(self.sync.get_attempts, id, path)
+
+    async def get_logs(
+        self, id: str, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> AsyncIterator[LoggedLine]:
+        """As `Orchestrator.get_logs`."""
+        async for line in self.execution(id).logs(path, level, follow=follow):
+            yield line
 
     async def list_executions(self, **given: Any) -> ExecutionPage:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))

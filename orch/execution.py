@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orch.control.attempts import Attempt
+from orch.control.logs import LoggedLine
 from orch.control.manager import WorkflowManager
 from orch.control.migration import Migrated
 from orch.control.status import ExecutionContext
@@ -53,6 +54,12 @@ class Execution:
     def attempts(self, path: str) -> tuple[Attempt, ...]:
         """Those of the step at ``path``, the first one first. Raises NotFound."""
         return self._manager.attempts(self.id, path)
+
+    def logs(
+        self, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> Iterator[LoggedLine]:
+        """As `Orchestrator.get_logs`."""
+        return self._manager.logs(self.id, path, level, follow=follow)
 
     def results(self, path: str) -> Iterator[Any]:
         """What the map, or the parallel step, at ``path`` gave, one after the other.

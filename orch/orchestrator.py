@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
@@ -14,6 +14,7 @@ from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
 from orch.control.filters import Filters, Instant
 from orch.control.forking import Again
+from orch.control.logs import LoggedLine
 from orch.control.manager import Started, Workflow, WorkflowInfo, WorkflowManager
 from orch.control.migration import Migrated
 from orch.control.runtime import Runtime
@@ -283,6 +284,16 @@ class Orchestrator:
     def get_attempts(self, id: str, path: str) -> tuple[Attempt, ...]:
         """The attempts of a step, the first one first. Raises NotFound."""
         return self.manager.attempts(id, path)
+
+    def get_logs(
+        self, id: str, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> Iterator[LoggedLine]:
+        """Lines that the steps of an execution logged by `context.log`, the oldest first.
+
+        ``path``: only of this step, and of what is in it. ``level``: from this one on. ``follow``:
+        wait for more until the execution has ended. Raises NotFound, InputError.
+        """
+        return self.execution(id).logs(path, level, follow=follow)
 
     def list_executions(
         self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]

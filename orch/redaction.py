@@ -1,8 +1,9 @@
 """What must not be read by those who read of failures: it is replaced by `***`.
 
-Known are secrets by their values (those of environment variables whose names tell that they
-hold one, and the passwords of URLs) and by where they stand: behind a name like `password` in
-JSON or in a text, in an `Authorization` header, in a URL, or in a form that only keys have.
+Known are secrets by their values (those that steps asked for, those of environment variables
+whose names tell that they hold one, and the passwords of URLs) and by where they stand: behind a
+name like `password` in JSON or in a text, in an `Authorization` header, in a URL, or in a form
+that only keys have.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SHORTEST = 4
 """Shorter values are not looked for: they are parts of other words."""
 LONGEST_TEXT = 65_536
 """Characters of a text that are looked at; what is behind them is cut off."""
+MOST_NOTED = 1000
+"""Secrets that steps were given, and that a process keeps in mind: the latest."""
 DEEPEST = 50
 """Lists and objects within each other, in data that is looked at."""
 
@@ -112,6 +115,7 @@ class Redactor:
 
     ``environment``: variables, of which those are secrets whose names tell so. ``urls``: of
     which passwords are secrets. ``names``: of variables and keys whose values are secrets, too.
+    ``values``: further secrets.
     """
 
     def __init__(
@@ -119,11 +123,12 @@ class Redactor:
         environment: Mapping[str, str],
         urls: Iterable[str | None] = (),
         names: Iterable[str] = (),
+        values: Iterable[str] = (),
     ) -> None:
         self._names = frozenset(_plain(name) for name in names)
         found = {
             form
-            for value in self._secrets(environment, urls)
+            for value in (*self._secrets(environment, urls), *values)
             for form in (value, quote(value, safe=""))
         }
         longest = sorted(map(re.escape, found), key=len, reverse=True)
@@ -140,7 +145,8 @@ class Redactor:
     def of(cls, settings: Settings) -> Redactor:
         """What knows the secrets of this process, as they are now."""
         global _latest
-        known = (dict(os.environ), (settings.redis_url, settings.broker_url), settings.redact)
+        urls = (settings.redis_url, settings.broker_url)
+        known = (dict(os.environ), urls, settings.redact, tuple(_noted))
         if _latest is None or _latest[0] != known:
             _latest = (known, cls(*known))
         return _latest[1]
@@ -183,6 +189,30 @@ class Redactor:
                 yield from (each for each in (password, unquote(password)) if _can_be_found(each))
 
 
+def note_secret(value: str) -> None:
+    """A secret that a step was given: from now on no text of this process tells it."""
+    if not _can_be_found(value) or value in _noted:
+        return
+    _noted[value] = None
+    while len(_noted) > MOST_NOTED:
+        del _noted[next(iter(_noted))]
+
+
+def without_noted(value: Any) -> Any:
+    """A JSON value without the secrets that steps of this process were given; all else stays."""
+    if not _noted:
+        return value
+    if isinstance(value, str):
+        for secret in sorted(_noted, key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+        return value
+    if isinstance(value, list):
+        return [without_noted(each) for each in value]
+    if isinstance(value, dict):
+        return {without_noted(key): without_noted(each) for key, each in value.items()}
+    return value
+
+
 def tells_secret(name: str) -> bool:
     """Whether what has this name is a secret: `DB_PASSWORD`, `apiKey`, `client-secret`."""
     parts = [part.lower() for part in _PART.findall(name)]
@@ -219,3 +249,4 @@ def _behind(found: re.Match[str]) -> str:
 
 
 _latest: tuple[tuple[Any, ...], Redactor] | None = None  # to make one costs half a millisecond
+_noted: dict[str, None] = {}

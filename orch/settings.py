@@ -205,6 +205,30 @@ class Settings(BaseSettings):
     output_limit: int = Field(
         1_048_576, ge=64, description="largest output of a step and input of a run, bytes of JSON"
     )
+    log_level: Literal["debug", "info", "warning", "error", "off"] = Field(
+        "info", description="lines of `context.log` from this level on are kept with the execution"
+    )
+    log_lines: int = Field(
+        1000, ge=1, description="lines that are kept of one attempt, beside its last 50"
+    )
+    log_bytes: int = Field(
+        262_144, ge=1000, description="bytes of lines that are kept of one attempt"
+    )
+    log_bytes_of_execution: int = Field(
+        4_194_304,
+        ge=1000,
+        description="bytes of lines that are kept of one execution; the oldest make room",
+    )
+    secrets_dir: Path | None = Field(
+        None,
+        description="directory with a file for each secret that steps may ask for, such as "
+        "/run/secrets",
+    )
+    secrets_prefix: str = Field(
+        "ORCH_SECRET_",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="what variables of the environment begin with that are such secrets",
+    )
     retention: float = Field(
         604_800.0, gt=0, description="seconds for which a finished execution is kept"
     )

@@ -120,7 +120,7 @@ def keys_for_ever(client: Redis, namespace: str = "orch") -> list[str]:
 def _is_of_a_live_execution(client: Redis, key: str) -> bool:
     start, found, rest = key.partition("}:")
     kind, _, execution = rest.partition(":")
-    if not found or kind not in ("x", "s", "h", "i"):
+    if not found or kind not in ("x", "s", "h", "i", "l"):
         return False
     return client.hget(f"{start}}}:x:{execution}", "status") in (
         "scheduled",

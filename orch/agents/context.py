@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from pydantic import SecretStr
+
+from orch.agents.notebook import Notebook
+from orch.agents.secret import read_no_secret
+from orch.agents.steplog import KeepLine, StepLog, unkept
 from orch.errors import StepCancelled
 from orch.workflows.rungs import subject_of
-
-
-class StepLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the execution, path and attempt to every record, as fields and as a prefix."""
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        fields: Mapping[str, object] = self.extra or {}
-        kwargs["extra"] = {**fields, **(kwargs.get("extra") or {})}
-        place = "{execution_id} {path} #{attempt}".format(**fields).replace("%", "%%")
-        return f"{place}: {msg}", kwargs
 
 
 def _never() -> bool:
@@ -29,10 +22,6 @@ def _never() -> bool:
 
 def _unheard(progress: Any) -> None:
     del progress
-
-
-def _unremembered(content: str, tags: Sequence[str], data: Any) -> None:
-    del content, tags, data
 
 
 def _listed(value: Any) -> Iterator[Any]:
@@ -54,7 +43,9 @@ class Context:
     is_cancelled  asked by `cancelled()`
     on_heartbeat  called by `heartbeat(progress)`
     read_results  called by `results(value)`
-    on_remember   called by `remember(content)`
+    memory        the memory of the execution's project
+    read_secret   called by `secret(name)`
+    keep_line     called for each line of `log`
     last_progress what the attempt before this one said last, or None
     """
 
@@ -70,7 +61,9 @@ class Context:
         is_cancelled: Callable[[], bool] = _never,
         on_heartbeat: Callable[[Any], None] = _unheard,
         read_results: Callable[[Any], Iterator[Any]] = _listed,
-        on_remember: Callable[[str, Sequence[str], Any], None] = _unremembered,
+        memory: Notebook | None = None,
+        read_secret: Callable[[str], SecretStr] = read_no_secret,
+        keep_line: KeepLine = unkept,
         last_progress: Any = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -84,9 +77,10 @@ class Context:
         self._is_cancelled = is_cancelled
         self._on_heartbeat = on_heartbeat
         self._read_results = read_results
-        self._on_remember = on_remember
+        self.memory = memory or Notebook()
+        self._read_secret = read_secret
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
-        self.log = StepLog(logger or _LOGGER, fields)
+        self.log = StepLog(logger or _LOGGER, fields, keep_line)
 
     @property
     def idempotency_key(self) -> str:
@@ -130,6 +124,19 @@ class Context:
         """
         return self._read_results(value)
 
+    def progress(self, value: Any) -> None:
+        """As `heartbeat`, for who says how far it is and not that it lives."""
+        self.heartbeat(value)
+
+    def secret(self, name: str) -> SecretStr:
+        """A secret by its name: a file of the setting `secrets_dir`, or a variable of the
+        environment that begins with `secrets_prefix`. `get_secret_value()` gives its text.
+
+        From then on it is replaced by `***` in the lines, the progress, the failure and the
+        output of every step of this process. Raises StepError `SecretNotFound`.
+        """
+        return self._read_secret(name)
+
     def remember(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
         """Keep a record `ORCH:AREA: …` in the memory of the execution's project, by the role of
         the step's capability.
@@ -137,7 +144,7 @@ class Context:
         The same content of the same step is kept once, however often the step is tried. Raises
         InputError for what cannot be kept, Unreachable.
         """
-        self._on_remember(content, tags, data)
+        self.memory.store(content, tags, data)
 
     def __repr__(self) -> str:
         return f"Context({self.idempotency_key!r}, attempt={self.attempt})"

@@ -1,9 +1,10 @@
 """Executions as JSON lines: what `orch export` and the archive write, and `orch import` reads.
 
-A line is an object: ``{"execution": id, "record", "steps", "items", "history"}``, or what those
-need to be shown: ``{"plan": key, "content"}``, ``{"definition": version, "content"}``. Texts of
-the journal that are JSON stand there as JSON; those that would not come back as the same text,
-but for the escaping of letters, stand there as text.
+A line is an object: ``{"execution": id, "record", "steps", "items", "history"}``, with ``"logs"``
+where its steps logged something, or what those need to be shown: ``{"plan": key, "content"}``,
+``{"definition": version, "content"}``. Texts of the journal that are JSON stand there as JSON;
+those that would not come back as the same text, but for the escaping of letters, stand there as
+text.
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ def line_of(content: Content) -> str:
             return encode({"definition": version, "content": _packed(text)})
         case PlanText(key, text):
             return encode({"plan": key, "content": _packed(text)})
-    return encode(
-        {
-            "execution": content.id,
-            "record": _packed_all(content.record),
-            "steps": _packed_all(content.steps),
-            "items": _packed_all(content.items),
-            "history": [_packed(text) for text in content.history],
-        }
-    )
+    found = {
+        "execution": content.id,
+        "record": _packed_all(content.record),
+        "steps": _packed_all(content.steps),
+        "items": _packed_all(content.items),
+        "history": [_packed(text) for text in content.history],
+    }
+    if content.logs:
+        found["logs"] = [_packed(text) for text in content.logs]
+    return encode(found)
 
 
 def content_of(line: bytes) -> Content:
@@ -126,7 +128,8 @@ def _snapshot(found: Mapping[str, Any]) -> Snapshot:
     if not record["created"].isdigit():
         raise BadLine("its record does not say when it was created")
     history = [_text(event) for event in found["history"]]
-    return Snapshot(id, record, _texts(found["steps"]), _texts(found["items"]), history)
+    logs = [_text(line) for line in found.get("logs", ())]
+    return Snapshot(id, record, _texts(found["steps"]), _texts(found["items"]), history, logs)
 
 
 def _packed_all(texts: Mapping[str, str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from orch.control.comparison import Comparison, Effort, compared, figures
 from orch.control.external import ExternalTasks
 from orch.control.filters import Filters, Instant
 from orch.control.forking import Again, Forking
+from orch.control.logs import LoggedLine, read_logs
 from orch.control.migration import Migration
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
@@ -251,6 +252,12 @@ class WorkflowManager(Catalog):
     def results(self, execution: str, path: str) -> Iterator[Any]:
         """As `results_of`."""
         return results_of(self.journal, execution, path)
+
+    def logs(
+        self, execution: str, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> Iterator[LoggedLine]:
+        """As `read_logs`."""
+        return read_logs(self.journal, execution, path, level, follow=follow)
 
     def diff(self, a: str, b: str) -> Difference:
         """How execution ``b`` differs from ``a``. Raises NotFound."""

@@ -79,7 +79,7 @@ class Cancelling(Connection):
         ended = {"status": ExecutionStatus.CANCELLED.value, "error": error, "by": by}
         reply = self.run(
             "cancel",
-            **self._keys_and_items(execution),
+            **self._all_keys(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             index=self._index_of(execution),
             outbox=self.keys.outbox(self.keys.partition(execution)),

@@ -225,6 +225,10 @@ class Connection:
     def _keys_and_items(self, execution: str) -> dict[str, str]:
         return {**self._keys(execution), "items": self.keys.items(execution)}
 
+    def _all_keys(self, execution: str) -> dict[str, str]:
+        """Those whose lifetime is that of the execution, with what its scripts look at."""
+        return {**self._keys_and_items(execution), "logs": self.keys.logs(execution)}
+
     def _index_of(self, execution: str) -> str:
         return self.keys.index(self.keys.partition(execution))
 

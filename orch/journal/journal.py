@@ -20,6 +20,7 @@ from orch.journal.external import External
 from orch.journal.fallbacks import Fallbacks
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
+from orch.journal.logs import Logs
 from orch.journal.memories import Memories
 from orch.journal.migration import Migration
 from orch.journal.notices import Notices
@@ -170,6 +171,7 @@ class Journal(
     Gates,
     Notices,
     Memories,
+    Logs,
     EscalationRecords,
     Quarantine,
 ):
@@ -252,7 +254,7 @@ class Journal(
         """Arguments of the scripts that write the first tokens of an execution, if it has any."""
         written = transition or Transition("", None)
         return {
-            **self._keys_and_items(execution),
+            **self._all_keys(execution),
             "index": self._index_of(execution),
             "listening": self.keys.listening(self.keys.partition(execution)),
             "listens": _listens(execution, written.opens),
@@ -404,7 +406,7 @@ class Journal(
             texts += (f"?{opened.path}", opened.listens)
         reply = self.run(
             "settle",
-            **self._keys_and_items(execution),
+            **self._all_keys(execution),
             index=self._index_of(execution),
             now=now,
             id=execution,
@@ -710,7 +712,7 @@ class Journal(
         detail = {"status": status.value, "error": error} | ({"by": by} if by else {})
         reply = self.run(
             "end_execution",
-            **self._keys_and_items(execution),
+            **self._all_keys(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             outbox=self.keys.outbox(self.keys.partition(execution)),
             index=self._index_of(execution),

@@ -55,6 +55,10 @@ class Keys:
         """LIST of events, oldest first, packed: see `orch/workflows/entries.py`."""
         return self._in(self.partition(execution), f"h:{execution}")
 
+    def logs(self, execution: str) -> str:
+        """STREAM: `l` -> JSON of a line that a step logged; see `orch/journal/logs.py`."""
+        return self._in(self.partition(execution), f"l:{execution}")
+
     def mailbox(self, execution: str) -> str:
         """LIST, `event_retention`: events that were sent to an execution, as JSON."""
         return self._in(self.partition(execution), f"m:{execution}")

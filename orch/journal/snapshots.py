@@ -20,13 +20,14 @@ PAGE = 1000
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An execution at one instant. ``history``: JSON of each entry."""
+    """An execution at one instant. ``history``: JSON of each entry; ``logs``: of each line."""
 
     id: str
     record: Mapping[str, str]
     steps: Mapping[str, str]
     items: Mapping[str, str]
     history: Sequence[str]
+    logs: Sequence[str] = ()
 
     @property
     def ended(self) -> bool:
@@ -38,16 +39,18 @@ class Snapshots(Finding):
 
     def snapshot(self, execution: str) -> Snapshot | None:
         """All of an execution as it is at one instant; None: it is not there."""
-        keys = self._four_of(execution)
+        keys = self._keys_of_all(execution)
         pipe = self.redis.pipeline(transaction=True)
         for name in ("record", "steps", "items"):
             pipe.hgetall(keys[name])
         pipe.lrange(keys["history"], 0, -1)
-        record, steps, items, packed = self.read(pipe.execute)
+        pipe.xrange(keys["logs"])
+        record, steps, items, packed, lines = self.read(pipe.execute)
         if not record:
             return None
         history = [encode(as_json(entry)) for entry in unpack(packed)]
-        return Snapshot(execution, record, steps, items, history)
+        logs = [fields["l"] for _, fields in lines]
+        return Snapshot(execution, record, steps, items, history, logs)
 
     def restore(self, snapshot: Snapshot) -> bool:
         """Bring an ended execution back, to be read for the time of `retention`.
@@ -58,12 +61,13 @@ class Snapshots(Finding):
         self.note_kind(record["workflow"], record["version"])
         reply = self.run(
             "restore",
-            **self._four_of(snapshot.id),
+            **self._keys_of_all(snapshot.id),
             index=self._index_of(snapshot.id),
             fields=flat(record.items()),
             states=flat(snapshot.steps.items()),
             pages=flat(snapshot.items.items()),
             events=[repack(text) for text in snapshot.history],
+            lines=list(snapshot.logs),
             members=[part for m in members_of(snapshot.id, record) for part in (0, m)],
             keep=self.keep,
         )
@@ -73,7 +77,7 @@ class Snapshots(Finding):
         """Drop an ended execution that is safe elsewhere. False: it changed, or is gone."""
         reply = self.run(
             "forget",
-            **self._four_of(snapshot.id),
+            **self._keys_of_all(snapshot.id),
             mailbox=self.keys.mailbox(snapshot.id),
             index=self._index_of(snapshot.id),
             status=snapshot.record["status"],
@@ -104,12 +108,12 @@ class Snapshots(Finding):
         ]
         pipe = self.redis.pipeline(transaction=False)
         for name in held:
-            for key in self._four_of(name).values():
+            for key in self._keys_of_all(name).values():
                 pipe.persist(key)
         self.read(pipe.execute)
         return len(held)
 
-    def _four_of(self, execution: str) -> dict[str, str]:
+    def _keys_of_all(self, execution: str) -> dict[str, str]:
         """The keys that make an execution."""
         keys = self.keys
         return {
@@ -117,6 +121,7 @@ class Snapshots(Finding):
             "steps": keys.steps(execution),
             "items": keys.items(execution),
             "history": keys.history(execution),
+            "logs": keys.logs(execution),
         }
 
     def take_archiver(self, owner: str, ttl: int) -> bool:

@@ -78,7 +78,7 @@ class Steering(Connection):
         now = self.clock()
         reply = self.run(
             "retry",
-            **self._keys_and_items(execution),
+            **self._all_keys(execution),
             index=self._index_of(execution),
             now=now,
             id=execution,

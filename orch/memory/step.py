@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from orch.agents.notebook import Notebook
 from orch.journal.heads import attribute_text
 from orch.journal.journal import Journal
 from orch.memory.memory import Memory
+from orch.memory.record import MemoryRecord
 from orch.workflows.rungs import subject_of
 
 PROJECT = "project_id"
@@ -21,6 +23,25 @@ def project_of(journal: Journal, execution: str) -> str | None:
     return (attribute_text(given).strip() or None) if given is not None else None
 
 
+class StepMemory(Notebook):
+    """`context.memory` of one step."""
+
+    def __init__(self, journal: Journal, role: str, execution: str, path: str) -> None:
+        self._journal = journal
+        self._role = role
+        self._execution = execution
+        self._path = path
+
+    def store(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
+        remember_of_step(
+            self._journal, self._role, self._execution, self._path, content, tags, data
+        )
+
+    def search(self, *, limit: int = 50, **filters: Any) -> list[MemoryRecord]:
+        project = project_of(self._journal, self._execution)
+        return Memory(self._journal).search(project=project, limit=limit, **filters)
+
+
 def remember_of_step(
     journal: Journal,
     role: str,
@@ -30,7 +51,7 @@ def remember_of_step(
     tags: Sequence[str] = (),
     data: Any = None,
 ) -> None:
-    """See `Context.remember`. The id follows from the step and the text."""
+    """See `Context.remember`: the id follows from the step and the text."""
     digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:32]
     subject = f"{execution}:{subject_of(path)}"
     Memory(journal).store(

@@ -1,4 +1,4 @@
-"""Heartbeats of one attempt, from its code to the journal."""
+"""Heartbeats of one attempt, and what else it tells, from its code to the journal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from orch.control.starting import check_json
 from orch.errors import InputError, OrchError, StepCancelled, StepError
 from orch.journal.journal import Journal
+from orch.redaction import without_noted
+from orch.tasks.report import Report
 from orch.workflows.beat import Beat
 from orch.workflows.state import StepState
 
@@ -24,7 +26,7 @@ class Pulse:
     One that comes too early is sent by a thread when its time has come: an attempt that beats
     regularly is never seen as silent because some of its beats were held back. ``look_after``:
     ms from a heartbeat to the next look at the token; ``limit``: when it is looked at in any
-    case, ms. Safe to use from several threads.
+    case, ms. ``report``: of what else it tells. Safe to use from several threads.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Pulse:
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         self._ended = False
+        self.report = Report(journal, execution, path, state.attempt)
         self.superseded = False
         self.on_superseded: Callable[[], None] = lambda: None
 
     def beat(self, progress: Any = None) -> None:
         """Raises StepCancelled, StepError."""
         if progress is not None:
+            progress = without_noted(progress)
             self._check(progress)
         with self._lock:
             self._progress = self._progress if progress is None else progress
@@ -79,11 +83,12 @@ class Pulse:
         return Beat(self._at, self._state.attempt, self._progress) if self._at else None
 
     def end(self) -> None:
-        """The code of the attempt has returned: nothing is sent any more."""
+        """The code of the attempt has returned: what it told is sent, and nothing more."""
         with self._lock:
             self._ended = True
             if self._timer is not None:
                 self._timer.cancel()
+        self.report.end()
 
     def _check(self, progress: Any) -> None:
         try:

@@ -13,6 +13,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from orch.agents.capability import Capability
 from orch.agents.context import Context
+from orch.agents.secret import read_secret
 from orch.app import dispatch_link, others_wait
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
@@ -20,7 +21,8 @@ from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
-from orch.memory.step import remember_of_step
+from orch.memory.step import StepMemory
+from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.failures import failure_of
@@ -349,7 +351,7 @@ def _call(
         if pulse is not None:
             context = make_context(runtime, node, path, state, view, pulse)
         begun = time.monotonic()
-        output = call(node, context_of(view, path), context)
+        output = without_noted(call(node, context_of(view, path), context))
         note_pace(node.capability, time.monotonic() - begun)
         text = encode(output)
         size = len(text.encode())
@@ -402,9 +404,9 @@ def make_context(
         on_heartbeat=pulse.beat,
         last_progress=before.progress if before is not None else None,
         read_results=partial(iterate, runtime.journal),
-        on_remember=partial(
-            remember_of_step, runtime.journal, node.capability, view.execution, path
-        ),
+        memory=StepMemory(runtime.journal, node.capability, view.execution, path),
+        read_secret=partial(read_secret, runtime.settings),
+        keep_line=pulse.report.keep_line,
     )
 
 

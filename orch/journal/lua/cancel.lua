@@ -4,6 +4,7 @@
 -- KEYS  record   HASH  its `status` must not be an ended one, nor one that unwinds
 -- KEYS  steps    HASH  path -> state; live ones become cancelled, but for those that run or call
 -- KEYS  items    HASH  items of maps
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms

@@ -3,6 +3,7 @@
 -- KEYS  record   HASH  its `status` must not be an ended one
 -- KEYS  steps    HASH  path -> state; live ones become cancelled
 -- KEYS  items    HASH  items of maps
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms

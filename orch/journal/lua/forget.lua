@@ -4,6 +4,7 @@
 -- KEYS  steps    HASH  path -> state
 -- KEYS  items    HASH  items of maps, in pages
 -- KEYS  history  LIST  events
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  mailbox  LIST  events that were sent to it
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- ARGV  status   str   as it was archived
@@ -16,7 +17,7 @@ local have = redis.call('HMGET', record, 'status', 'ended')
 if have[1] ~= status or have[2] ~= ended then
     return {'CHANGED'}
 end
-redis.call('DEL', record, steps, items, history, mailbox)
+redis.call('DEL', record, steps, items, history, logs, mailbox)
 for _, member in ipairs(members) do
     redis.call('ZREM', index, member)
 end

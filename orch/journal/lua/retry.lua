@@ -4,6 +4,7 @@
 -- KEYS  record   HASH  its `status` must be failed
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
 -- KEYS  items    HASH  items of maps, in pages; how each ended
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
@@ -66,4 +67,5 @@ redis.call('PERSIST', record)
 redis.call('PERSIST', steps)
 redis.call('PERSIST', items)
 redis.call('PERSIST', history)
+redis.call('PERSIST', logs)
 return {'RETRIED'}

@@ -3,6 +3,7 @@
 -- KEYS  record   HASH  its `status` decides whether an outcome still counts
 -- KEYS  steps    HASH  path -> state; `=path` -> output; `!path` -> failure
 -- KEYS  items    HASH  items of maps, in pages; `=scope`, `!scope` -> how an item ended
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms

@@ -3,6 +3,7 @@
 -- KEYS  record   HASH  must not exist; it is the proof that the execution was started
 -- KEYS  steps    HASH  path -> state
 -- KEYS  items    HASH  items of maps, in pages
+-- KEYS  logs     STREAM lines that its steps logged
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms

@@ -1,7 +1,7 @@
 -- expire.lua: an execution that has ended is kept for `ms`; 0: until it is archived. Its steps
 -- take the form in which Redis keeps small hashes, half the size: Redis leaves it for ever at
 -- the first text above 64 bytes, which the state of a running step is.
--- Needs record, steps, history and items of the script.
+-- Needs record, steps, history, items and logs of the script.
 local function shorten()
     if redis.call('OBJECT', 'ENCODING', steps) ~= 'hashtable' or redis.call('HLEN', steps) > 100 then
         return
@@ -17,7 +17,7 @@ local function shorten()
 end
 local function expire(ms)
     shorten()
-    for _, key in ipairs(ms > 0 and {record, steps, history, items} or {}) do
+    for _, key in ipairs(ms > 0 and {record, steps, history, items, logs} or {}) do
         redis.call('PEXPIRE', key, ms)
     end
 end
