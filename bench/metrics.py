@@ -73,4 +73,7 @@ METRICS: dict[str, Metric] = {
     "growth": Metric(
         "CPU of a step with 100,000 executions to that with 100", "x", False, Bar(1.1)
     ),
+    "breadth": Metric(
+        "CPU of a step of a worker of 40 capabilities to that of 4", "x", False, Bar(1.3)
+    ),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.plain import URL_VARIABLE
 from bench.systems.base import OnRedis
+from bench.wide import WIDTH_VARIABLE
 from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
 
@@ -16,13 +17,17 @@ ENVIRONMENT = {"ORCH_BUILTINS": "0"}
 
 
 class Orch(OnRedis):
-    """Durable workflows. A handle is the id of an execution."""
+    """Durable workflows. A handle is the id of an execution.
+
+    ``width``: how many capabilities its workers serve instead of the usual ones.
+    """
 
     name, title, number = "orch", "orch", 0
     shapes = frozenset({"chain", "fan_out", "map", "spread", "hold", "work"})
 
-    def __init__(self, url: str, **given: Any) -> None:
+    def __init__(self, url: str, width: int = 0, **given: Any) -> None:
         super().__init__(url, **given)
+        self.width = width
         self.orchestrator = Orchestrator(redis_url=self.url, builtins=False)
         self.journal = self.orchestrator.runtime.journal
         self.workers: list[WorkerProcesses] = []
@@ -31,12 +36,14 @@ class Orch(OnRedis):
     def start(self) -> None:
         queues: list[list[str]] = [[queue] for queue in self.queues] or [[]] * self.count
         module = "bench.spread" if self.queues else "bench.capabilities"
+        module = "bench.wide" if self.width else module
+        own = {URL_VARIABLE: self.url, WIDTH_VARIABLE: str(self.width)}
         self.workers = [
             self.orchestrator.workers(
                 concurrency=self.slots,
                 queues=served,
                 include=[module],
-                environment={**ENVIRONMENT, URL_VARIABLE: self.url},
+                environment={**ENVIRONMENT, **own},
             )
             for served in queues
         ]
@@ -131,4 +138,5 @@ SHAPES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "fan_out": _fan_out,
     "map": _map,
     "wait": _wait,
+    "narrow": lambda number: [{"id": "s", "capability": f"wide{number}"}],
 }

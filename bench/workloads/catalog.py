@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.systems.base import Contestant, OnRedis
 from bench.systems.engine import Orch
-from bench.workloads.crowd import growth, waiting
+from bench.workloads.crowd import breadth, growth, waiting
 from bench.workloads.keeping import commands, idle, memory
 from bench.workloads.loss import alarms, recovery
 from bench.workloads.pace import bulk, chain, fairness, fan_out, latency, map_, spread, start, turns
@@ -49,6 +49,7 @@ WORKLOADS: dict[str, Workload] = {
     "alarms": Workload(alarms, 65, "hold", Orch, once=True),
     "waiting": Workload(waiting, 45, kind=Orch, once=True),
     "growth": Workload(growth, 60, kind=Orch, once=True),
+    "breadth": Workload(breadth, 20, kind=Orch, once=True),
 }
 
 ALONE = frozenset(name for name, workload in WORKLOADS.items() if workload.once)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.systems.base import OTHER, SCRATCH, Contestant, cpu_of
@@ -14,6 +14,7 @@ from bench.workloads.sizes import Figures, Sizes
 DAYS = 90
 BATCH = 10_000
 CHAINS = 50
+SINGLES = 200
 
 
 def waiting(system: Contestant, sizes: Sizes) -> Figures:
@@ -42,6 +43,38 @@ def growth(system: Contestant, sizes: Sizes) -> Figures:
         return {"growth": _growth(many, few, sizes)}
 
 
+def breadth(system: Contestant, sizes: Sizes) -> Figures:
+    """The CPU of a step of a worker that serves many capabilities to that of one that serves few.
+
+    Executions of one step, so that each costs a message; of worker, client and Redis together,
+    on two databases which take turns.
+    """
+    assert isinstance(system, Orch)
+    with (
+        closing(system.elsewhere(SCRATCH, width=sizes.broad)) as broad,
+        closing(system.elsewhere(OTHER, width=sizes.narrow)) as narrow,
+    ):
+        for each in (broad, narrow):
+            each.start()
+        return {"breadth": _dearer(broad, narrow, sizes.turns, _singles(sizes.narrow))}
+
+
+def _singles(width: int) -> Callable[[Orch], None]:
+    def run(system: Orch) -> None:
+        for number in range(width):
+            system.run("narrow", number, SINGLES // width)
+
+    return run
+
+
+@contextmanager
+def closing(system: Orch) -> Iterator[Orch]:
+    try:
+        yield system
+    finally:
+        system.stop()
+
+
 @contextmanager
 def _beside(system: Orch, number: int, count: int) -> Iterator[Orch]:
     """A database with so many executions that wait."""
@@ -61,14 +94,19 @@ def _used(system: Orch) -> int:
 
 
 def _growth(many: Orch, few: Orch, sizes: Sizes) -> float:
-    for each in (many, few):
-        each.run("chain", sizes.links, CHAINS)
+    return _dearer(many, few, sizes.turns, lambda each: each.run("chain", sizes.links, CHAINS))
+
+
+def _dearer(first: Orch, second: Orch, turns: int, run: Callable[[Orch], object]) -> float:
+    """CPU that the first takes for the same to that of the second: the median of some turns."""
+    for each in (first, second):
+        run(each)
     ratios = []
-    for turn in range(sizes.turns):
+    for turn in range(turns):
         costs = {}
-        for each in (many, few) if turn % 2 else (few, many):
+        for each in (first, second) if turn % 2 else (second, first):
             cpu = each.cpu()
-            each.run("chain", sizes.links, CHAINS)
+            run(each)
             costs[each] = each.cpu() - cpu
-        ratios.append(costs[many] / costs[few])
+        ratios.append(costs[first] / costs[second])
     return statistics.median(ratios)

@@ -32,6 +32,8 @@ class Sizes:
     rest: float = 10.0
     crowd: int = 100_000
     few: int = 100
+    broad: int = 40
+    narrow: int = 4
     turns: int = 7
     load: float = 60.0
 
