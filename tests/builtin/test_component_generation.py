@@ -174,16 +174,17 @@ def test_components_are_rendered_into_the_directory(tmp_path: Path) -> None:
     for _ in range(2):
         made = component_generation(components=components, path=str(tmp_path))
         names = ["Button.jsx", "deep/data.json", "Plain.js"]
-        assert made == {"files": [str(tmp_path / name) for name in names], "path": str(tmp_path)}
+        files = [str(tmp_path / name) for name in names]
+        assert made == {"files": files, "kept": [], "path": str(tmp_path)}
     assert (tmp_path / "Button.jsx").read_text() == "<Button.jsx GO/>\n"
     assert (tmp_path / "deep/data.json").read_text() == "{{ raw }}"
     assert (tmp_path / "Plain.js").read_text() == "// Plain: a stub; no template was given\n"
 
 
 def test_no_components_are_no_files(tmp_path: Path) -> None:
-    empty = {"files": [], "path": str(tmp_path)}
+    empty = {"files": [], "kept": [], "path": str(tmp_path)}
     assert component_generation(components=None, path=str(tmp_path)) == empty
-    assert component_generation() == {"files": [], "path": None}
+    assert component_generation() == {"files": [], "kept": [], "path": None}
 
 
 @pytest.mark.parametrize(

@@ -5,34 +5,27 @@
         {"type": "aggregate", "by": ["region"], "values": {"total": {"sum": "amount"}}},
         {"type": "sort", "by": "total", "descending": true}]}
 
-gives `{"result": rows, "rows": count}`. Data is CSV or JSON text, a list of objects, or one. In
-CSV a column of numbers becomes numbers. In `where` and `derive` a bare name is a column.
+gives `{"result": rows, "rows": count}` (`orch.agents.transforming`).
 
     {"path": "src", "components": [{"name": "Button.js", "template": "// {{ name }}"}]}
+    {"path": "app", "components": [{"name": "Orders", "file": "src/app/orders.py",
+                                    "templateId": "python/service.py"}]}
 
-gives `{"files": [paths], "path": directory}`. Running again gives the same.
+gives `{"files", "kept", "path"}` (`orch.agents.making.components`). Running again gives the same.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-import re
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Literal
-
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing import Any, Final
 
 from orch.agents.capability import capability
-from orch.agents.files import inside, named_errors, replace, resolve
-from orch.errors import ExpressionError, StepError
-from orch.workflows.expressions import Expression, parse_expression, truthy
+from orch.agents.context import Context
+from orch.agents.files import resolve
+from orch.agents.making.components import contents
+from orch.agents.making.writing import Existing, write_all
+from orch.agents.transforming import transform
+from orch.errors import StepError
 
-Row = dict[str, Any]
 _NOT_GIVEN: Final = object()
 
 
@@ -43,406 +36,28 @@ def component_generation(
     components: list[str | dict[str, Any]] | None = None,
     path: str | None = None,
     suffix: str = ".js",
+    existing: Existing = "replace",
+    context: Context | None = None,
 ) -> dict[str, Any]:
     """Transform `data`, or write `components` into the directory `path`.
 
     components  names, or objects with `name`, and `template` (Jinja; the object's other keys are
-                its variables) or `content`; without either, a stub
+                its variables), `templateId` (one that ships) or `content`; without any, a stub.
+                `file` says where it goes, if not to `name`
     suffix      of a component whose name has none
+    existing    what becomes of a file that is there with other content: `replace`, `keep`, `fail`
 
-    Raises StepError: `InvalidInput`, `UnknownColumn`, `TemplateFailed`, `PathOutsideRoot`, and
-    those of files.
+    Raises StepError: `InvalidInput`, `UnknownColumn`, `TemplateFailed`, `TemplateNotFound`,
+    `FileExists`, `PathOutsideRoot`, and those of files.
     """
     if data is not _NOT_GIVEN or transformations is not None:
-        return _transform(None if data is _NOT_GIVEN else data, transformations or [])
-    return _generate(components or [], path, suffix)
-
-
-# Transformations: what a user writes ---------------------------------------------------------
-
-
-class _Step(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Filter(_Step):
-    type: Literal["filter"]
-    where: str
-
-
-class Select(_Step):
-    type: Literal["select"]
-    columns: list[str]
-
-
-class Rename(_Step):
-    type: Literal["rename"]
-    columns: dict[str, str]
-
-
-class Derive(_Step):
-    type: Literal["derive"]
-    columns: dict[str, str]
-
-
-class Convert(_Step):
-    type: Literal["convert"]
-    columns: dict[str, Literal["number", "integer", "text", "boolean"]]
-
-
-class Sort(_Step):
-    type: Literal["sort"]
-    by: str | list[str]
-    descending: bool = False
-
-
-class Limit(_Step):
-    type: Literal["limit"]
-    count: Annotated[int, Field(ge=0)]
-
-
-class Summary(_Step):
-    """Exactly one: `{"sum": column}`, `{"count": true}`, ..."""
-
-    sum: str | None = None
-    mean: str | None = None
-    min: str | None = None
-    max: str | None = None
-    count: Literal[True] | str | None = None
-
-
-class Aggregate(_Step):
-    type: Literal["aggregate"]
-    by: str | list[str] = []
-    values: dict[str, Summary]
-
-
-Transformation = Filter | Select | Rename | Derive | Convert | Sort | Limit | Aggregate
-_TRANSFORMATION: TypeAdapter[Transformation] = TypeAdapter(
-    Annotated[Transformation, Field(discriminator="type")]
-)
-
-
-def _transform(data: Any, transformations: list[dict[str, Any]]) -> dict[str, Any]:
-    steps = [_understood(number, t) for number, t in enumerate(transformations, start=1)]
-    parsed = _parsed(data, must=bool(steps))
-    if not steps:
-        return {"result": parsed, "rows": len(parsed) if isinstance(parsed, list) else 1}
-    rows = _rows(parsed)
-    for number, step in enumerate(steps, start=1):
-        rows = _APPLY[type(step)](rows, step, f"transformation {number} (`{step.type}`)")
-    return {"result": rows, "rows": len(rows)}
-
-
-def _understood(number: int, source: dict[str, Any]) -> Transformation:
-    try:
-        return _TRANSFORMATION.validate_python(source)
-    except ValidationError as exc:
-        reasons = [
-            f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}".lstrip(": ")
-            for error in exc.errors(include_url=False)
-        ]
-        raise StepError(
-            "InvalidInput", f"transformation {number} is not one: {'; '.join(reasons)}"
-        ) from None
-
-
-# Data in -------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-
-
-def _parsed(data: Any, *, must: bool) -> Any:
-    """Text as what it holds: JSON, a table, or (unless rows `must` come of it) just text."""
-    if not isinstance(data, str):
-        return data
-    if data.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(data)
-        except ValueError as exc:
-            if must:
-                raise StepError("InvalidInput", f"`data` is not JSON: {exc}") from exc
-            return data
-    table = [line for line in csv.reader(io.StringIO(data, newline="")) if line]
-    if not must and len(table) < 2:
-        return data  # as likely a sentence as a header
-    fault = _table_fault(table)
-    if not fault:
-        return _typed(table)
-    if must:
-        raise StepError("InvalidInput", f"`data` is not CSV: {fault}")
-    return data
-
-
-def _table_fault(table: list[list[str]]) -> str:
-    if not table:
-        return "it is empty"
-    header = table[0]
-    if len(set(header)) < len(header) or not all(header):
-        return f"the columns of its first line have no names of their own: {', '.join(header)}"
-    for number, line in enumerate(table, start=1):
-        if len(line) != len(header):
-            return f"row {number} has {len(line)} fields, and the first has {len(header)}"
-    return "it is a single line" if len(table) == 1 and len(header) == 1 else ""
-
-
-def _typed(table: list[list[str]]) -> list[Row]:
-    """Columns in which every value looks like a number become numbers; no value is null."""
-    header, *lines = table
-    columns = [
-        [_number(cell) for cell in column]
-        if any(column) and all(not cell or _NUMBER.fullmatch(cell) for cell in column)
-        else list(column)
-        for column in zip(*lines, strict=True)
-    ]
-    return [dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _number(text: str) -> int | float | None:
-    if not text:
-        return None
-    if text.lstrip("-").isdigit() and len(text) < 300:
-        return int(text)
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _rows(data: Any) -> list[Row]:
-    rows = [data] if isinstance(data, dict) else data
-    if not isinstance(rows, list):
-        found = "null" if data is None else type(data).__name__
-        raise StepError(
-            "InvalidInput", f"`data` must be rows: CSV, JSON or a list of objects; found {found}"
-        )
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise StepError(
-                "InvalidInput", f"row {number} of `data` is {type(row).__name__}, not an object"
-            )
-    return rows
-
-
-# Transformations: what they do ---------------------------------------------------------------
-
-
-def _need(rows: list[Row], columns: Sequence[str], where: str) -> None:
-    if not rows:
-        return
-    known = dict.fromkeys(name for row in rows for name in row)
-    for column in columns:
-        if column not in known:
-            raise StepError(
-                "UnknownColumn",
-                f"{where} names the column {column!r}; there are {', '.join(map(repr, known))}",
-                data={"column": column, "columns": list(known)},
-            )
-
-
-# Texts, numbers and paths are passed over; what is left of words are the names of columns.
-_TOKEN = re.compile(
-    r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\d[\w.]*|\$?(?:\.[^\W\d]\w*)+|(?P<name>[^\W\d]\w*)"""
-)
-_KEYWORDS = ("true", "false", "null")
-
-
-def _expression(source: str, where: str) -> tuple[Expression, list[str]]:
-    """An expression over a row, `$.row`, and the columns that it reads."""
-
-    def qualified(token: re.Match[str]) -> str:
-        name = token["name"]
-        return token[0] if name is None or name in _KEYWORDS else f"$.row.{name}"
-
-    try:
-        expression = parse_expression(_TOKEN.sub(qualified, source))
-    except ExpressionError as exc:
-        raise StepError("InvalidInput", f"{where} cannot read {source!r}: {exc.message}") from None
-    if any(path[0] != "row" for path in expression.reads):
-        raise StepError("InvalidInput", f"{where}: {source!r} may read the columns of a row only")
-    return expression, sorted({path[1] for path in expression.reads if len(path) > 1})
-
-
-def _filter(rows: list[Row], step: Filter, where: str) -> list[Row]:
-    condition, columns = _expression(step.where, where)
-    _need(rows, columns, where)
-    return [row for row in rows if truthy(condition.evaluate({"row": row}))]
-
-
-def _select(rows: list[Row], step: Select, where: str) -> list[Row]:
-    _need(rows, step.columns, where)
-    return [{column: row.get(column) for column in step.columns} for row in rows]
-
-
-def _rename(rows: list[Row], step: Rename, where: str) -> list[Row]:
-    _need(rows, list(step.columns), where)
-    return [{step.columns.get(name, name): value for name, value in row.items()} for row in rows]
-
-
-def _derive(rows: list[Row], step: Derive, where: str) -> list[Row]:
-    for name, source in step.columns.items():
-        expression, columns = _expression(source, where)
-        _need(rows, columns, where)
-        rows = [{**row, name: expression.evaluate({"row": row})} for row in rows]
-    return rows
-
-
-def _convert(rows: list[Row], step: Convert, where: str) -> list[Row]:
-    _need(rows, list(step.columns), where)
-    return [
-        {
-            name: _converted(value, step.columns[name], f"{where}, row {number}, {name!r}")
-            if name in step.columns and value is not None
-            else value
-            for name, value in row.items()
-        }
-        for number, row in enumerate(rows, start=1)
-    ]
-
-
-def _converted(value: Any, kind: str, where: str) -> Any:
-    text = value.strip() if isinstance(value, str) else json.dumps(value)
-    if kind == "text":
-        return value if isinstance(value, str) else text
-    if kind == "boolean" and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return text.lower() in ("true", "yes", "1")
-    if kind in ("number", "integer"):
-        number = _number(text) if _NUMBER.fullmatch(text) else None
-        if number is not None and (kind == "number" or number == int(number)):
-            return number if kind == "number" else int(number)
-    raise StepError("InvalidInput", f"{where}: {value!r} cannot become {kind}")
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    """Nulls, booleans, numbers, texts, the rest: so that a mixed column has an order too."""
-    if value is None:
-        return 0, 0
-    if isinstance(value, bool):
-        return 1, value
-    if isinstance(value, int | float):
-        return 2, value
-    return (3, value) if isinstance(value, str) else (4, json.dumps(value, sort_keys=True))
-
-
-def _sort(rows: list[Row], step: Sort, where: str) -> list[Row]:
-    by = [step.by] if isinstance(step.by, str) else step.by
-    _need(rows, by, where)
-    return sorted(
-        rows, key=lambda row: [_order(row.get(column)) for column in by], reverse=step.descending
-    )
-
-
-def _limit(rows: list[Row], step: Limit, where: str) -> list[Row]:
-    return rows[: step.count]
-
-
-def _aggregate(rows: list[Row], step: Aggregate, where: str) -> list[Row]:
-    """Groups stand in the order in which they first appear."""
-    by = [step.by] if isinstance(step.by, str) else step.by
-    summaries = {name: _summary(summary, where) for name, summary in step.values.items()}
-    read = [column for _, column in summaries.values() if column is not None]
-    _need(rows, [*by, *read], where)
-    groups: dict[str, list[Row]] = {} if by else {"[]": []}
-    for row in rows:
-        groups.setdefault(json.dumps([row.get(column) for column in by]), []).append(row)
-    return [
-        {
-            **{column: group[0].get(column) for column in by},
-            **{
-                name: _summarised(kind, column, group, where)
-                for name, (kind, column) in summaries.items()
-            },
-        }
-        for group in groups.values()
-    ]
-
-
-def _summary(summary: Summary, where: str) -> tuple[str, str | None]:
-    given = summary.model_dump(exclude_none=True)
-    if len(given) != 1:
-        found = ", ".join(given) or "none"
-        raise StepError(
-            "InvalidInput",
-            f"{where}: a value takes one of sum, mean, min, max, count; found {found}",
-        )
-    kind, column = next(iter(given.items()))
-    return kind, column if isinstance(column, str) else None
-
-
-def _summarised(kind: str, column: str | None, group: list[Row], where: str) -> Any:
-    if column is None:
-        return len(group)
-    values = [row[column] for row in group if row.get(column) is not None]
-    if kind == "count":
-        return len(values)
-    if kind in ("min", "max"):
-        return (min if kind == "min" else max)(values, key=_order, default=None)
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise StepError(
-                "InvalidInput",
-                f"{where}: {kind} of {column!r} needs numbers, found {value!r}",
-                hint='convert it first: {"type": "convert", "columns": {"...": "number"}}',
-            )
-    whole = all(isinstance(value, int) for value in values)
-    total = sum(values) if whole else math.fsum(values)  # fsum: the order of rows has no effect
-    if kind == "sum":
-        return total
-    return total / len(values) if values else None
-
-
-_APPLY: dict[type[BaseModel], Callable[[list[Row], Any, str], list[Row]]] = {
-    Filter: _filter,
-    Select: _select,
-    Rename: _rename,
-    Derive: _derive,
-    Convert: _convert,
-    Sort: _sort,
-    Limit: _limit,
-    Aggregate: _aggregate,
-}
-
-
-# Components ----------------------------------------------------------------------------------
-
-_COMMENTS = {".py": "# {}", ".sh": "# {}", ".yaml": "# {}", ".yml": "# {}", ".rb": "# {}"}
-_COMMENTS |= {".html": "<!-- {} -->", ".md": "<!-- {} -->", ".css": "/* {} */"}
-
-
-def _generate(
-    components: list[str | dict[str, Any]], path: str | None, suffix: str
-) -> dict[str, Any]:
+        return transform(None if data is _NOT_GIVEN else data, transformations or [])
     if not components:
-        return {"files": [], "path": str(resolve(path)) if path else None}
+        return {"files": [], "kept": [], "path": str(resolve(path)) if path else None}
     if not path:
         raise StepError("InvalidInput", "components need a `path`: the directory to write them to")
     directory = resolve(path)
     # All are rendered before any is written: a fault in the last one leaves no files behind.
-    contents = [_component(component, suffix) for component in components]
-    files = []
-    for name, content in contents:
-        file = inside(directory, name)
-        with named_errors("write", file):
-            replace(file, content.encode(errors="replace"))
-        files.append(str(file))
-    return {"files": files, "path": str(directory)}
-
-
-def _component(component: str | dict[str, Any], suffix: str) -> tuple[str, str]:
-    values = {"name": component} if isinstance(component, str) else component
-    name = values.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise StepError("InvalidInput", f"a component needs a `name`; found {component!r}")
-    file = name if "." in name.rpartition("/")[2].lstrip(".") else f"{name}{suffix}"
-    if isinstance(values.get("content"), str):
-        return file, values["content"]
-    if isinstance(values.get("template"), str):
-        return file, _rendered(name, values["template"], values)
-    comment = _COMMENTS.get(f".{file.rpartition('.')[2]}", "// {}")
-    return file, comment.format(f"{name}: a stub; no template was given") + "\n"
-
-
-def _rendered(name: str, source: str, values: dict[str, Any]) -> str:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    try:
-        return environment.from_string(source).render(values)
-    except TemplateError as exc:
-        raise StepError("TemplateFailed", f"the template of component {name!r}: {exc}") from exc
+    texts = contents(components, suffix, context or Context())
+    written = write_all(directory, texts, existing)
+    return {"files": written.files, "kept": written.kept, "path": str(directory)}

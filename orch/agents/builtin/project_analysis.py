@@ -1,0 +1,35 @@
+"""`project_analysis`: what requirements say of a project, by rules.
+
+    {"requirements": "Build a command line tool that lists stock", "constraints": ["Python 3.12"]}
+
+gives `{"summary", "goals", "projectType", "projectName", "language", "features", "complexity",
+"risks", "assumptions", "questions", "existing", ...}`, which `task_planning` takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orch.agents.capability import capability
+from orch.agents.files import resolve
+from orch.agents.making.layout import look
+from orch.agents.planning.analysis import analyse
+
+
+@capability("project_analysis")
+def project_analysis(
+    requirements: Any = None,
+    constraints: Any = None,
+    projectName: str | None = None,
+    projectPath: str | None = None,
+) -> dict[str, Any]:
+    """Find out what is to be made.
+
+    requirements  a text, a list or an object
+    constraints   likewise; `projectType` in an object says of which type the project is
+    projectPath   directory of a project that may be there already
+
+    Raises StepError: `InvalidInput`, `UnknownProjectType`, `PathOutsideRoot`.
+    """
+    existing = look(resolve(projectPath)) if projectPath else None
+    return analyse(requirements, constraints, projectName, existing)

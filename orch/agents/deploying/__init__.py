@@ -1,0 +1,1 @@
+"""Deployment to a directory: releases side by side, and one link that says which one counts."""

@@ -1,0 +1,1 @@
+"""Files that agents make: names, templates that ship with the package, projects, components."""
