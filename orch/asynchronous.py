@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.info import AgentCapability, AgentInfo
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
 from orch.control.breakers import BreakerInfo
@@ -453,6 +454,18 @@ class AsyncOrchestrator:
         self, capabilities: Sequence[str] = (), aim: Aim | None = None
     ) -> list[CapabilityLoad]:
         return await asyncio.to_thread(self.sync.get_scaling, capabilities, aim)
+
+    async def list_agents(self, *, offline: bool = False) -> list[AgentInfo]:
+        return await asyncio.to_thread(self.sync.list_agents, offline=offline)
+
+    async def get_agent(self, agent: str) -> AgentInfo:
+        return await asyncio.to_thread(self.sync.get_agent, agent)
+
+    async def get_agent_capabilities(self, agent: str) -> list[AgentCapability]:
+        return await asyncio.to_thread(self.sync.get_agent_capabilities, agent)
+
+    async def find_agents_by_capability(self, capability: str) -> list[AgentInfo]:
+        return await asyncio.to_thread(self.sync.find_agents_by_capability, capability)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.info import AgentCapability, AgentInfo
+from orch.agents.registry import AgentRegistry
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
 from orch.control.breakers import BreakerInfo
@@ -73,6 +75,7 @@ class Orchestrator:
         self.manager = WorkflowManager(self.runtime)
         self.escalations = EscalationManager(self.runtime)
         self.quarantine = QuarantineManager(self.runtime)
+        self.registry = AgentRegistry(self.runtime)
         self.memory = Memory(self.runtime.journal)
 
     def define_workflow(
@@ -465,6 +468,25 @@ class Orchestrator:
         ``aim``: what is wanted of the workers. Raises Unreachable.
         """
         return Scaling(self.runtime).read(capabilities, aim)
+
+    # Agents. ``agent``: the id of one, or its name, with its host or without.
+
+    def list_agents(self, *, offline: bool = False) -> list[AgentInfo]:
+        """The agents that live, by their names; ``offline``: also those that are remembered."""
+        return self.registry.list(offline=offline)
+
+    def get_agent(self, agent: str) -> AgentInfo:
+        """One of them, also where it is gone. Raises NotFound."""
+        return self.registry.show(agent)
+
+    def get_agent_capabilities(self, agent: str) -> list[AgentCapability]:
+        """What an agent that lives offers, with versions and JSON Schemas. Raises NotFound."""
+        return list(self.registry.capabilities(agent))
+
+    def find_agents_by_capability(self, capability: str) -> list[AgentInfo]:
+        """The agents that serve it and take work; those with the least load first, then those
+        with the most success."""
+        return self.registry.find(capability)
 
     # Circuit breakers. ``name``: of a capability. They raise NotFound where no worker has declared
     # a breaker of it.

@@ -59,6 +59,17 @@ class Settings(BaseSettings):
         default_factory=list,
         description="modules or .py files with capabilities; comma-separated in the environment",
     )
+    agent_type: str = Field(
+        "worker",
+        min_length=1,
+        max_length=100,
+        description="what kind of agent a worker is, for those who list them",
+    )
+    agent_retention: float = Field(
+        2_592_000.0,
+        gt=0,
+        description="seconds for which is kept what an agent has done, after it was last seen",
+    )
     builtins: bool = Field(True, description="whether workers serve the built-in capabilities")
     files_root: Path | None = Field(
         None,

@@ -134,6 +134,15 @@ class Capability:
         """The function's keyword arguments for an input. Raises StepError `InvalidInput`."""
         return self._input.validate(input, templates)
 
+    def as_dict(self) -> dict[str, Any]:
+        """What is published of it, as JSON."""
+        return {
+            **self.declared.as_dict(),
+            "description": self.description,
+            "input": self.input_schema,
+            "output": self.output_schema,
+        }
+
     def __repr__(self) -> str:
         return f"Capability({self.name!r}, {place_of(self.function)})"
 

@@ -14,6 +14,7 @@ import typer
 
 from orch.cli import (
     again,
+    agents,
     attempts,
     breakers,
     definitions,
@@ -26,6 +27,7 @@ from orch.cli import (
     memory,
     output,
     quarantine,
+    registry,
     results,
     scale,
     settings,
@@ -105,6 +107,10 @@ for command, panel in (
     app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
+for command in (registry.list_, registry.show, registry.capabilities):
+    agents.agents.command(command.__name__.rstrip("_"))(command)
+
+app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
 app.add_typer(memory.memory, name="memory", rich_help_panel=LOOK)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orch.journal.agents import Agents
 from orch.journal.beats import Beats
 from orch.journal.branches import Branches
 from orch.journal.breakers import Breakers
@@ -164,6 +165,7 @@ class Journal(
     Stream,
     Beats,
     External,
+    Agents,
     Declarations,
     Fallbacks,
     Versions,

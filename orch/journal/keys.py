@@ -176,6 +176,19 @@ class Keys:
         """STRING, `liveness_limit`: JSON of what a live worker is, serves and holds."""
         return f"{self.namespace}:worker:{incarnation}"
 
+    def profile(self, digest: str) -> str:
+        """STRING, `PROFILE_KEPT`: JSON of the capabilities that workers offer, with schemas."""
+        return f"{self.namespace}:profile:{digest}"
+
+    def agent(self, name: str) -> str:
+        """HASH, `agent_retention`: what an agent of this name is and did; see
+        `lua/tell_agent.lua`."""
+        return f"{self.namespace}:agent:{name}"
+
+    def agents(self) -> str:
+        """ZSET, permanent: name of an agent -> when it was told of last, ms."""
+        return f"{self.namespace}:agents"
+
     def breakers(self) -> str:
         """HASH, permanent: capability -> JSON of the breaker that is declared of it."""
         return f"{self.namespace}:breakers"
@@ -232,6 +245,7 @@ class Keys:
         exact = {
             self.meta(),
             self.workflows(),
+            self.agents(),
             self.breakers(),
             self.canaries(),
             self.capabilities(),

@@ -69,8 +69,14 @@ class Workers(Connection):
 
     def live_workers(self) -> list[dict[str, Any]]:
         """What each live worker last said of itself."""
-        found = self._read_workers(self._names())
-        return [each[0] for each in found if each is not None and each[1] > 0]
+        return [said for said, ttl in self.seen_workers() if ttl > 0]
+
+    def seen_workers(self) -> list[tuple[dict[str, Any], int]]:
+        """What each worker said last that may live, and for how many ms more it is believed.
+
+        Not positive: it is silent, and lives only if its connection says so.
+        """
+        return [each for each in self._read_workers(self._names()) if each is not None]
 
     def live_agents(self) -> tuple[Agent, ...]:
         """The live workers, as agents among which one may be chosen."""

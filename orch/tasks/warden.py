@@ -16,7 +16,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -34,6 +34,7 @@ from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
+from orch.tasks.presence import Presence
 from orch.tasks.step import timeout_of
 from orch.tasks.tally import current_tally
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
@@ -77,7 +78,8 @@ SILENT = 500
 
 
 class Warden:
-    """Looks after tokens. ``served``: names the queues that this worker consumes."""
+    """Looks after tokens. ``served``: names the queues that this worker consumes; ``offered``: what
+    it has code for, and what is known of each."""
 
     lookout: Lookout | None = None
     _idle = False
@@ -91,6 +93,7 @@ class Warden:
         served: Callable[[], list[str]] = list,
         about: dict[str, Any] | None = None,
         lease: Lease | None = None,
+        offered: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
         self.incarnation = current_incarnation()
@@ -103,6 +106,8 @@ class Warden:
         self.lookout = Lookout(self.journal, self.line, self.incarnation)
         self.served = served
         self.about = about or {}
+        kind = {"type": settings.agent_type, "host": socket.gethostname(), **self.about}
+        self.presence = Presence(self.journal, self.incarnation, offered or {}, kind)
         self.lease = lease
         self.overdue = Overdue(self.runtime)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
@@ -128,6 +133,7 @@ class Warden:
         self._wake.set()
         self._thread.join(timeout=5)
         try:
+            self.presence.tell(last=True)
             self.journal.remove_worker(self.incarnation)
         except OrchError:
             logger.debug("the sign of life is left to expire: Redis is away")
@@ -217,6 +223,7 @@ class Warden:
         said_ago = time.monotonic() - self._alive_said
         if said_ago < self.settings.liveness_interval and not self.line.changed:
             return
+        offered = self.presence.said()  # the first word to Redis: it opens the line
         self.line.changed = False
         ttl = int(self.settings.liveness_ttl * 1000)
         kept = max(int(self.settings.liveness_limit * 1000) - ttl, 0) if self.line.number else 0
@@ -227,6 +234,7 @@ class Warden:
             "pid": os.getpid(),
             "queues": self.served(),
             **self.about,
+            **offered,
             "at": self.journal.clock(),
             "holds": sorted({token for token, _ in held}),
             "messages": sorted({mark for _, mark in held}),
@@ -236,6 +244,7 @@ class Warden:
         }
         self.journal.renew_worker(self.incarnation, json.dumps(content), ttl, kept)
         self._alive_said = time.monotonic()
+        self.presence.tell()
 
     def _settle_lost_children(self) -> None:
         while not self._lost.empty():

@@ -40,7 +40,7 @@ from orch.tasks.tally import open_tally
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.agents import queues_of_agent
-from orch.workflows.declared import Declared
+from orch.workflows.declared import FIRST_VERSION, Declared
 from orch.workflows.node import TASK_PREFIX, Node
 from orch.workflows.notices import ESCALATION_QUEUE
 
@@ -117,6 +117,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     )
     app.orch_make_warden = lambda worker: make_warden(settings, server, app, worker)
     app.orch_capabilities = frozenset(served)
+    app.orch_callers = frozenset(callers)
     return app
 
 
@@ -124,6 +125,13 @@ def declared_of(names: Iterable[str]) -> dict[str, Declared]:
     """What the code of this process says of its capabilities; nothing, of Celery tasks."""
     known = registry()
     return {name: known[name].declared if name in known else Declared() for name in names}
+
+
+def offered_by(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What is published of each capability that this worker has code for."""
+    known = registry()
+    nothing = {"version": FIRST_VERSION}  # is known of a Celery task
+    return {name: known[name].as_dict() if name in known else nothing for name in names}
 
 
 def breaker_of(name: str, settings: Settings) -> Breaker | None:
@@ -218,8 +226,9 @@ def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkCon
         ),
         about={"name": worker.hostname, "pool": pool, "concurrency": worker.concurrency},
         lease=server.lease,
+        offered=offered_by(app.orch_callers),
     )
-    warden.runtime.declarations.know(declared_of(app.orch_capabilities))
+    warden.runtime.declarations.know(declared_of(app.orch_callers))
     return warden
 
 
