@@ -20,6 +20,7 @@ from orch.control.logs import LoggedLine
 from orch.control.manager import Workflow, WorkflowInfo
 from orch.control.migration import Migrated
 from orch.control.search import ExecutionPage
+from orch.control.spending import DaySpending, ExecutionUsage
 from orch.control.status import ExecutionContext
 from orch.control.subscription import (
     AsyncSubscription,
@@ -288,6 +289,15 @@ class AsyncOrchestrator:
         """As `Orchestrator.get_logs`."""
         async for line in self.execution(id).logs(path, level, follow=follow):
             yield line
+
+    async def get_usage(self, id: str) -> ExecutionUsage:
+        return await asyncio.to_thread(self.sync.get_usage, id)
+
+    async def get_spending(self, project: str | None = None, *, days: int = 7) -> list[DaySpending]:
+        return await asyncio.to_thread(self.sync.get_spending, project, days=days)
+
+    async def set_budget(self, id: str, path: str | None = None, **given: Any) -> None:
+        await asyncio.to_thread(lambda: self.sync.set_budget(id, path, **given))
 
     async def list_executions(self, **given: Any) -> ExecutionPage:
         return await asyncio.to_thread(lambda: self.sync.list_executions(**given))

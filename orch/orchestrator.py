@@ -21,6 +21,13 @@ from orch.control.manager import Started, Workflow, WorkflowInfo, WorkflowManage
 from orch.control.migration import Migrated
 from orch.control.runtime import Runtime
 from orch.control.search import ExecutionPage
+from orch.control.spending import (
+    DaySpending,
+    ExecutionUsage,
+    set_budget,
+    spending,
+    usage_of,
+)
 from orch.control.status import ExecutionContext
 from orch.control.subscription import (
     EventFilter,
@@ -297,6 +304,32 @@ class Orchestrator:
         wait for more until the execution has ended. Raises NotFound, InputError.
         """
         return self.execution(id).logs(path, level, follow=follow)
+
+    def get_usage(self, id: str) -> ExecutionUsage:
+        """Tokens and cost of an execution, and of its steps. Raises NotFound."""
+        return usage_of(self.manager.journal, id)
+
+    def get_spending(self, project: str | None = None, *, days: int = 7) -> list[DaySpending]:
+        """Tokens and cost of all projects, or one, by day (UTC), the newest first; at most of 90
+        days. Raises InputError."""
+        return spending(self.manager.journal, project, days)
+
+    def set_budget(
+        self,
+        id: str,
+        path: str | None = None,
+        *,
+        cost: float | None = None,
+        tokens: int | None = None,
+        by: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Change what an execution, or with ``path`` one of its steps, may use in all.
+
+        It holds from the next attempt on; ``by`` and ``reason`` are for the history. Raises
+        NotFound, InputError.
+        """
+        set_budget(self.manager.journal, id, path, cost=cost, tokens=tokens, by=by, reason=reason)
 
     def list_executions(
         self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]

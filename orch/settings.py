@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from orch.breaker import Breaker
+from orch.budget import Budget
 from orch.errors import ErrorClass, SettingsError
 from orch.fallback import Fallback
 from orch.hooks import Hook
@@ -248,6 +249,11 @@ class Settings(BaseSettings):
         min_length=1,
         max_length=1000,
         description="project in whose memory is written and sought where nobody names another",
+    )
+    budgets: dict[str, Budget] = Field(
+        default_factory=dict,
+        description="the most that the executions of a project may use on a day (UTC), by its "
+        "name; `*`: every other project",
     )
     memory_retention: float = Field(
         7_776_000.0, gt=0, description="seconds for which a record of the memory is kept"

@@ -45,6 +45,7 @@ class Capability:
     output_schema        JSON Schema of the output, where it is declared or annotated with a model
     breaker              when its calls are stopped, if it has one
     fallback             what stands in for its output when it fails, if anything does
+    spends               whether its calls use what a budget bounds, beside its `cost`
     needs_context        whether a call of it takes more of its `Context` than the default one
     template_parameters  parameters that take `ShellText`: the parts of a text, not its value
     """
@@ -70,6 +71,8 @@ class Capability:
         parameters = inspect.signature(function).parameters.values()
         self._context_name = next((p.name for p in parameters if has(hints[p.name], Context)), "")
         self.needs_context = bool(self._context_name) or inspect.iscoroutinefunction(function)
+        self.needs_context = self.needs_context or self.declared.cost is not None
+        self.spends = False
         taken = [p for p in parameters if p.name != self._context_name]
         self._input: Arguments | InputShape
         if input is None:

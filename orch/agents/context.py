@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 from pydantic import SecretStr
@@ -14,10 +15,23 @@ from orch.agents.secret import read_no_secret
 from orch.agents.steplog import KeepLine, StepLog, unkept
 from orch.errors import StepCancelled
 from orch.workflows.rungs import subject_of
+from orch.workflows.usage import Usage
+
+Left = tuple[float | None, int | None]
+"""Cost and tokens; None: any."""
 
 
 def _never() -> bool:
     return False
+
+
+def _unused(used: Usage) -> None:
+    del used
+
+
+def _all_left(*, begins: bool = False) -> Left:
+    del begins
+    return None, None
 
 
 def _unheard(progress: Any) -> None:
@@ -46,6 +60,8 @@ class Context:
     memory        the memory of the execution's project
     read_secret   called by `secret(name)`
     keep_line     called for each line of `log`
+    on_use        called by `use(…)`
+    read_left     called by `left()`
     last_progress what the attempt before this one said last, or None
     """
 
@@ -64,6 +80,8 @@ class Context:
         memory: Notebook | None = None,
         read_secret: Callable[[str], SecretStr] = read_no_secret,
         keep_line: KeepLine = unkept,
+        on_use: Callable[[Usage], None] = _unused,
+        read_left: Callable[..., Left] = _all_left,
         last_progress: Any = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -79,6 +97,8 @@ class Context:
         self._read_results = read_results
         self.memory = memory or Notebook()
         self._read_secret = read_secret
+        self._on_use = on_use
+        self._read_left = read_left
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
         self.log = StepLog(logger or _LOGGER, fields, keep_line)
 
@@ -136,6 +156,31 @@ class Context:
         output of every step of this process. Raises StepError `SecretNotFound`.
         """
         return self._read_secret(name)
+
+    def use(
+        self,
+        *,
+        tokens: int = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost: float = 0.0,
+        calls: int = 1,
+        model: str = "",
+    ) -> None:
+        """Note that the attempt has used so much, beside what it said before.
+
+        ``tokens``: where it is not known which of them were input and which output. It counts
+        for the step, its execution and its project, also where the attempt fails. Raises
+        StepError `BudgetExceeded` where that is more than one of them may use; ValueError for
+        less than nothing.
+        """
+        if min(tokens, input_tokens, output_tokens, cost, calls) < 0 or not isfinite(cost):
+            raise ValueError("what a step uses is 0 or more")
+        self._on_use(Usage(input_tokens + tokens, output_tokens, float(cost), calls, model))
+
+    def left(self) -> Left:
+        """Cost and tokens that the attempt may use yet, by all budgets; None: any."""
+        return self._read_left()
 
     def remember(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
         """Keep a record `ORCH:AREA: …` in the memory of the execution's project, by the role of

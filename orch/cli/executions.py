@@ -306,6 +306,8 @@ def finish(
         where = context.error.get("path")
         at = f" (step {where})" if where else ""
         output.say(f"{context.error.get('name')}: {context.error.get('message')}{at}")
+    if context.usage:
+        output.line(f"used: {context.usage}")
     for line in context.undoing:
         output.say(line)
     if context.degraded:

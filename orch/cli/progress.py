@@ -69,6 +69,8 @@ def describe(entry: HistoryEntry) -> str:
                 parts.append(f"again in {output.duration(value - entry.at)}")
             case "until":
                 parts.append(f"for {output.duration(value - entry.at)}")
+            case "tokens" | "cost" if entry.event == "used":
+                parts.append(f"{value} tokens" if key == "tokens" else f"cost {value:.6g}")
             case "worker":
                 parts.append(f"on {str(value).rsplit('/', 2)[0]}")
             case "to" | "next":

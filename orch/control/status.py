@@ -17,6 +17,7 @@ from orch.control.escalated import (
     why_escalated,
 )
 from orch.control.plans import Plans
+from orch.control.spending import UsageInfo
 from orch.errors import NotFound
 from orch.journal.finding import Found
 from orch.journal.journal import HistoryEntry, Journal, Record
@@ -101,6 +102,7 @@ class StepExecution(BaseModel):
     resolution: Resolved | None = Field(
         None, description="of branches that may contradict one another: whose output counts"
     )
+    usage: UsageInfo | None = Field(None, description="what all of its attempts used")
     items: dict[str, int] | None = None
     """Of a map: total, succeeded, failed, running, waiting. Items have no lines of their own,
     but for those that are at work or have failed, and of these at most a hundred."""
@@ -212,6 +214,7 @@ class ExecutionContext(BaseModel):
     holes: list[HoleInfo] = Field(default_factory=list, description="what it went on without")
     steps: list[StepExecution] = Field(default_factory=list)
     metrics: ExecutionMetrics = Field(default_factory=ExecutionMetrics)
+    usage: UsageInfo | None = Field(None, description="what its steps used")
 
     @property
     def undoing(self) -> list[str]:
@@ -446,6 +449,7 @@ def execution_context(
         holes=[HoleInfo(**vars(hole)) for holes in record.holes.values() for hole in holes],
         steps=steps,
         metrics=_metrics(record, seen, history, waits.now),
+        usage=UsageInfo.of(record.used) if record.used else None,
     )
 
 
@@ -619,6 +623,7 @@ def _step(
         rung=rung_title(plan, path),
         escalation=escalation,
         resolution=_resolution(record, path, live),
+        usage=UsageInfo.of(record.usage[path]) if path in record.usage else None,
         items=_items(state) if node is not None and node.mapped is not None else None,
     )
 

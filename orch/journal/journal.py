@@ -37,6 +37,7 @@ from orch.journal.records import (
 )
 from orch.journal.scripts import flat
 from orch.journal.snapshots import Snapshots
+from orch.journal.spending import Spendings
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
 from orch.journal.triggers import Triggers
@@ -174,6 +175,7 @@ class Journal(
     Notices,
     Memories,
     Logs,
+    Spendings,
     EscalationRecords,
     Quarantine,
 ):

@@ -106,6 +106,11 @@ class Keys:
         """
         return self._in(partition, "stream")
 
+    def spent(self, partition: int, day: str) -> str:
+        """HASH, `SPENT_KEPT`: project -> JSON of what its executions used on a day; see
+        `lua/use.lua`."""
+        return self._in(partition, f"spent:{day}")
+
     # --- of the whole ---------------------------------------------------------------------
 
     def meta(self) -> str:

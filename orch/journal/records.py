@@ -19,6 +19,7 @@ from orch.workflows.paths import iteration_path
 from orch.workflows.pausing import load_pauses
 from orch.workflows.resolving import load_resolutions
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.usage import USED_FIELD, Usage, usage_by_path
 from orch.workflows.view import (
     ALL_VARIABLES,
     CANCEL_FIELD,
@@ -103,6 +104,8 @@ class Record:
     holes: Mapping[str, tuple[Hole, ...]] = field(default_factory=dict)
     resolutions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What it went on without, by the path of the step that did."""
+    used: Usage = field(default_factory=Usage)
+    usage: Mapping[str, Usage] = field(default_factory=dict)  # by the step's path
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -469,4 +472,6 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         slots=Slots.loads(found.get("gates"), found.get("queued")),
         holes=load_holes(found),
         resolutions=load_resolutions(found),
+        used=Usage.loads(found.get(USED_FIELD)),
+        usage=usage_by_path(found),
     )

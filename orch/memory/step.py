@@ -9,12 +9,10 @@ from typing import Any
 from orch.agents.notebook import Notebook
 from orch.journal.heads import attribute_text
 from orch.journal.journal import Journal
+from orch.journal.spending import PROJECT
 from orch.memory.memory import Memory
 from orch.memory.record import MemoryRecord
 from orch.workflows.rungs import subject_of
-
-PROJECT = "project_id"
-"""The attribute of an execution that names the project in whose memory it is."""
 
 
 def project_of(journal: Journal, execution: str) -> str | None:

@@ -53,7 +53,7 @@ class Pulse:
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
         self._ended = False
-        self.report = Report(journal, execution, path, state.attempt)
+        self.report = Report(journal, execution, path, state.attempt, state.started)
         self.superseded = False
         self.on_superseded: Callable[[], None] = lambda: None
 

@@ -1,4 +1,4 @@
-"""What an attempt tells while it runs, gathered and sent together: the lines that it logs."""
+"""What an attempt tells while it runs, gathered and sent together: what it logs, what it uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from orch.errors import OrchError
 from orch.journal.journal import Journal
 from orch.redaction import Redactor
+from orch.tasks.purse import Purse
 from orch.workflows.logged import OVERHEAD, LogLine
+from orch.workflows.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,13 @@ Line = tuple[int, int, int, str, Any]
 class Report:
     """Of one attempt. Safe to use from several threads; costs nothing until something is told."""
 
-    def __init__(self, journal: Journal, execution: str, path: str, attempt: int) -> None:
+    def __init__(
+        self, journal: Journal, execution: str, path: str, attempt: int, begun: int = 0
+    ) -> None:
+        """``begun``: when the attempt began, ms."""
+        self.purse: Purse | None = None
+        self._begun = begun
+        self._used = self._said = Usage()
         self._journal = journal
         self._execution = execution
         self._place = (path, attempt)
@@ -74,9 +83,50 @@ class Report:
             self._lines.append(line)
         send_soon(self)
 
-    def send(self) -> None:
+    def begin(self, price: float | None, *, spends: bool) -> None:
+        """The attempt begins. ``price``: what a call of its capability costs; ``spends``: it uses
+        more than it says beforehand. Raises StepError where a budget leaves nothing for it.
+        """
+        used = Usage() if price is None else Usage(cost=price, calls=1)
+        if self.purse is not None and (spends or used or self.purse.is_of_step):
+            refused = self.purse.refusal(Usage(), begins=True) or self.purse.refusal(used)
+            if refused is not None:
+                raise refused
+        if price is not None:
+            self._add(used)
+
+    def use(self, used: Usage) -> None:
+        """Note what the attempt has used, beside what it said before. Raises StepError where that
+        is more than a budget allows; it is noted all the same."""
+        self._add(used)
+        if self.purse is not None:
+            refused = self.purse.refusal(self._used)
+            if refused is not None:
+                raise refused
+
+    def left(self, *, begins: bool = False) -> tuple[float | None, int | None]:
+        """Cost and tokens that it may use yet; None: any. ``begins``: raises where that is none."""
+        if self.purse is None:
+            return None, None
+        refused = self.purse.refusal(self._used, begins=True) if begins else None
+        if refused is not None:
+            raise refused
+        return self.purse.left(self._used)
+
+    def _add(self, used: Usage) -> None:
+        with self._lock:
+            self._used += used
+        send_soon(self)
+
+    def send(self, *, ended: bool = False) -> None:
         """Send what was told since the last time. Raises Unreachable, and has it still then."""
         with self._sending:
+            used, (path, attempt) = self._used, self._place
+            if used != self._said or (used and ended):
+                spent = self._journal.use(self._execution, path, attempt, self._begun, used, ended)
+                more, self._said = used - self._said, used
+                if spent is not None and self.purse is not None:
+                    self.purse.learn(*spent, used, more)
             while chosen := self._lines[:AT_ONCE]:
                 redactor = Redactor.of(self._journal.settings)
                 lines = [self._line(line, redactor) for line in chosen]
@@ -86,7 +136,7 @@ class Report:
 
     def end(self) -> None:
         """The code of the attempt has returned: send all of it, before its outcome is committed."""
-        if not self._number:
+        if not (self._number or self._used):
             return
         with self._lock:
             left = self._over - len(self._last)
@@ -97,10 +147,10 @@ class Report:
             self._lines += self._last
             self._last.clear()
         try:
-            self._journal.patiently(self.send)
+            self._journal.patiently(partial(self.send, ended=True))
         except OrchError as exc:
             path, attempt = self._place
-            logger.warning("lines of %s, attempt %d, are not kept: %s", path, attempt, exc)
+            logger.warning("what %s, attempt %d, told is not kept: %s", path, attempt, exc)
 
     def _line(self, line: Line, redactor: Redactor) -> LogLine:
         at, number, level, text, fields = line

@@ -30,9 +30,11 @@ from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
+from orch.tasks.purse import Purse
 from orch.tasks.shown import Shown, is_watched
 from orch.tasks.tally import current_tally
 from orch.tasks.turn import Turn
+from orch.workflows.budget import EXCEEDED
 from orch.workflows.canvas import may_bundle
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.expressions import literal
@@ -197,6 +199,7 @@ class Message:
         pulse = None
         if getattr(caller, "needs_context", True):
             pulse = make_pulse(runtime, node, path, claim)
+            pulse.report.purse = Purse.of(runtime.journal, plan, node, self.execution, path)
         shown = self._show(plan, path)
         outcome = _timed(runtime, node, path, claim, caller, pulse)
         if guard is not None:
@@ -350,6 +353,8 @@ def _call(
         context = _UNASKED_CONTEXT
         if pulse is not None:
             context = make_context(runtime, node, path, state, view, pulse)
+            spends = getattr(call, "spends", False)
+            pulse.report.begin(getattr(call, "cost", None), spends=spends)
         begun = time.monotonic()
         output = without_noted(call(node, context_of(view, path), context))
         note_pace(node.capability, time.monotonic() - begun)
@@ -366,8 +371,8 @@ def _call(
     except (WorkerShutdown, WorkerTerminate):
         raise  # the worker is ending; the attempt is taken up elsewhere
     except (Exception, SystemExit) as error:
-        about = Failure("", "", node.id, path, state.attempt)
-        return Failed(failure_of(runtime.settings, error, about))
+        failure = failure_of(runtime.settings, error, Failure("", "", node.id, path, state.attempt))
+        return Failed(failure, retryable=failure.name != EXCEEDED)
 
 
 def make_pulse(runtime: Runtime, node: Node, path: str, claim: Claimed) -> Pulse:
@@ -407,6 +412,8 @@ def make_context(
         memory=StepMemory(runtime.journal, node.capability, view.execution, path),
         read_secret=partial(read_secret, runtime.settings),
         keep_line=pulse.report.keep_line,
+        on_use=pulse.report.use,
+        read_left=pulse.report.left,
     )
 
 
@@ -456,6 +463,8 @@ def call_capability(capability: Capability) -> Caller:
         return capability.call(node.input.evaluate(seen), context, templates)
 
     call.needs_context = capability.needs_context  # type: ignore[attr-defined]
+    call.cost = capability.cost  # type: ignore[attr-defined]
+    call.spends = capability.spends  # type: ignore[attr-defined]
     return call
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from orch.budget import Budget
 from orch.errors import ErrorClass
 from orch.workflows.failing import CLASS_PREFIX
 from orch.workflows.ladder import EscalationPath, Ladder, PathName, Span
@@ -377,6 +378,8 @@ class WorkflowStep(Model):
     escalation: Ladder | None = None
     """Who is asked when it has failed for good and no `onError` takes it: a ladder, or the name
     of a path; `[]`: nobody."""
+    budget: Budget | None = None
+    """The most that all of its attempts may use together."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> WorkflowStep:
@@ -401,6 +404,8 @@ class WorkflowStep(Model):
                 "`vote` is for tasks; of steps that are more than a task, write the branches of a "
                 "`parallel` with `resolve: vote`"
             )
+        if self.budget is not None and (self.external or not self._is_work):
+            raise ValueError("`budget` is for tasks that workers do, and for polls")
         if self.compensate is not None and self.type is StepType.DECISION:
             raise ValueError("a decision does nothing that `compensate` could undo")
         for kind in StepType:
@@ -418,6 +423,12 @@ class WorkflowStep(Model):
                         f"no attempt that a worker takes"
                     )
         return self
+
+    @property
+    def _is_work(self) -> bool:
+        """Whether workers do it: a task, or a poll."""
+        polls = self.wait is not None and self.wait.poll is not None
+        return self.type is StepType.TASK or polls
 
     def error_actions(self) -> list[ErrorAction]:
         """`onError` in its long form."""
@@ -504,6 +515,8 @@ class WorkflowDefinition(Model):
     error_handling_level: ErrorHandlingLevel | None = None
     """What is done about failures that nobody says more about; without it, what the setting
     says."""
+    budget: Budget | None = None
+    """The most that the steps of an execution may use together."""
     handoff: Literal["auto", "off"] | None = None
     """Whether the worker that ends a step may go on with the next one itself; without it, what
     the setting says."""

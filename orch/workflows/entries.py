@@ -78,6 +78,8 @@ WORDS = (
     "fallback",
     "kept",
     "chosen",
+    "used",
+    "budget",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

@@ -49,11 +49,11 @@ NAMES: Mapping[str, ErrorClass] = {
             DepthExceeded TemplateFailed NotReadable FileNotFound FileTooLarge UnknownColumn
             PageNotFound PathOutsideRoot GitMissing WorkflowNotFound NotFound NotAllowed
             ToolMissing NoFiles NoTests TooManyFiles
-            DefinitionError SettingsError InputError
+            DefinitionError SettingsError InputError BudgetExceeded SecretNotFound
             """,
         ErrorClass.RESOURCE: """
             MemoryError DiskFull RateLimited RateLimitExceeded RateLimitError TooManyRequests
-            QuotaExceeded BudgetExceeded ResourceExhausted OutOfMemory
+            QuotaExceeded ResourceExhausted OutOfMemory
             """,
         ErrorClass.CONFLICT: """
             Conflict ConflictError ConcurrencyRejected FileExistsError IntegrityError

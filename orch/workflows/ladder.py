@@ -198,6 +198,7 @@ def _path(queue: str, *first: Rung, **rule: Any) -> EscalationPath:
 
 
 BUILTIN_PATHS = {
+    "budget": _path("budget", errors=["BudgetExceeded"]),
     "security": _path(
         "security",
         errors=["PermissionError", "NotPermitted", "Forbidden", "Unauthorized", "SecurityError"],
