@@ -24,9 +24,9 @@ from orch.errors import HookFailed, SettingsError
 from orch.escalation.command import environment
 from orch.escalation.hooks import deliver
 from orch.escalation.notice import Notice, wants
-from orch.escalation.signing import signature
 from orch.hooks import EVENTS, Hook
 from orch.settings import load_settings
+from orch.signing import signature
 from orch.workflows.notices import EVENTS as TOLD
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
