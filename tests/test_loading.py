@@ -257,10 +257,14 @@ def test_other_workflows_are_found_beside_a_file(tmp_path: Path) -> None:
     assert find_beside(tmp_path / "sub", "../first") is None
 
 
-def test_the_library_holds_four_workflows_without_errors() -> None:
+def test_the_library_holds_five_workflows_without_errors() -> None:
     assert library_names() == [
-        "data_processing", "global_error_handler", "implement_feature", "project_setup"
-    ]  # fmt: skip
+        "data_processing",
+        "global_error_handler",
+        "implement_feature",
+        "log_error_to_notion",
+        "project_setup",
+    ]
     for name in library_names():
         definition = library_definition(name)
         assert definition is not None

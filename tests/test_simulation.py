@@ -39,6 +39,8 @@ SCENARIOS: list[tuple[str, dict[str, Any], list[str | set[str]]]] = [
             "check_test_results",
             "optimize_performance",
             "document_project",
+            "verify_project",
+            "commit_project",
             "deploy_project",
         ],
     ),
@@ -76,6 +78,8 @@ SCENARIOS: list[tuple[str, dict[str, Any], list[str | set[str]]]] = [
         [
             "plan_feature",
             "document_specs",
+            "prepare_project",
+            "prepare_repository",
             "implement_components",
             {"create_ui_components", "create_data_services", "create_tests"},
             "review_implementation",
