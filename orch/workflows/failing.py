@@ -48,7 +48,7 @@ NAMES: Mapping[str, ErrorClass] = {
             OutputTooLarge ExpressionError NoBranch EndlessDecision MaxIterationsExceeded
             DepthExceeded TemplateFailed NotReadable FileNotFound FileTooLarge UnknownColumn
             PageNotFound PathOutsideRoot GitMissing WorkflowNotFound NotFound NotAllowed
-            ToolMissing NoFiles NoTests TooManyFiles
+            DatabaseNotFound TemplateNotFound ToolMissing NoFiles NoTests TooManyFiles
             DefinitionError SettingsError InputError BudgetExceeded SecretNotFound
             """,
         ErrorClass.RESOURCE: """

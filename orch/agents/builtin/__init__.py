@@ -6,6 +6,8 @@ BUILTIN_MODULES = (
     "orch.agents.builtin.code_transformation",
     "orch.agents.builtin.command_execution",
     "orch.agents.builtin.component_generation",
+    "orch.agents.builtin.content_extraction",
+    "orch.agents.builtin.database_operations",
     "orch.agents.builtin.deployment",
     "orch.agents.builtin.documentation_review",
     "orch.agents.builtin.file_operations",
@@ -18,5 +20,6 @@ BUILTIN_MODULES = (
     "orch.agents.builtin.security_scanning",
     "orch.agents.builtin.system_monitoring",
     "orch.agents.builtin.task_planning",
+    "orch.agents.builtin.template_management",
     "orch.agents.builtin.test_execution",
 )

@@ -20,11 +20,11 @@ from pydantic import Field
 from orch.agents.capability import capability
 from orch.agents.code.docstrings import Documented, python_names, script_names
 from orch.agents.code.issues import Issue, report
-from orch.agents.code.markdown import Document, read_markdown
 from orch.agents.code.selection import JAVASCRIPT, directory, walk
 from orch.agents.code.testing import is_test
 from orch.agents.context import Context
 from orch.agents.files import named_errors
+from orch.agents.reading.markdown import Document, read_markdown
 
 SECTIONS = {
     "how to install it": r"install|set ?up|getting started|requirements|quick ?start",

@@ -64,7 +64,7 @@ class _Reader:
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._found = Document()
-        self._slugs: dict[str, int] = {}
+        self._slugs = Slugs()
         self._rows: list[list[str]] = []
         self._words: list[str] = []
 
@@ -93,7 +93,7 @@ class _Reader:
             self._rows[-1].append(words)
             return
         if opened.type == "heading_open":
-            heading = Heading(int(opened.tag[1]), words, self._slug(words), line)
+            heading = Heading(int(opened.tag[1]), words, self._slugs.of(words), line)
             self._found.headings.append(heading)
         task = _TASK.match(words)
         if task and opened.type == "paragraph_open" and opened.level > 1:
@@ -119,10 +119,17 @@ class _Reader:
         self._found.tables.append({"header": header, "rows": rows})
         self._words += [" ".join(row) for row in self._rows]
 
-    def _slug(self, words: str) -> str:
+
+class Slugs:
+    """The names by which links call headings, as GitHub makes them: each one once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def of(self, words: str) -> str:
         kept = re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
-        count = self._slugs.get(kept, 0)
-        self._slugs[kept] = count + 1
+        count = self._seen.get(kept, 0)
+        self._seen[kept] = count + 1
         return f"{kept}-{count}" if count else kept
 
 

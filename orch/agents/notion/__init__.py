@@ -1,0 +1,1 @@
+"""Pages and databases: kept in a directory, or by Notion where there is a token for it."""
