@@ -5,6 +5,7 @@ Results are ignored, and no process subscribes to any: what is true stands in th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,9 @@ from orch.journal.wire import Wire
 from orch.lists import Lists
 from orch.messages import messages_of, next_message, send
 from orch.settings import Settings
+
+LOOK = "orch_look"
+"""Celery's remote control: that worker is to see what is asked of it in the journal."""
 
 BROKER_AWAY = (
     OperationalError,
@@ -72,7 +76,7 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
         task_default_queue="orch",
         worker_deduplicate_successful_tasks=False,
         worker_prefetch_multiplier=1,
-        worker_soft_shutdown_timeout=30.0,
+        worker_soft_shutdown_timeout=settings.shutdown_grace,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
         broker_connection_retry_on_startup=True,
@@ -217,6 +221,15 @@ def others_wait(app: Celery, queue: str, lists: Lists | None = None) -> bool:
             return bool(found.message_count)
     except BROKER_AWAY:
         return True
+
+
+def have_look(app: Celery, worker: str) -> None:
+    """Tell a worker to look now. Nothing is lost where it does not hear it: it looks now and then.
+
+    ``worker``: its whole name.
+    """
+    with contextlib.suppress(*BROKER_AWAY):
+        app.control.broadcast(LOOK, destination=[worker])
 
 
 def queue_depth(app: Celery, queue: str, connection: Connection) -> int:

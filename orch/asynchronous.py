@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.coordinator import DrainedAgent
 from orch.agents.info import AgentCapability, AgentInfo
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
@@ -476,6 +477,26 @@ class AsyncOrchestrator:
 
     async def find_agents_by_capability(self, capability: str) -> list[AgentInfo]:
         return await asyncio.to_thread(self.sync.find_agents_by_capability, capability)
+
+    async def drain_agent(
+        self,
+        agent: str,
+        *,
+        stay: bool = False,
+        reassign: bool = False,
+        by: str | None = None,
+        timeout: float | None = None,
+    ) -> DrainedAgent:
+        drain = self.sync.drain_agent
+        return await asyncio.to_thread(
+            drain, agent, stay=stay, reassign=reassign, by=by, timeout=timeout
+        )
+
+    async def resume_agent(self, agent: str) -> bool:
+        return await asyncio.to_thread(self.sync.resume_agent, agent)
+
+    async def drained_agents(self) -> list[DrainedAgent]:
+        return await asyncio.to_thread(self.sync.drained_agents)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

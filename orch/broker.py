@@ -49,12 +49,16 @@ class _Unblocked:
                 self._number = int(connection.read_response())
         super()._brpop_start(timeout)  # type: ignore[misc]
 
-    def close(self) -> None:
+    def unblock(self) -> None:
+        """End the wait that is under way, if one is."""
         channel: Any = self
         if channel._in_poll and self._number:
             away = (ResponseError, *channel.connection_errors)
             with contextlib.suppress(*away), channel.conn_or_acquire() as client:
                 client.client_unblock(self._number)
+
+    def close(self) -> None:
+        self.unblock()
         super().close()  # type: ignore[misc]
 
 
@@ -166,6 +170,19 @@ class _Polling:
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         transport: Any = super()
         transport.register_with_event_loop(connection, _Settled(loop))
+
+    def _reject_inbound_message(self, raw_message: Any) -> None:
+        """A message that came by a wait whose queue was let go of meanwhile goes back to the head
+        of its queue. Kombu knows how only where messages are acknowledged."""
+        transport: Any = self
+        channel = next((each for each in transport.channels if each), None)
+        if channel is None:
+            return
+        properties = raw_message["properties"]
+        level = channel.priority(properties.get("priority") or 0)
+        queue = properties["delivery_info"]["routing_key"]
+        with channel.conn_or_acquire() as client:
+            client.rpush(list_of(queue, level), json.dumps(raw_message))
 
 
 class Transport(_Polling, redis.Transport):

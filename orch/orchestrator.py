@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.coordinator import AgentCoordinator, DrainedAgent
 from orch.agents.info import AgentCapability, AgentInfo
 from orch.agents.registry import AgentRegistry
 from orch.control.archive import Archived
@@ -84,6 +85,7 @@ class Orchestrator:
         self.quarantine = QuarantineManager(self.runtime)
         self.registry = AgentRegistry(self.runtime)
         self.memory = Memory(self.runtime.journal)
+        self.agents = AgentCoordinator(self.runtime)
 
     def define_workflow(
         self,
@@ -666,6 +668,31 @@ class Orchestrator:
     ) -> int:
         """Write records as JSON lines, the newest first, to a file; how many. Raises InputError."""
         return self.memory.export(target, project=project, **filters)
+
+    def drain_agent(
+        self,
+        agent: str,
+        *,
+        stay: bool = False,
+        reassign: bool = False,
+        by: str | None = None,
+        timeout: float | None = None,
+    ) -> DrainedAgent:
+        """Have a worker take nothing new, finish what it has, and leave, or ``stay`` drained.
+
+        ``agent``: its name, with its host or without. ``reassign``: steps that name it go to others
+        meanwhile. ``timeout``: seconds to wait until it has left, or finished. Raises NotFound,
+        InputError, WaitTimeout.
+        """
+        return self.agents.drain(agent, stay=stay, reassign=reassign, by=by, timeout=timeout)
+
+    def resume_agent(self, agent: str) -> bool:
+        """Have a drained worker take messages again. False: it was not drained."""
+        return self.agents.resume(agent)
+
+    def drained_agents(self) -> list[DrainedAgent]:
+        """The workers that are to take nothing new."""
+        return self.agents.drained()
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

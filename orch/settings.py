@@ -142,6 +142,12 @@ class Settings(BaseSettings):
     redis_patience: float = Field(
         120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"
     )
+    shutdown_grace: float = Field(
+        30.0,
+        gt=0,
+        description="seconds that running steps have to end where SIGTERM is to mean a soft "
+        "shutdown (REMAP_SIGTERM=SIGQUIT); what takes longer is begun anew elsewhere",
+    )
     cancel_grace: float = Field(
         10.0, ge=0, description="seconds that steps which run have to end when one cancels"
     )

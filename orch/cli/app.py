@@ -17,6 +17,7 @@ from orch.cli import (
     agents,
     attempts,
     breakers,
+    coordination,
     definitions,
     events,
     executions,
@@ -110,7 +111,13 @@ for command, panel in (
     app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
-for command in (registry.list_, registry.show, registry.capabilities):
+for command in (
+    registry.list_,
+    registry.show,
+    registry.capabilities,
+    coordination.drain,
+    coordination.resume,
+):
     agents.agents.command(command.__name__.rstrip("_"))(command)
 
 app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)

@@ -56,7 +56,7 @@ def workers(
             w["pool"],
             w["concurrency"],
             len(w["running"]),
-            ", ".join(w["serves"]),
+            "draining" if w["draining"] else ", ".join(w["serves"]),
         )
         for w in found
     ]
@@ -73,6 +73,7 @@ def worker_object(said: dict[str, Any]) -> dict[str, Any]:
         "pool": said.get("pool"),
         "concurrency": said.get("concurrency"),
         "serves": said.get("queues", []),
+        "draining": bool(said.get("draining")),
         "running": [
             {"execution": execution, "path": path}
             for execution, _, path in (held.partition(" ") for held in said.get("holds", []))

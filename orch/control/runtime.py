@@ -11,6 +11,7 @@ from celery.canvas import Signature
 from orch.app import create_app, dispatch, lists_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
+from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.journal.journal import Journal, open_redis
 from orch.settings import Settings
@@ -39,6 +40,7 @@ class Runtime:
         self.app = app or create_app(settings, url)
         self.journal = Journal(open_redis(url, opened=opened), settings, url=url)
         self.plans = Plans(self.journal)
+        self.placing = Placing(self.journal)
         self.advancer = Advancer(
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
         )
@@ -56,13 +58,21 @@ class Runtime:
             links=self.settings.chain_links,
             priority=priority,
             handoff=self.settings.handoff,
+            queues=self.placing.queues(plan, execution, paths),
         )
         self.send(canvases)
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """Send messages for tokens, one for each."""
-        links = self.settings.chain_links
-        self.send(compile_canvas(plan, execution, paths, links=links, priority=priority))
+        canvases = compile_canvas(
+            plan,
+            execution,
+            paths,
+            links=self.settings.chain_links,
+            priority=priority,
+            queues=self.placing.queues(plan, execution, paths),
+        )
+        self.send(canvases)
 
     def tell(self, event: str, notice: str) -> None:
         """Send the task that delivers a notice. Raises Unreachable when the broker is away."""

@@ -15,6 +15,7 @@ from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
 from orch.journal.declared import Declarations
+from orch.journal.drains import Drains
 from orch.journal.escalations import EscalationRecords
 from orch.journal.events import Events
 from orch.journal.external import External
@@ -161,6 +162,7 @@ class Journal(
     Breakers,
     Bundles,
     Cancelling,
+    Drains,
     Workers,
     Events,
     Stream,

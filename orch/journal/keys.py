@@ -194,6 +194,10 @@ class Keys:
         """ZSET, permanent: name of an agent -> when it was told of last, ms."""
         return f"{self.namespace}:agents"
 
+    def drains(self) -> str:
+        """HASH, permanent: agent that is to take nothing new -> JSON, until it has left."""
+        return f"{self.namespace}:drains"
+
     def breakers(self) -> str:
         """HASH, permanent: capability -> JSON of the breaker that is declared of it."""
         return f"{self.namespace}:breakers"
@@ -254,6 +258,7 @@ class Keys:
             self.breakers(),
             self.canaries(),
             self.capabilities(),
+            self.drains(),
             self.fallbacks(),
             self.kinds(),
             self.workers(),

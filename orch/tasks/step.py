@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from billiard.common import terminate_handler_fired
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from orch.agents.capability import Capability
@@ -25,6 +26,7 @@ from orch.memory.step import StepMemory
 from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
+from orch.tasks.draining import is_draining
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
@@ -110,7 +112,7 @@ class Message:
             runtime.settings,
             about,
             time.monotonic(),
-            serves=lambda node: self.caller_of(node) is not None,
+            serves=lambda node: not is_draining() and self.caller_of(node) is not None,
             owner=self.owner,
             lease=partial(lease_of, runtime),
             waits=lambda: others_wait(runtime.app, about.queue, runtime.lists),
@@ -371,6 +373,8 @@ def _call(
     except (WorkerShutdown, WorkerTerminate):
         raise  # the worker is ending; the attempt is taken up elsewhere
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and terminate_handler_fired():
+            raise  # so is this process of its pool, by a signal
         failure = failure_of(runtime.settings, error, Failure("", "", node.id, path, state.attempt))
         return Failed(failure, retryable=failure.name != EXCEEDED)
 

@@ -8,6 +8,7 @@ attempts of children that died.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker import WorkController
 
 from orch.app import BROKER_AWAY, queue_depth
+from orch.control.handing_on import HandingOn
 from orch.control.runtime import Runtime
 from orch.control.workers import PARENT_VARIABLE
 from orch.embedded import Lease
@@ -31,14 +33,16 @@ from orch.journal.line import Line
 from orch.settings import Settings
 from orch.tasks import request as step_request
 from orch.tasks.breaker import attempt_of, note_change
+from orch.tasks.draining import Draining, is_draining
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.presence import Presence
 from orch.tasks.step import timeout_of
 from orch.tasks.tally import current_tally
+from orch.workflows.agents import queues_of_agent
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
-from orch.workflows.outcome import Failed, Failure
+from orch.workflows.outcome import Failed, Failure, Released
 from orch.workflows.rungs import in_rung, rung_of
 from orch.workflows.state import StepState, StepStatus
 
@@ -73,6 +77,9 @@ IDLE = 1.25
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
 
+LEAVING = 0.05
+"""Seconds between looks of a worker that is to leave whether it has finished."""
+
 SILENT = 500
 """Ms between looks at a token whose worker is silent, and not dead."""
 
@@ -82,6 +89,7 @@ class Warden:
     it has code for, and what is known of each."""
 
     lookout: Lookout | None = None
+    draining: Draining | None = None
     _idle = False
 
     def __init__(
@@ -111,8 +119,9 @@ class Warden:
         self.lease = lease
         self.overdue = Overdue(self.runtime)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
-        self._wake = threading.Event()
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
+        self._held_at_end: set[str] = set()
         self._alive_said = 0.0
         self._swept = time.monotonic()
         self._streamed = float("-inf")
@@ -130,24 +139,63 @@ class Warden:
     def stop(self) -> None:
         """End the thread and take the worker off the list of live ones."""
         self._stopping = True
-        self._wake.set()
+        self.wake()
         self._thread.join(timeout=5)
         try:
             self.presence.tell(last=True)
+            for execution in sorted({token.partition(" ")[0] for token in self._held_at_end}):
+                for path, state in self.journal.running(execution):
+                    if parse_owner(state.owner)[0] == self.incarnation:
+                        self._give_back(execution, path, state)
             self.journal.remove_worker(self.incarnation)
         except OrchError:
             logger.debug("the sign of life is left to expire: Redis is away")
 
+    def _give_back(self, execution: str, path: str, state: StepState) -> None:
+        """An attempt that was ended with this worker, which was told to end, is made anew at once.
+
+        That says nothing against its step: no worker has died of it.
+        """
+        key = self.journal.plan_of(execution)
+        if key is None:
+            return
+        if self.runtime.plans.get(key).node(path).step.delivery == "at_most_once":
+            self.advancer.lose(execution, path, state, "its worker was told to end")
+        else:
+            self.advancer.settle_unowned(execution, path, state, Released())
+
     def drain(self) -> None:
         """Say that this worker takes nothing new; it goes on saying what it holds."""
+        self._held_at_end = {token for token, _ in step_request.held_messages()}
         self.served = list
         self._alive_said = 0.0
-        self._wake.set()
+        self.wake()
+
+    def _go_on_draining(self) -> None:
+        """Take nothing new where that is asked, and leave when nothing is left. Raises nothing."""
+        if self.draining is None:
+            return
+        try:
+            if self.draining.look():
+                self._alive_said = 0.0
+                self.say_alive()
+        except Unreachable:
+            logger.debug("nobody can say whether this worker is to take nothing new")
+        self.draining.go_on()
+
+    def hand_on(self) -> object:
+        """Give what lies in the worker's own queues to others, as far as that may be."""
+        name, lists = str(self.about["name"]), self.runtime.lists
+        if lists is not None and not any(
+            self.journal.read(lists.hold, queue) for queue in queues_of_agent(name)
+        ):
+            return None
+        return HandingOn(self.runtime, self._own_producer().connection).hand_on(name)
 
     def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
         """Told by the main loop, which must not wait: dealt with by our thread at once."""
         self._lost.put((execution, path, pid, reason))
-        self._wake.set()
+        self.wake()
 
     def _run(self) -> None:
         pause = longest = self.settings.watch_interval
@@ -163,8 +211,20 @@ class Warden:
             except Exception:
                 logger.exception("the warden met an error that it does not know")
                 pause = min(max(pause, longest) * 2, 2.0)
-            self._wake.wait(pause)
-            self._wake.clear()
+            self._go_on_draining()
+            if self.draining is not None and self.draining.leaves:
+                pause = min(pause, LEAVING)
+            self._sleep(pause)
+
+    def wake(self) -> None:
+        """Have the thread look now. A signal handler may call it: no lock is taken."""
+        self._wakes.put(None)
+
+    def _sleep(self, pause: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._wakes.get(timeout=pause)
+            while True:
+                self._wakes.get_nowait()
 
     def _tick(self) -> int | None:
         """When the next token is due, ms."""
@@ -232,7 +292,8 @@ class Warden:
             "id": self.incarnation,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "queues": self.served(),
+            "queues": [] if is_draining() else self.served(),
+            "draining": is_draining(),
             **self.about,
             **offered,
             "at": self.journal.clock(),
@@ -262,7 +323,11 @@ class Warden:
             # Its message was for another item of the same map, behind which it went on.
             tokens = self.journal.running(execution)
         for held_at, state in tokens:
-            if self._was_held(state, pid):
+            if not self._was_held(state, pid):
+                continue
+            if self.draining is not None and self.draining.ended:
+                self._give_back(execution, held_at, state)
+            else:
                 self.advancer.lose(execution, held_at, state, reason)
 
     def _was_held(self, state: StepState, pid: int | None) -> bool:
@@ -278,6 +343,8 @@ class Warden:
             self._settle_lost_children()  # not after the last of a hundred thousand tokens
             if self.lookout is not None:
                 self.lookout.look()
+            if is_draining():
+                self._go_on_draining()
             if self._idle and not self.journal.is_watched():
                 return None
             following, due = self.journal.take_due()
@@ -369,7 +436,7 @@ class Warden:
         if allowed is not None and now >= state.due:
             self.advancer.time_out_in_queue(execution, path, state, allowed)
             return
-        name = node.queue
+        name = self.runtime.placing.queue_of(self.runtime.plans.get(key), execution, path)
         if self._is_of_dead_agent(execution, path, state):
             return
         if name not in depths:
@@ -385,9 +452,10 @@ class Warden:
         self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
 
     def _is_of_dead_agent(self, execution: str, path: str, state: StepState) -> bool:
-        """Whether one agent alone was to do it, and is gone: then its rung does not help."""
+        """Whether one agent alone was to do it, and is gone or takes nothing new: then its rung
+        does not help."""
         agent = rung_of(path).agent if in_rung(path) else ""
-        if not agent or agent in {each.name for each in self.journal.live_agents()}:
+        if not agent or self.runtime.placing.fleet().takes(agent):
             return False
         failure = Failure("AgentGone", f"agent {agent} is gone", attempt=state.attempt)
         self.advancer.settle_unowned(execution, path, state, Failed(failure, retryable=False))
@@ -585,8 +653,10 @@ class WardenStep(bootsteps.StartStopStep):
     def start(self, parent: WorkController) -> None:
         step_request.see_dead_children_at_once(parent.pool)
         make = parent.app.orch_make_warden
-        self.warden = make(parent)
-        self.warden.start()
+        self.warden = warden = make(parent)
+        warden.draining = Draining(parent, warden.journal, warden.incarnation, warden.hand_on)
+        warden.draining.begin(warden.wake)
+        warden.start()
         signals.worker_shutdown.connect(self._end, sender=parent, weak=False)
 
     def stop(self, parent: WorkController) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 OTHER = "other"
@@ -56,6 +57,34 @@ class Tallied:
         return self.recent_calls / self.window
 
 
+@dataclass(frozen=True)
+class Drain:
+    """An agent that is to take nothing new. ``incarnation``: the life of it that is meant, '' if
+    any. ``at`` in ms.
+
+    ``stay``: it goes on living, drained, over restarts as well; else it leaves when it has
+    finished.
+    ``reassign``: steps that name it go to other agents.
+    """
+
+    at: int
+    by: str
+    incarnation: str = ""
+    stay: bool = False
+    reassign: bool = False
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> Drain:
+        return cls(**json.loads(text))
+
+    def means(self, incarnation: str) -> bool:
+        """Whether it is of this life of the agent."""
+        return self.stay or self.incarnation in ("", incarnation)
+
+
 def agent_queue(name: str) -> str:
     """The queue of what one agent alone is to do."""
     return f"agent.{name}"
@@ -67,6 +96,11 @@ def queues_of_agent(name: str) -> list[str]:
     return list(dict.fromkeys((agent_queue(name), agent_queue(name.partition("@")[0]))))
 
 
+def is_called(agent: str, name: str) -> bool:
+    """Whether an agent is meant by a name: its whole one, or that without its host."""
+    return name in (agent, agent.partition("@")[0])
+
+
 def choose_agent(
     agents: Iterable[Agent], queue: str, wanted: str, failed: Collection[str]
 ) -> Agent | None:
@@ -76,7 +110,7 @@ def choose_agent(
     """
     able = [agent for agent in agents if queue in agent.queues]
     if wanted != OTHER:
-        named = [a for a in able if wanted in (a.name, a.name.partition("@")[0])]
+        named = [a for a in able if is_called(a.name, wanted)]
         return named[0] if named else None
     fit = [agent for agent in able if agent.name not in failed]
     return min(fit, key=lambda agent: (agent.load, agent.name), default=None)

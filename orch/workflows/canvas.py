@@ -15,7 +15,7 @@ A signature carries ids and no data: (execution, path, plan key). It is immutabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery import chord, group
@@ -30,6 +30,8 @@ from orch.workflows.rungs import in_rung
 JOIN_TASK = "orch.flow.join"
 DEFAULT_LINKS = 50
 
+NOWHERE_ELSE: Mapping[str, str] = {}
+
 FEWEST, MOST = 8, 200
 """Branches in a bundle."""
 
@@ -42,13 +44,14 @@ def compile_canvas(
     links: int = DEFAULT_LINKS,
     priority: int = 0,
     handoff: str = "off",
+    queues: Mapping[str, str] = NOWHERE_ELSE,
 ) -> list[Signature]:
     """One canvas for each group of ``paths`` that belongs together, of steps so urgent (0-9).
 
     Two or more paths in branches of the same parallel step become one chord; every other
     path becomes a chain, or a bare signature where nothing is known to follow. ``handoff``: the
     setting; where it holds many branches that begin alike become one signature, whose worker
-    spreads them (`bundles_of`).
+    spreads them (`bundles_of`). ``queues``: those of paths whose plan does not say.
     """
     members: dict[str | None, list[str]] = {}
     for path in paths:
@@ -60,7 +63,8 @@ def compile_canvas(
             found, branches = bundles_of(plan, branches, handoff)
             canvases += [bundle_signature(plan, execution, each, priority) for each in found]
         runs = [
-            _chained(run_of(plan, execution, path, links, priority, handoff)) for path in branches
+            _chained(run_of(plan, execution, path, links, priority, handoff, queues))
+            for path in branches
         ]
         if step is None or len(runs) == 1 or _in_lanes(plan.node(step)):
             canvases += runs
@@ -77,6 +81,7 @@ def run_of(
     links: int = DEFAULT_LINKS,
     priority: int = 0,
     handoff: str = "off",
+    queues: Mapping[str, str] = NOWHERE_ELSE,
 ) -> list[Signature]:
     """The signatures from ``path`` on, as far as the plan alone says what follows.
 
@@ -88,7 +93,7 @@ def run_of(
     at: str | None = path
     while at is not None and len(run) < links:
         node = plan.node(at)
-        run.append(step_signature(plan, node, execution, at, priority))
+        run.append(step_signature(plan, node, execution, at, priority, queues.get(at)))
         at = _certain_successor(plan, node, at)
         if at is not None and _goes_on(plan, node, plan.node(at), handoff):
             break
@@ -100,14 +105,20 @@ def _goes_on(plan: Plan, node: Node, following: Node, handoff: str) -> bool:
 
 
 def step_signature(
-    plan: Plan, node: Node, execution: str, path: str, priority: int = 0
+    plan: Plan,
+    node: Node,
+    execution: str,
+    path: str,
+    priority: int = 0,
+    queue: str | None = None,
 ) -> Signature:
+    """The message for one step. ``queue``: where that of its plan is not meant."""
     shown = f"{plan.definition.name}/{path}"
     limit = {} if node.step.timeout is None else {"time_limit": kill_after(node.step.timeout)}
     if node.step.priority is not None:
         priority = node.step.priority
     return _signature(
-        node.task_name, (execution, path, plan.key), node.queue, shown, priority, **limit
+        node.task_name, (execution, path, plan.key), queue or node.queue, shown, priority, **limit
     )
 
 

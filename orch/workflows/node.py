@@ -94,6 +94,11 @@ class Node:
             return agent_queue(self.step.agent)
         return self.common_queue
 
+    @cached_property
+    def is_placed(self) -> bool:
+        """Whether its queue may have to be chosen when its message is sent."""
+        return self.is_work and self.step.agent is not None
+
     @property
     def common_queue(self) -> str:
         """The queue of all agents that do it, also where one of them alone is to."""

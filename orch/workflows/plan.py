@@ -61,6 +61,11 @@ class Plan(Reading):
                 found.setdefault(name, rung.fallback.queue or name)
         return found
 
+    @cached_property
+    def is_placed(self) -> bool:
+        """Whether the queue of any step may have to be chosen when its message is sent."""
+        return any(n.is_placed for n in (*self.nodes(), *self._compensations.values()))
+
     def is_handed_on(self, node: Node, otherwise: str) -> bool:
         """Whether a worker may go on with the step without a message of its own.
 

@@ -1,0 +1,87 @@
+"""Commands about agents that are steered: drain, resume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.inputs import read_seconds
+from orch.cli.options import Broker, By, DataDir, Json, Redis
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+if TYPE_CHECKING:
+    from orch.agents.coordinator import DrainedAgent
+
+Agent = Annotated[
+    str, typer.Argument(metavar="AGENT", help="The name of a worker, with its host or without.")
+]
+
+
+def drain(
+    agent: Agent,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="It does not leave: `orch agents resume` takes it up.")
+    ] = False,
+    reassign: Annotated[
+        bool,
+        typer.Option("--reassign", help="Steps that name it go to other agents meanwhile."),
+    ] = False,
+    wait: Annotated[
+        Optional[str],
+        typer.Option(
+            "--wait", metavar="TIME", help="Until it has left, or finished: 90s, 10m; exit code 5."
+        ),
+    ] = None,
+    by: By = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Have a worker take nothing new, finish what it has, and leave.
+
+    What waits in its own queue goes to others; steps that name it wait for its return.
+    """
+    timeout = None if wait is None else read_seconds("--wait", wait)
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.drain_agent(
+            agent, stay=stay, reassign=reassign, by=by, timeout=timeout
+        )
+    if as_json:
+        output.print_json(found.model_dump(mode="json"))
+        return
+    output.say(_in_words(found))
+
+
+def resume(
+    agent: Agent,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Have a drained worker take messages again."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        resumed = orchestrator.resume_agent(agent)
+    if as_json:
+        output.print_json({"agent": agent, "resumed": resumed})
+        return
+    output.say(f"{agent} takes messages again" if resumed else f"{agent} was not drained")
+
+
+def _in_words(found: DrainedAgent) -> str:
+    left = f"{len(found.running)} running, {found.waiting} in its queue"
+    return {
+        "asked": f"{found.agent} is told to take nothing new: {left}",
+        "draining": f"{found.agent} takes nothing new, and finishes what it has: {left}",
+        "drained": f"{found.agent} takes nothing new, and has nothing left: {left}",
+        "left": f"{found.agent} has left; {found.waiting} in its queue wait for it",
+    }[found.status]
