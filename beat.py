@@ -1,7 +1,7 @@
 """The Celery entry point of the scheduler: celery -A beat beat
 
-What a schedule names is a Celery task; recurring executions come with schedules of our own.
-Any number may run where only one ticks; see docs/deployment.md.
+Any number of them may run: one leads, and when it dies another one does. docs/schedules.md tells
+what a schedule is, and `orch schedule` writes them down.
 """
 
 import sys
@@ -18,3 +18,5 @@ try:
 except OrchError as error:
     print(f"{error.message}\n\nhint: {error.hint}", file=sys.stderr)
     raise SystemExit(error.exit_code) from None
+app.orch_beat = (settings, server)
+app.conf.beat_scheduler = "orch.tasks.schedule:LeadingScheduler"

@@ -20,6 +20,7 @@ from orch.control.filters import Instant
 from orch.control.logs import LoggedLine
 from orch.control.manager import Workflow, WorkflowInfo
 from orch.control.migration import Migrated
+from orch.control.schedules import ScheduleInfo, TickInfo
 from orch.control.search import ExecutionPage
 from orch.control.spending import DaySpending, ExecutionUsage
 from orch.control.status import ExecutionContext
@@ -47,6 +48,7 @@ from orch.orchestrator import Definition, Orchestrator
 from orch.settings import Settings
 from orch.workflows.comparing import Difference
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.schedule import Schedule
 from orch.workflows.starts import StartGiven
 from orch.workflows.validation import Finding
 
@@ -497,6 +499,48 @@ class AsyncOrchestrator:
 
     async def drained_agents(self) -> list[DrainedAgent]:
         return await asyncio.to_thread(self.sync.drained_agents)
+    async def add_schedule(
+        self,
+        schedule: Schedule | Mapping[str, Any],
+        *,
+        replace: bool = False,
+        by: str | None = None,
+    ) -> ScheduleInfo:
+        return await asyncio.to_thread(self.sync.add_schedule, schedule, replace=replace, by=by)
+
+    async def list_schedules(self) -> Sequence[ScheduleInfo]:
+        return await asyncio.to_thread(self.sync.list_schedules)
+
+    async def get_schedule(self, name: str) -> ScheduleInfo:
+        return await asyncio.to_thread(self.sync.get_schedule, name)
+
+    async def get_schedule_ticks(self, name: str, limit: int = 20) -> Sequence[TickInfo]:
+        return await asyncio.to_thread(self.sync.get_schedule_ticks, name, limit)
+
+    async def get_next_instants(self, name: str, count: int = 10) -> Sequence[str]:
+        return await asyncio.to_thread(self.sync.get_next_instants, name, count)
+
+    async def pause_schedule(
+        self, name: str, note: str = "", *, by: str | None = None
+    ) -> ScheduleInfo:
+        return await asyncio.to_thread(self.sync.pause_schedule, name, note, by=by)
+
+    async def resume_schedule(
+        self, name: str, note: str = "", *, by: str | None = None
+    ) -> ScheduleInfo:
+        return await asyncio.to_thread(self.sync.resume_schedule, name, note, by=by)
+
+    async def trigger_schedule(self, name: str, *, by: str | None = None) -> TickInfo:
+        return await asyncio.to_thread(self.sync.trigger_schedule, name, by=by)
+
+    async def backfill_schedule(
+        self, name: str, start: str, end: str, *, dry_run: bool = False, by: str | None = None
+    ) -> Sequence[TickInfo]:
+        backfill = self.sync.backfill_schedule
+        return await asyncio.to_thread(backfill, name, start, end, dry_run=dry_run, by=by)
+
+    async def remove_schedule(self, name: str) -> bool:
+        return await asyncio.to_thread(self.sync.remove_schedule, name)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

@@ -287,6 +287,11 @@ class Settings(BaseSettings):
     fallback_bytes: int = Field(
         1_048_576, ge=0, description="bytes of outputs of one capability that are kept for these"
     )
+    beat_ttl: float = Field(
+        3.0,
+        ge=1,
+        description="seconds after which another beat leads when the one that did is silent",
+    )
     chain_links: int = Field(50, ge=1, le=500, description="most links of one Celery chain")
     broker_acks: bool = Field(
         False, description="Celery's own acknowledgements on Redis; redundant here, and dear"

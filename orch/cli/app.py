@@ -31,6 +31,7 @@ from orch.cli import (
     registry,
     results,
     scale,
+    schedule,
     settings,
     simulation,
     spending,
@@ -122,6 +123,7 @@ for command in (
 
 app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
+app.add_typer(schedule.schedule, name="schedule", rich_help_panel=RUN)
 app.add_typer(memory.memory, name="memory", rich_help_panel=LOOK)
 
 

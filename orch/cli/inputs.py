@@ -50,9 +50,14 @@ def start_given(
     if concurrency_key is not None:
         given["concurrency_key"] = concurrency_key
     if attributes:
-        given["attributes"] = dict(_attribute(pair) for pair in attributes)
+        given["attributes"] = read_attributes(attributes)
     start_options(int(time.time() * 1000), given)  # before anything is begun
     return given
+
+
+def read_attributes(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Attributes of ``name=value``. Raises InputError."""
+    return dict(_attribute(pair) for pair in pairs or ())
 
 
 def _attribute(pair: str) -> tuple[str, Any]:

@@ -26,6 +26,7 @@ from orch.control.logs import LoggedLine, read_logs
 from orch.control.migration import Migration
 from orch.control.results import results_of
 from orch.control.runtime import Runtime
+from orch.control.schedules import Schedules
 from orch.control.search import ExecutionPage, Search
 from orch.control.starting import (
     START_PATIENCE,
@@ -76,6 +77,7 @@ class WorkflowManager(Catalog):
         self.transfer = Transfer(self.journal, self.search)
         self.external = ExternalTasks(runtime)
         self.breakers = Breakers(runtime.journal)
+        self.schedules = Schedules(self)
         self.forking = Forking(runtime, self)
         self.migration = Migration(runtime, self)
         self._served = _Served()

@@ -36,6 +36,7 @@ from orch.journal.records import (
     pages_with,
     split_reads,
 )
+from orch.journal.schedules import Schedules
 from orch.journal.scripts import flat
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
@@ -180,6 +181,7 @@ class Journal(
     Spendings,
     EscalationRecords,
     Quarantine,
+    Schedules,
 ):
     """The journal of all executions in one Redis.
 

@@ -249,6 +249,28 @@ class Keys:
         """ZSET, permanent: project that has a memory -> when the last record expires, ms."""
         return f"{self.namespace}:projects"
 
+    # --- of schedules; permanent -----------------------------------------------------------
+
+    def schedules(self) -> str:
+        """SET: names of schedules."""
+        return f"{self.namespace}:{{schedules}}:names"
+
+    def schedule(self, name: str) -> str:
+        """HASH: a schedule, and how far one has come with it; see store_schedule.lua."""
+        return f"{self.namespace}:{{schedules}}:s:{name}"
+
+    def schedule_ticks(self, name: str) -> str:
+        """LIST: what became of its latest instants, JSON, the latest first."""
+        return f"{self.namespace}:{{schedules}}:t:{name}"
+
+    def schedules_due(self) -> str:
+        """ZSET: name of a schedule -> when it must be looked at, ms."""
+        return f"{self.namespace}:{{schedules}}:due"
+
+    def beat(self) -> str:
+        """STRING, a few seconds: the beat that leads."""
+        return f"{self.namespace}:{{schedules}}:leader"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
         exact = {
@@ -268,6 +290,8 @@ class Keys:
             self.resolved(),
         }
         kinds = ("definition", "plan", "triggers", "versions")
+        if key.startswith(f"{self.namespace}:{{schedules}}:") and key != self.beat():
+            return True
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
