@@ -499,6 +499,7 @@ class AsyncOrchestrator:
 
     async def drained_agents(self) -> list[DrainedAgent]:
         return await asyncio.to_thread(self.sync.drained_agents)
+
     async def add_schedule(
         self,
         schedule: Schedule | Mapping[str, Any],
