@@ -8,7 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SkipValidation, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    SkipValidation,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -84,6 +91,17 @@ class Settings(BaseSettings):
         default_factory=lambda: list(COMMAND_ENVIRONMENT),
         description="variables of the worker that its commands get, `*` for any characters; "
         "comma-separated in the environment",
+    )
+    notion_token: SecretStr | None = Field(
+        None,
+        description="secret of an integration of Notion, which then keeps pages and databases; "
+        "None: in files",
+    )
+    notion_parent: str | None = Field(
+        None, description="id of the page in Notion below which these are made"
+    )
+    notion_url: str = Field(
+        "https://api.notion.com", pattern=r"^https?://", description="where Notion's API answers"
     )
     workflow_dir: Path | None = Field(
         None, description="directory with definitions to find by name"

@@ -55,6 +55,8 @@ def shown_value(value: Any) -> Any:
 
     if isinstance(value, str) and "://" in value:
         return without_password(value)
+    if hasattr(value, "get_secret_value"):
+        return str(value) or None
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, list):

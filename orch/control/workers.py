@@ -140,9 +140,12 @@ class WorkerProcesses:
 
     def _environment(self) -> dict[str, str]:
         declared = ("breakers", "fallbacks")
+        secret = self.settings.notion_token
         given = self.settings.model_dump(
-            mode="json", exclude_unset=True, exclude_none=True, exclude=set(declared)
+            mode="json", exclude_unset=True, exclude_none=True, exclude={*declared, "notion_token"}
         )
+        if secret is not None:  # its dump is stars
+            given["notion_token"] = secret.get_secret_value()
         for name in declared:
             each = getattr(self.settings, name)
             if each:

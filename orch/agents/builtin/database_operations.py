@@ -20,9 +20,11 @@ from pydantic import Field
 
 from orch.agents.capability import capability
 from orch.agents.context import Context
+from orch.agents.notion.account import account
 from orch.agents.notion.conditions import Condition, Sort, read_filter, read_sorts
 from orch.agents.notion.place import pages_directory
 from orch.agents.notion.properties import Property, Schema, check_values, read_schema
+from orch.agents.notion.remote_databases import RemoteDatabases
 from orch.agents.notion.store import Store
 from orch.errors import StepError
 
@@ -44,8 +46,8 @@ class Databases(Protocol):
         condition: Condition | None,
         sorts: Sequence[Sort],
         limit: int,
-        offset: int,
-    ) -> tuple[list[dict[str, Any]], int]: ...
+        cursor: str | None,
+    ) -> tuple[list[dict[str, Any]], str | None, int | None]: ...
     def update(
         self,
         name: str,
@@ -83,11 +85,11 @@ def database_operations(
     limit       rows that `query` gives
     cursor      where it goes on: `nextCursor` of the one before
 
-    Raises StepError: `DatabaseNotFound`, `UnknownColumn`, `Conflict`, `InvalidInput`, and those
-    of files.
+    Raises StepError: `DatabaseNotFound`, `UnknownColumn`, `Conflict`, `InvalidInput`, those of
+    files, and `NotionRefused`, `NotionUnavailable`, `RateLimited`.
     """
     context = context or Context(execution_id=uuid.uuid4().hex)
-    databases: Databases = Store(pages_directory())
+    databases = _databases(context)
     if operation == "list":
         return {"databases": databases.names()}
     if database is None:
@@ -105,6 +107,13 @@ def database_operations(
     if operation == "query":
         return work.query(filter, [sort] if isinstance(sort, str) else sort or [], limit, cursor)
     return work.change(operation, filter, ids, values)
+
+
+def _databases(context: Context) -> Databases:
+    named = account()
+    if named is None:
+        return Store(pages_directory())
+    return RemoteDatabases(named, pages_directory(), context)
 
 
 class _Work:
@@ -133,10 +142,7 @@ class _Work:
         self, filter: dict[str, Any] | None, sort: list[str], limit: int, cursor: str | None
     ) -> dict[str, Any]:
         condition, sorts = read_filter(filter, self._schema), read_sorts(sort, self._schema)
-        offset = _offset(cursor)
-        rows, total = self._databases.query(self._name, condition, sorts, limit, offset)
-        behind = offset + len(rows)
-        more = str(behind) if rows and behind < total else None
+        rows, more, total = self._databases.query(self._name, condition, sorts, limit, cursor)
         return {"database": self._name, "rows": rows, "total": total, "nextCursor": more}
 
     def change(
@@ -159,11 +165,3 @@ class _Work:
         else:
             raise StepError("InvalidInput", "`update` needs `values`")
         return {"database": self._name, "ids": done, "count": len(done)}
-
-
-def _offset(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
-        raise StepError("InvalidInput", f"{cursor!r} is no `cursor`: `query` gives them")
-    return int(cursor)

@@ -1,4 +1,4 @@
-"""`page_operations`: Markdown pages in a directory.
+"""`page_operations`: Markdown pages in a directory, or in Notion where the worker has a token.
 
     {"title": "Plan", "content": "...", "plan": {...}}              creates
     {"error": "$.error", "step": "fetch_data", "severity": "high"}  creates
@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 from orch.agents.capability import capability
 from orch.agents.context import Context
+from orch.agents.notion.account import account
 from orch.agents.notion.pages import Pages, page_id
 from orch.agents.notion.place import pages_directory
+from orch.agents.notion.remote_pages import RemotePages
 from orch.errors import StepError
 
 Operation = Literal["create", "read", "update", "append", "list", "search", "delete"]
@@ -40,9 +42,10 @@ def page_operations(
     id       of an existing page; for `create`, of the new one
     details  whatever else is passed is shown on the page
 
-    Raises StepError: `PageNotFound`, `TemplateFailed`, `InvalidInput`, and those of files.
+    Raises StepError: `PageNotFound`, `TemplateFailed`, `InvalidInput`, those of files, and
+    `NotionRefused`, `NotionUnavailable`, `RateLimited`.
     """
-    pages = Pages(pages_directory())
+    pages = _pages(context or Context())
     key = context.idempotency_key if context else uuid.uuid4().hex
     if operation == "list":
         return {"pages": pages.listing()}
@@ -58,3 +61,10 @@ def page_operations(
     if operation == "append":
         return pages.append(id, content, details, key)
     return pages.read(id) if operation == "read" else pages.delete(id)
+
+
+def _pages(context: Context) -> Pages | RemotePages:
+    named = account()
+    if named is None:
+        return Pages(pages_directory())
+    return RemotePages(named, pages_directory(), context)

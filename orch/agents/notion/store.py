@@ -95,9 +95,10 @@ class Store:
         condition: Condition | None,
         sorts: Sequence[Sort],
         limit: int,
-        offset: int,
-    ) -> tuple[list[dict[str, Any]], int]:
-        """A part of the rows, and how many there are in all."""
+        cursor: str | None,
+    ) -> tuple[list[dict[str, Any]], str | None, int | None]:
+        """A part of the rows, where the next part begins, and how many rows there are in all."""
+        offset = _offset(cursor)
         rows, given = where(name, condition, None)
         sequence, paths = order(sorts)
         with self._open() as db:
@@ -107,7 +108,9 @@ class Store:
                 f"ORDER BY {sequence} LIMIT ? OFFSET ?",
                 [*given, *paths, limit, offset],
             )
-            return [_row(entry) for entry in found], count
+            page = [_row(entry) for entry in found]
+        behind = offset + len(page)
+        return page, str(behind) if page and behind < count else None, count
 
     def update(
         self,
@@ -176,6 +179,14 @@ def _schema(db: sqlite3.Connection, name: str) -> dict[str, Property]:
             "DatabaseNotFound", f"there is no database {name!r}", hint="`list` gives their names"
         )
     return read_schema(json.loads(found[0]))
+
+
+def _offset(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
+        raise StepError("InvalidInput", f"{cursor!r} is no `cursor`: `query` gives them")
+    return int(cursor)
 
 
 def _row(entry: Sequence[Any]) -> dict[str, Any]:
