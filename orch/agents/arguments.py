@@ -135,6 +135,15 @@ def invalid_input(name: str, exc: ValidationError) -> StepError:
     return StepError("InvalidInput", sentence, data=data)
 
 
+_TYPE_NAMES = frozenset(
+    (
+        *("any", "bool", "bytes", "callable", "complex", "date", "datetime", "decimal", "dict"),
+        *("float", "frozenset", "int", "json", "list", "model", "none", "set", "str", "time"),
+        *("timedelta", "tuple", "url", "uuid"),
+    )
+)
+
+
 def misfit(exc: ValidationError, whole: str) -> tuple[str, list[dict[str, str]]]:
     """One clause per field, and the same as data; the members of a union are put together.
 
@@ -145,7 +154,7 @@ def misfit(exc: ValidationError, whole: str) -> tuple[str, list[dict[str, str]]]
     for error in exc.errors(include_url=False, include_context=False):
         kind, place = error["type"], error["loc"]
         field = str(place[0]) if place else whole
-        inner = [str(part) for part in place[1:] if isinstance(part, int)]
+        inner = [str(part) for part in place[1:] if _is_place(part)]
         where = ".".join([field, *inner])
         wanted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if kind == "missing" and len(place) == 1:
@@ -159,6 +168,14 @@ def misfit(exc: ValidationError, whole: str) -> tuple[str, list[dict[str, str]]]
     clauses = [_clause(whole, where, wants, found) for where, wants in expected.items()]
     data = [{"field": where, "expected": " or ".join(wants)} for where, wants in expected.items()]
     return "; ".join(clauses), data
+
+
+def _is_place(part: int | str) -> bool:
+    """Whether a part of pydantic's location is an index or a field, and not a member of a union,
+    which it names by its type: `str`, `list[int]`, `function-plain[…]`, `Order`."""
+    if isinstance(part, int):
+        return True
+    return part.isidentifier() and not part[:1].isupper() and part not in _TYPE_NAMES
 
 
 def _clause(whole: str, where: str, wants: list[str], found: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 BUILTIN_MODULES = (
     "orch.agents.builtin.code_analysis",
+    "orch.agents.builtin.code_generation",
     "orch.agents.builtin.code_linting",
     "orch.agents.builtin.code_transformation",
     "orch.agents.builtin.command_execution",
@@ -18,8 +19,10 @@ BUILTIN_MODULES = (
     "orch.agents.builtin.project_analysis",
     "orch.agents.builtin.project_scaffolding",
     "orch.agents.builtin.security_scanning",
+    "orch.agents.builtin.specification_generation",
     "orch.agents.builtin.system_monitoring",
     "orch.agents.builtin.task_planning",
     "orch.agents.builtin.template_management",
     "orch.agents.builtin.test_execution",
+    "orch.agents.builtin.timeline_creation",
 )
