@@ -29,6 +29,7 @@ from orch.budget import Budget
 from orch.errors import ErrorClass, SettingsError
 from orch.fallback import Fallback
 from orch.hooks import Hook
+from orch.llm import LlmAgent, LlmPrice
 from orch.redaction import Redactor
 
 SETTINGS_FILE = "orch.toml"
@@ -273,6 +274,29 @@ class Settings(BaseSettings):
         min_length=1,
         max_length=1000,
         description="project in whose memory is written and sought where nobody names another",
+    )
+    llm_model: str | None = Field(
+        None,
+        description="the language model of steps that name none, as `provider:model`; with "
+        "`llm_base_url` the name that its server knows",
+    )
+    llm_base_url: str | None = Field(
+        None, description="a server with the API of OpenAI, e.g. http://127.0.0.1:11434/v1"
+    )
+    llm_api_key: SecretStr | None = Field(
+        None, description="key for the models; None: the variable of the provider"
+    )
+    llm_agents: dict[str, LlmAgent] = Field(
+        default_factory=dict,
+        description="agents that are a prompt, a model and tools, by the name of their capability",
+    )
+    llm_agents_dir: Path | None = Field(
+        None, description="directory with a YAML file for each further such agent"
+    )
+    llm_prices: dict[str, LlmPrice] = Field(
+        default_factory=dict,
+        description="what a million tokens of input and of output cost, by model, where "
+        "pydantic-ai knows no price",
     )
     budgets: dict[str, Budget] = Field(
         default_factory=dict,

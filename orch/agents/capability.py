@@ -60,6 +60,7 @@ class Capability:
         declared: Declared | None = None,
         input: Any = None,
         output: Any = None,
+        spends: bool = False,
     ) -> None:
         self.name = name
         self.function = function
@@ -72,7 +73,7 @@ class Capability:
         self._context_name = next((p.name for p in parameters if has(hints[p.name], Context)), "")
         self.needs_context = bool(self._context_name) or inspect.iscoroutinefunction(function)
         self.needs_context = self.needs_context or self.declared.cost is not None
-        self.spends = False
+        self.spends = spends
         taken = [p for p in parameters if p.name != self._context_name]
         self._input: Arguments | InputShape
         if input is None:
@@ -163,6 +164,7 @@ def capability(
     concurrency: int | None = None,
     rate_limit: str | None = None,
     idempotent: bool = True,
+    spends: bool = False,
     breaker: Breaker | None = None,
     fallback: Fallback | None = None,
 ) -> Callable[[Function], Function]:
@@ -172,6 +174,8 @@ def capability(
     for instance; by default the annotations of its parameters, and a model that it returns.
     ``timeout`` (s) and ``retry``: of steps that do not say; ``version``, ``cost``,
     ``concurrency``, ``rate_limit`` and ``idempotent``: see `Declared`.
+    ``spends``: it uses what a budget bounds, and says so by `context.use`, so that it does not
+    begin where nothing is left.
     ``breaker``: stops its calls while they fail too often; ``fallback``: what stands in for its
     output when they fail. Settings may say otherwise.
 
@@ -208,7 +212,7 @@ def capability(
                 hint="give one of them another name",
             )
         _capabilities[name] = Capability(
-            name, function, description, breaker, fallback, declared, input, output
+            name, function, description, breaker, fallback, declared, input, output, spends
         )
         return function
 

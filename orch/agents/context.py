@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from math import isfinite
 from typing import Any
 
@@ -92,6 +93,7 @@ class Context:
         self.attempt = attempt
         self.deadline = deadline
         self.last_progress = last_progress
+        self._part = ""
         self._is_cancelled = is_cancelled
         self._on_heartbeat = on_heartbeat
         self._read_results = read_results
@@ -106,7 +108,13 @@ class Context:
     def idempotency_key(self) -> str:
         """The same over all attempts of the step, also of others who do it in its place while it
         is escalated: hand it to services that take such a key."""
-        return f"{self.execution_id}/{subject_of(self.path)}"
+        return f"{self.execution_id}/{subject_of(self.path)}{self._part}"
+
+    def within(self, part: str) -> Context:
+        """The same attempt, as a part of its work sees it: with an idempotency key of its own."""
+        made = copy(self)
+        made._part = f"{self._part}/{part}"
+        return made
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None without a deadline."""

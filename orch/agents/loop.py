@@ -6,11 +6,14 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from orch.agents.context import Context
 from orch.errors import StepError
+
+MOST_THREADS = 64
+"""For what coroutines hand to a thread (`asyncio.to_thread`): they are made as they are needed."""
 
 
 class _Loop:
@@ -19,6 +22,7 @@ class _Loop:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(ThreadPoolExecutor(MOST_THREADS, "orch-async-thread"))
         threading.Thread(target=self._serve, name="orch-async", daemon=True).start()
 
     def _serve(self) -> None:

@@ -20,6 +20,7 @@ from orch.agents.builtin import BUILTIN_MODULES
 from orch.agents.capability import registry
 from orch.agents.context import Context
 from orch.agents.json_value import to_json_value
+from orch.agents.models.choosing import configure_models
 from orch.agents.notion.account import use_account
 from orch.agents.permissions import permit
 from orch.app import create_app
@@ -75,6 +76,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     settings = settings or load_settings()
     permit(settings)
     use_account(settings)
+    configure_models(settings)
     modules = import_modules(settings)
     server = find_server(settings)
     app = create_app(settings, server.url)

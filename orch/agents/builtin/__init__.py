@@ -13,6 +13,7 @@ BUILTIN_MODULES = (
     "orch.agents.builtin.documentation_review",
     "orch.agents.builtin.file_operations",
     "orch.agents.builtin.git_operations",
+    "orch.agents.builtin.llm",
     "orch.agents.builtin.modernization",
     "orch.agents.builtin.page_operations",
     "orch.agents.builtin.performance_optimization",

@@ -1,0 +1,1 @@
+"""Language models as capabilities: by pydantic-ai, of any provider that it knows."""
