@@ -260,3 +260,10 @@ def test_faults_have_names(app: Path) -> None:
         refused("FileNotFound", function, str(app / "gone"))
         refused("NoFiles", function, str(app), files="**/*.pyx")
     refused("ToolFailed", performance_optimization, str(app), rules=["NOPE1"])
+
+
+def test_the_name_of_a_file_becomes_no_code(app: Path) -> None:
+    file = app / 'x"""; print(1); """.py'
+    file.write_text("y = 1\n")
+    transform(app, {"type": "add_docstrings"}, files=[file.name])
+    assert file.read_text() == '"""X print 1."""\n\ny = 1\n'

@@ -171,3 +171,15 @@ def test_a_specification_that_is_none_is_refused(app: Path) -> None:
     outside = {"tests": [{"name": "../../x.py", "content": ""}]}
     refused("PathOutsideRoot", str(app / "tests"), specifications=outside)
     assert not list((app / "tests").iterdir())
+
+
+def test_components_of_one_name_are_all_tested(app: Path) -> None:
+    given = {
+        "language": "python",
+        "uiComponents": [{"name": "user", "exports": ["Show", "show", "show"]}],
+        "dataServices": ["user"],
+    }
+    made = execute_tests(str(app / "tests"), specifications=given)
+    names = [Path(file).name for file in made["files"]]
+    assert names == ["test_user.py", "test_services_user.py"]
+    assert code_linting(str(app / "tests"), checkFormat=True)["passed"]

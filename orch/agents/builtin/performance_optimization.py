@@ -59,7 +59,7 @@ def performance_optimization(
     found = [issue for issue in found if issue.code != "syntax"]
     drop_unused(changes, linter)
     keep_layout(changes, linter)
-    told = _told(found, {str(file) for file in changes.changed})
+    told = _told(found, _mended(found, wanted, changes, linter))
     return {
         "optimizations": told[:MOST_ISSUES],
         "applied": sum(entry["applied"] for entry in told),
@@ -69,7 +69,22 @@ def performance_optimization(
     }
 
 
-def _told(found: Sequence[Issue], changed: set[str]) -> list[dict[str, Any]]:
-    return [
-        {**asdict(issue), "applied": issue.fixable and issue.file in changed} for issue in found
-    ]
+def _mended(
+    found: Sequence[Issue], rules: Sequence[str], changes: Changes, linter: Linter
+) -> Counter[tuple[str, str]]:
+    """How many issues of each file and rule are there no more."""
+    mended: Counter[tuple[str, str]] = Counter()
+    for file in changes.changed:
+        left = Counter(i.code for i in linter.check_text(file, changes.read(file) or "", rules))
+        before = Counter(issue.code for issue in found if issue.file == str(file))
+        mended.update({(str(file), code): count for code, count in (before - left).items()})
+    return mended
+
+
+def _told(found: Sequence[Issue], mended: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    told = []
+    for issue in found:
+        applied = issue.fixable and mended[issue.file, issue.code] > 0
+        mended[issue.file, issue.code] -= applied
+        told.append({**asdict(issue), "applied": applied})
+    return told

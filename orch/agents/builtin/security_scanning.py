@@ -56,7 +56,9 @@ def security_scanning(
     chosen = _chosen(path, files)
     found, unread = _bandit(chosen, chosen.of({".py"}), severity, confidence, context)
     if secrets:
-        found += _secrets(chosen.files, context)
+        exposed, large = _secrets(chosen.files, context)
+        found += exposed
+        unread += large
     issues = sorted(found, key=lambda issue: (issue.file, issue.line, issue.column))
     serious = any(issue.severity != "info" for issue in issues)
     shown = {"files": len(chosen.files) - len(unread), "skipped": unread}
@@ -116,12 +118,15 @@ def _issue(entry: dict[str, Any]) -> Issue | None:
     )
 
 
-def _secrets(files: Sequence[Path], context: Context) -> list[Issue]:
-    found = []
+def _secrets(files: Sequence[Path], context: Context) -> tuple[list[Issue], list[dict[str, str]]]:
+    """Secrets, and the files that are too large to have been written by somebody."""
+    found: list[Issue] = []
+    large: list[dict[str, str]] = []
     for file in files:
         context.raise_if_cancelled()
         with named_errors("read", file):
             if file.stat().st_size > _LARGEST:
+                large.append({"file": str(file), "reason": f"it has more than {_LARGEST} bytes"})
                 continue
             content = file.read_bytes()
         if b"\0" in content[:8192]:
@@ -129,4 +134,4 @@ def _secrets(files: Sequence[Path], context: Context) -> list[Issue]:
         for line, column, kind, shown in find_secrets(content.decode(errors="replace")):
             message = f"this looks like a secret: {kind} {shown!r}"
             found.append(Issue(str(file), line, column, "secret", message, "error"))
-    return found
+    return found, large

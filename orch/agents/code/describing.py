@@ -61,6 +61,7 @@ def _lines(suite: cst.BaseSuite) -> list[cst.SimpleStatementLine]:
 
 
 def _docstring(name: str) -> cst.SimpleStatementLine:
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_+", " ", name).strip()
+    # A module is called as its file is, which may have any name.
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+", " ", name).strip()
     sentence = f"{words[:1].upper()}{words[1:]}."
     return cst.SimpleStatementLine([cst.Expr(cst.SimpleString(f'"""{sentence}"""'))])

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from keyword import iskeyword
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -74,6 +75,8 @@ def specified_tests(specification: dict[str, Any], language: str | None = None) 
                 entry = {**entry, "language": language}
             component = _read(Component, entry, key, number)
             name, content = _test_of(component, place)
+            if name in made:  # a service that is called as a view is
+                name, content = _test_of(component, place, f"{PurePosixPath(place).name}_")
             made.setdefault(name, content)
     return made
 
@@ -100,14 +103,14 @@ def _read(model: Any, value: Any, key: str, number: int) -> Any:
         ) from None
 
 
-def _test_of(component: Component, place: str) -> tuple[str, str]:
+def _test_of(component: Component, place: str, prefix: str = "") -> tuple[str, str]:
     suffix = PurePosixPath(component.name).suffix
     file = component.name if suffix else component.name + _SUFFIXES[component.language]
     path = PurePosixPath(component.file or f"{place}/{file}")
     stem = re.sub(r"\W+", "_", PurePosixPath(file).with_suffix("").as_posix()).strip("_")
     if path.suffix == ".py":
-        return f"test_{stem}.py", _python(component, path)
-    return f"{stem}.test.js", _javascript(component, path)
+        return f"test_{prefix}{stem}.py", _python(component, path)
+    return f"{prefix}{stem}.test.js", _javascript(component, path)
 
 
 # Python --------------------------------------------------------------------------------------
@@ -138,9 +141,9 @@ def _python(component: Component, path: PurePosixPath) -> str:
             title=_title(component), path=_text(str(path)), module=_text(_identifier(path.stem))
         )
     ]
-    for name in component.exports:
-        test = f"def test_it_offers_{_snake(name)}():\n    assert hasattr(load(), {_text(name)})\n"
-        parts.append(test)
+    for number, name in enumerate(dict.fromkeys(component.exports), start=1):
+        head = f"def test_{number}_it_offers_{_snake(name)}():\n"
+        parts.append(f"{head}    assert hasattr(load(), {_text(name)})\n")
     for number, example in enumerate(component.examples, start=1):
         parts.append(_python_example(number, example))
     return "\n\n".join(parts)
@@ -148,7 +151,7 @@ def _python(component: Component, path: PurePosixPath) -> str:
 
 def _python_example(number: int, example: Example) -> str:
     """Values stand as JSON, one on a line of its own, so that any of them keeps the layout."""
-    if not example.call.isidentifier():
+    if not example.call.isidentifier() or iskeyword(example.call):
         raise StepError("InvalidInput", f"an example calls {example.call!r}: no name in Python")
     head = f"def test_example_{number}_of_{_snake(example.call)}():\n"
     arguments, expected = _literal(example.arguments), _literal(example.expected)

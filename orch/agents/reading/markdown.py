@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import TYPE_CHECKING, Any
 
 from orch.errors import StepError
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 _TASK = re.compile(r"\[([ xX])\]\s+(.*)", re.DOTALL)
 
@@ -53,6 +53,8 @@ class Document:
 
 def read_markdown(source: str) -> Document:
     """Take a text apart: CommonMark, with tables. Raises StepError `NotReadable`."""
+    from markdown_it import MarkdownIt  # workers that read nothing do without it
+
     try:
         tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source)
     except RecursionError:
