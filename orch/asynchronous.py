@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.assignments import Task, TaskAssignment
 from orch.agents.coordinator import DrainedAgent
 from orch.agents.info import AgentCapability, AgentInfo
+from orch.agents.outside import Given, Offered
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
 from orch.control.breakers import BreakerInfo
@@ -353,9 +355,14 @@ class AsyncOrchestrator:
         return await asyncio.to_thread(self.sync.skip_step, id, path, output, reason=reason, by=by)
 
     async def list_tasks(
-        self, capability: str | None = None, *, limit: int | None = None
+        self,
+        capability: str | None = None,
+        *,
+        agent: str | None = None,
+        limit: int | None = None,
     ) -> list[ExternalTask]:
-        return await asyncio.to_thread(self.sync.list_tasks, capability, limit=limit)
+        found = self.sync.list_tasks
+        return await asyncio.to_thread(found, capability, agent=agent, limit=limit)
 
     async def complete_task(self, task: str, output: Any = None, *, by: str | None = None) -> bool:
         return await asyncio.to_thread(self.sync.complete_task, task, output, by=by)
@@ -499,6 +506,24 @@ class AsyncOrchestrator:
 
     async def drained_agents(self) -> list[DrainedAgent]:
         return await asyncio.to_thread(self.sync.drained_agents)
+
+    async def register_agent(self, agent: Given, capabilities: Offered) -> str:
+        return await asyncio.to_thread(self.sync.register_agent, agent, capabilities)
+
+    async def unregister_agent(self, agent: str) -> None:
+        await asyncio.to_thread(self.sync.unregister_agent, agent)
+
+    async def heartbeat_agent(self, agent: str, load: float = 0.0) -> None:
+        await asyncio.to_thread(self.sync.heartbeat_agent, agent, load)
+
+    async def assign_task(self, agent: str | None, task: Task) -> TaskAssignment:
+        return await asyncio.to_thread(self.sync.assign_task, agent, task)
+
+    async def bulk_assign_tasks(self, tasks: Iterable[Task]) -> list[TaskAssignment]:
+        return await asyncio.to_thread(self.sync.bulk_assign_tasks, tasks)
+
+    async def get_task_status(self, task: str) -> TaskAssignment:
+        return await asyncio.to_thread(self.sync.get_task_status, task)
 
     async def add_schedule(
         self,

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from orch.agents.assignments import Assignments, Task, TaskAssignment, task_of
 from orch.agents.coordinator import AgentCoordinator, DrainedAgent
 from orch.agents.info import AgentCapability, AgentInfo
+from orch.agents.outside import Given, Offered
 from orch.agents.registry import AgentRegistry
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
@@ -86,6 +88,7 @@ class Orchestrator:
         self.escalations = EscalationManager(self.runtime)
         self.quarantine = QuarantineManager(self.runtime)
         self.registry = AgentRegistry(self.runtime)
+        self.assignments = Assignments(self.manager, self.registry)
         self.memory = Memory(self.runtime.journal)
         self.agents = AgentCoordinator(self.runtime)
 
@@ -436,14 +439,21 @@ class Orchestrator:
     # for what comes too late, and its subclass AlreadyReported.
 
     def list_tasks(
-        self, capability: str | None = None, *, limit: int | None = None
+        self,
+        capability: str | None = None,
+        *,
+        agent: str | None = None,
+        limit: int | None = None,
     ) -> list[ExternalTask]:
-        """Tasks that wait for somebody outside, with their inputs; the longest waiting first."""
-        return self.manager.external.list(capability, limit=limit)
+        """Tasks that wait for somebody outside, with their inputs; the longest waiting first.
+
+        ``agent``: only those that it may do: that name it, or nobody.
+        """
+        return self.manager.external.list(capability, agent=agent, limit=limit)
 
     def complete_task(self, task: str, output: Any = None, *, by: str | None = None) -> bool:
         """Report that a task is done. False: it is not there yet, the report is kept for it."""
-        return self.manager.external.complete(task, output, by=by)
+        return self.manager.external.complete(task_of(task), output, by=by)
 
     def fail_task(
         self,
@@ -455,11 +465,11 @@ class Orchestrator:
         by: str | None = None,
     ) -> bool:
         """Report that a task failed under the name ``error``. Answers as `complete_task`."""
-        return self.manager.external.fail(task, error, message, retryable=retryable, by=by)
+        return self.manager.external.fail(task_of(task), error, message, retryable=retryable, by=by)
 
     def heartbeat_task(self, task: str, progress: Any = None) -> None:
         """Say that the work on a task goes on. Raises NotAllowed: stop working on it."""
-        self.manager.external.heartbeat(task, progress)
+        self.manager.external.heartbeat(task_of(task), progress)
 
     def migrate_workflow(
         self,
@@ -524,6 +534,43 @@ class Orchestrator:
         """The agents that serve it and take work; those with the least load first, then those
         with the most success."""
         return self.registry.find(capability)
+
+    def register_agent(self, agent: Given, capabilities: Offered) -> str:
+        """Register an agent outside of Celery, or what is new of it; its id, which is its name.
+
+        ``agent``: its name, or the fields of an `OutsideAgent`: with a ``url`` its tasks are
+        posted to it, without one it asks for them. ``capabilities``: names, or mappings of
+        ``name``, ``version``, ``input``, ``output`` and what else `AgentCapability` has.
+        Raises InputError.
+        """
+        return self.registry.outside.register(agent, capabilities)
+
+    def unregister_agent(self, agent: str) -> None:
+        """Take an agent outside of Celery off the list. Raises NotFound."""
+        self.registry.outside.unregister(agent)
+
+    def heartbeat_agent(self, agent: str, load: float = 0.0) -> None:
+        """Say that an agent outside lives, and its load, 0 to 1. Raises NotFound: register it."""
+        self.registry.outside.heartbeat(agent, load)
+
+    # Tasks outside of workflows. ``task``, where it is one: its id.
+
+    def assign_task(self, agent: str | None, task: Task) -> TaskAssignment:
+        """Give an agent a task: ``capability``, ``input``, and what else `AgentTask` has.
+
+        Without ``agent``: to the one with the least load that serves the capability. Raises
+        NotFound, InputError.
+        """
+        return self.assignments.assign(agent, task)
+
+    def bulk_assign_tasks(self, tasks: Iterable[Task]) -> list[TaskAssignment]:
+        """Give each to the ``agent`` that it names, else to whoever serves its capability and has
+        the least load; all of them or, where one cannot be, none. Raises as `assign_task`."""
+        return self.assignments.bulk(tasks)
+
+    def get_task_status(self, task: str) -> TaskAssignment:
+        """How a task stands, or a step of a workflow, by EXECUTION:PATH. Raises NotFound."""
+        return self.assignments.status(task)
 
     # Schedules: executions that are started again and again, by whichever beat leads. They raise
     # NotFound where there is none of the name. ``by``: who does it; the user of this process.

@@ -47,6 +47,7 @@ class AgentInfo(BaseModel):
     running: int = Field(0, description="steps that it holds")
     host: str | None = None
     draining: bool = Field(False, description="whether it finishes what it has, and takes no more")
+    outside: bool = Field(False, description="whether it is no worker, but was registered")
 
 
 class AgentCapability(BaseModel):
@@ -94,7 +95,7 @@ def info_of_worker(
         running=held,
         host=said.get("host"),
         draining=bool(said.get("draining")),
-        **_figures(record.sums({said["id"]: sums_of(said.get("tally") or {})})),
+        **figures(record.sums({said["id"]: sums_of(said.get("tally") or {})})),
     )
 
 
@@ -108,7 +109,7 @@ def info_of_record(record: AgentRecord) -> AgentInfo:
         status=AgentStatus.OFFLINE,
         last_seen_time=instant(record.seen),
         host=about.get("host"),
-        **_figures(record.sums({})),
+        **figures(record.sums({})),
     )
 
 
@@ -119,7 +120,8 @@ def sums_of(tally: Mapping[str, Iterable[Any]]) -> Sums:
     return calls, failures, sum(t.seconds for t in found)
 
 
-def _figures(sums: Sums) -> dict[str, Any]:
+def figures(sums: Sums) -> dict[str, Any]:
+    """What an `AgentInfo` shows of what an agent has done."""
     calls, failures, seconds = sums
     return {
         "task_count": calls,

@@ -18,6 +18,7 @@ from orch.agents.info import (
     info_of_record,
     info_of_worker,
 )
+from orch.agents.outside import OutsideAgents
 from orch.control.runtime import Runtime
 from orch.errors import JournalError, NotFound
 from orch.journal.line import line_name
@@ -39,9 +40,11 @@ class AgentRegistry:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.journal = runtime.journal
+        self.outside = OutsideAgents(runtime)
 
     def list(self, *, offline: bool = False) -> list[AgentInfo]:
-        """The agents that live, by their names; ``offline``: also those that are remembered."""
+        """The agents that live, and those that are registered, by their names; ``offline``: also
+        those that are remembered."""
         found = [info for info, _ in self._live()]
         if offline:
             there = {info.name for info in found}
@@ -86,7 +89,7 @@ class AgentRegistry:
             offered = profiles.get(said.get("profile", ""), {})
             info = info_of_worker(said, records[name], offered, silent=silent)
             found.append((info, offered))
-        return found
+        return [*found, *self.outside.list()]
 
     def _workers(self) -> Signs:
         """The signs of life of the workers that live, and whether one is silent."""

@@ -27,6 +27,7 @@ from orch.cli import (
     logs,
     memory,
     output,
+    outside,
     quarantine,
     registry,
     results,
@@ -118,6 +119,11 @@ for command in (
     registry.capabilities,
     coordination.drain,
     coordination.resume,
+    outside.register,
+    outside.unregister,
+    outside.heartbeat,
+    outside.assign,
+    outside.task,
 ):
     agents.agents.command(command.__name__.rstrip("_"))(command)
 

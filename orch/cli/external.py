@@ -40,6 +40,10 @@ def tasks(
         Optional[str],
         typer.Option("--capability", metavar="NAME", help="Only those of this capability."),
     ] = None,
+    agent: Annotated[
+        Optional[str],
+        typer.Option("--agent", metavar="NAME", help="Only those that it may do."),
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 100,
@@ -52,7 +56,7 @@ def tasks(
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
-        found = orchestrator.list_tasks(capability, limit=limit)
+        found = orchestrator.list_tasks(capability, agent=agent, limit=limit)
     if as_json:
         output.print_json([task.model_dump(mode="json") for task in found])
         return

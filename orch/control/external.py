@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -16,7 +18,7 @@ from orch.control.runtime import Runtime
 from orch.control.starting import check_json
 from orch.control.status import instant
 from orch.control.user import current_user
-from orch.errors import AlreadyReported, NotAllowed, NotFound
+from orch.errors import AlreadyReported, NotAllowed, NotFound, Unreachable
 from orch.faults import fault
 from orch.journal.external import OpenTask
 from orch.journal.journal import HistoryEntry, Refused
@@ -43,6 +45,7 @@ class ExternalTask(BaseModel):
     path: str
     step: str
     attempt: int
+    agent: str | None = Field(None, description="who alone is to do it")
     input: Any = None
     since: str
     deadline: str | None = Field(None, description="when the attempt is given up")
@@ -64,11 +67,21 @@ class ExternalTasks:
         self.advancer = runtime.advancer
 
     def list(
-        self, capability: str | None = None, *, limit: int | None = None
+        self,
+        capability: str | None = None,
+        *,
+        agent: str | None = None,
+        limit: int | None = None,
     ) -> list[ExternalTask]:
-        """Those that are open, of one capability or all; those that wait longest first."""
+        """Those that are open, of one capability or all; those that wait longest first.
+
+        ``agent``: only those that it may do: that name it, or nobody.
+        """
         found = self.journal.open_tasks(capability)
-        return [self._shown(task) for task in found[:limit]]
+        if agent is None:
+            return [self._shown(task) for task in found[:limit]]
+        shown = (self._shown(task) for task in found)
+        return list(islice((task for task in shown if task.agent in (None, agent)), limit))
 
     def complete(self, task: str | TaskId, output: Any = None, *, by: str | None = None) -> bool:
         """It is done. False: it does not stand there yet, and the report is kept for it.
@@ -158,11 +171,21 @@ class ExternalTasks:
             )
         if isinstance(reply, Refused):
             return None
+        self._count(plan.node(task.path), state, report)
         fault("reported")
         self.advancer.follow(
             plan, task.execution, transition, reply, self.journal.priority_of(task.execution)
         )
         return True
+
+    def _count(self, node: Node, state: StepState, report: Report) -> None:
+        """What the agent that is named has done: for its figures, so a lost one does no harm."""
+        if node.step.agent is None:
+            return
+        keep = int(self.runtime.settings.agent_retention * 1000)
+        duration, failed = max(0, report.at - state.started), report.error is not None
+        with suppress(Unreachable):
+            self.journal.count_task(node.step.agent, duration, failed=failed, keep=keep)
 
     def _check_fits(self, plan: Plan, task: TaskId, state: StepState, report: Report) -> None:
         found = self.advancer.decide_report(plan, task.execution, task.path, state, report)
@@ -253,6 +276,7 @@ class ExternalTasks:
             path=task.path,
             step=node.id,
             attempt=state.attempt,
+            agent=step.agent,
             input=task.input,
             since=instant(state.started),
             deadline=instant(state.started + step.timeout) if step.timeout else None,

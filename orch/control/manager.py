@@ -103,6 +103,18 @@ class WorkflowManager(Catalog):
         """
         execution = execution_id(key, idempotency_key)
         plan = self.plan(key, version, execution)
+        return self.start_plan(plan, key, execution, input, idempotency_key, given)
+
+    def start_plan(
+        self,
+        plan: Plan,
+        key: str,
+        execution: str,
+        input: Any,
+        idempotency_key: str | None,
+        given: StartGiven,
+    ) -> Started:
+        """Start an execution of a plan that is stored. Raises as `start`."""
         text = checked_input(self.settings, key, plan.definition, input)
         start = make_start(
             self.journal,

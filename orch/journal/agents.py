@@ -30,10 +30,11 @@ class AgentRecord:
     seen: int = 0  # ms
     past: Sums = (0, 0, 0.0)
     lives: Mapping[str, Sums] = field(default_factory=dict)
+    outside: Sums = (0, 0, 0.0)  # tasks that it reported
 
     def sums(self, live: Mapping[str, Sums]) -> Sums:
         """Of all lives; ``live``: what those that go on say themselves, which is newer."""
-        all = [self.past, *{**self.lives, **live}.values()]
+        all = [self.past, self.outside, *{**self.lives, **live}.values()]
         calls, failures, seconds = (sum(each[place] for each in all) for place in range(3))
         return int(calls), int(failures), float(seconds)
 
@@ -115,6 +116,7 @@ def _record(name: str, found: Mapping[str, str]) -> AgentRecord:
         int(found.get("seen", 0)),
         _sums(json.loads(found.get("past", "[0,0,0]"))),
         lives,
+        (int(found.get("calls", 0)), int(found.get("failures", 0)), int(found.get("ms", 0)) / 1000),
     )
 
 

@@ -26,6 +26,7 @@ from orch.journal.logs import Logs
 from orch.journal.memories import Memories
 from orch.journal.migration import Migration
 from orch.journal.notices import Notices
+from orch.journal.pushes import Pushes
 from orch.journal.quarantine import Quarantine
 from orch.journal.records import (
     HistoryEntry,
@@ -170,6 +171,7 @@ class Journal(
     Beats,
     External,
     Agents,
+    Pushes,
     Declarations,
     Fallbacks,
     Versions,

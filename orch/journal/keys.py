@@ -181,6 +181,14 @@ class Keys:
         """STRING, `liveness_limit`: JSON of what a live worker is, serves and holds."""
         return f"{self.namespace}:worker:{incarnation}"
 
+    def registered(self) -> str:
+        """HASH, permanent: id of an agent outside of Celery -> JSON; `@id` -> its heartbeat."""
+        return f"{self.namespace}:registered"
+
+    def push(self, task: str) -> str:
+        """STRING, as long as the task may be open: whether it was sent to its agent."""
+        return f"{self.namespace}:push:{task}"
+
     def profile(self, digest: str) -> str:
         """STRING, `PROFILE_KEPT`: JSON of the capabilities that workers offer, with schemas."""
         return f"{self.namespace}:profile:{digest}"
@@ -286,6 +294,7 @@ class Keys:
             self.workers(),
             self.priorities(),
             self.projects(),
+            self.registered(),
             self.queues(),
             self.resolved(),
         }

@@ -1,19 +1,31 @@
-"""Where failures arrive: the tasks that deliver notices of escalations."""
+"""Where failures arrive: the tasks that deliver notices of escalations; and those that send tasks
+to agents outside."""
 
 from __future__ import annotations
 
 from celery import Celery
 
+from orch.agents.pushing import push_task
 from orch.control.runtime import Runtime
 from orch.errors import OrchError
 from orch.escalation.manager import EscalationManager
-from orch.workflows.notices import EVENTS, notice_task
+from orch.workflows.notices import ASSIGNED, EVENTS, notice_task
 
 
 def register_escalation_tasks(app: Celery, runtime: Runtime) -> None:
     manager = EscalationManager(runtime)
     for event in EVENTS:
         _register(app, manager, event)
+    _register_pushes(app, runtime)
+
+
+def _register_pushes(app: Celery, runtime: Runtime) -> None:
+    @app.task(name=notice_task(ASSIGNED), ignore_result=True)
+    def push(task: str) -> str:
+        try:
+            return push_task(runtime, task)
+        except OrchError as exc:
+            return f"left to the watch: {exc}"
 
 
 def _register(app: Celery, manager: EscalationManager, event: str) -> None:

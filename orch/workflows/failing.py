@@ -36,7 +36,7 @@ NAMES: Mapping[str, ErrorClass] = {
             OperationalError InterfaceError ServerDisconnectedError ClientConnectionError
             WorkerLostError InterruptedError BlockingIOError RetryAfter Unreachable
             BreakerOpen StepTimeout ScheduleTimeout HeartbeatTimeout EventTimeout ExecutionTimeout
-            CommandTimeout PollExhausted
+            CommandTimeout PollExhausted AgentUnreachable
             """,
         ErrorClass.PERMANENT: """
             ValueError TypeError LookupError AttributeError NameError AssertionError
@@ -49,6 +49,7 @@ NAMES: Mapping[str, ErrorClass] = {
             DepthExceeded TemplateFailed NotReadable FileNotFound FileTooLarge UnknownColumn
             PageNotFound PathOutsideRoot GitMissing WorkflowNotFound NotFound NotAllowed
             DatabaseNotFound TemplateNotFound ToolMissing NoFiles NoTests TooManyFiles
+            AgentRefused
             DefinitionError SettingsError InputError BudgetExceeded SecretNotFound
             """,
         ErrorClass.RESOURCE: """

@@ -15,6 +15,10 @@ EVENTS = ("raised", "rung", "reminder", "resolved")
 """What is told: it was raised, another rung has begun, nobody has acted yet, it is dealt with."""
 
 
+ASSIGNED = "assigned"
+"""Not of an escalation: an agent outside is to be sent its task; the id of that is the notice."""
+
+
 def notice_task(event: str) -> str:
     """Name of the Celery task that delivers a notice."""
     return f"orch.{ESCALATION_QUEUE}.{event}"

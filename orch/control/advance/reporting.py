@@ -15,7 +15,8 @@ from orch.control.advance.committing import (
 from orch.journal.journal import Refused, Settled
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
-from orch.workflows.external import Report, report_field
+from orch.workflows.external import Report, TaskId, report_field
+from orch.workflows.notices import ASSIGNED
 from orch.workflows.outcome import classified
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus
@@ -31,10 +32,12 @@ class Reporting(Committing):
         plan = self._plan_of(call.execution)
         found = self.journal.read_state(call.execution, call.path)
         report = self.journal.kept_report(call.execution, call.path)
-        if plan is None or found is None or report is None:
+        if plan is None or found is None or found[1].status is not StepStatus.EXTERNAL:
             return ()
         state = found[1]
-        if state.status is not StepStatus.EXTERNAL:
+        if report is None:
+            if plan.node(call.path).step.agent is not None:
+                self._send_task(TaskId(call.execution, call.path, state.attempt))
             return ()
         reply, transition = self.report(plan, call.execution, call.path, state, report)
         if is_replanned(reply):
@@ -44,6 +47,10 @@ class Reporting(Committing):
         paths = (*to_dispatch(transition), *following_paths(plan, reply))
         self.apply(plan, call.execution, paths, self.journal.priority_of(call.execution))
         return self._left(plan, call.execution, transition, reply)
+
+    def _send_task(self, task: TaskId) -> None:
+        """Have it sent to the agent that it names, if that wants it; else the watch does it."""
+        self.publish(lambda: self.tell(ASSIGNED, str(task)), f"task {task}")
 
     def take_report(self, execution: str, path: str) -> None:
         self._do([(self._take_report, (Call(execution, path, 0),))])
