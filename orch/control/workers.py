@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import SecretStr
+
 from orch.errors import OrchError
 from orch.journal.journal import Journal, open_redis
 from orch.settings import Settings
@@ -140,12 +142,13 @@ class WorkerProcesses:
 
     def _environment(self) -> dict[str, str]:
         declared = ("breakers", "fallbacks")
-        secret = self.settings.notion_token
         given = self.settings.model_dump(
-            mode="json", exclude_unset=True, exclude_none=True, exclude={*declared, "notion_token"}
+            mode="json", exclude_unset=True, exclude_none=True, exclude=set(declared)
         )
-        if secret is not None:  # its dump is stars
-            given["notion_token"] = secret.get_secret_value()
+        for name in given:
+            value = getattr(self.settings, name)
+            if isinstance(value, SecretStr):  # its dump is stars
+                given[name] = value.get_secret_value()
         for name in declared:
             each = getattr(self.settings, name)
             if each:

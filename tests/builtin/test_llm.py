@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 import orch.agents.builtin.llm  # noqa: F401
+from orch import Orchestrator
 from orch.agents import capability as capabilities
 from orch.agents.capability import capability
 from orch.agents.context import Context
@@ -22,7 +23,7 @@ from orch.control.logs import read_logs
 from orch.control.runtime import Runtime
 from orch.control.spending import usage_of
 from orch.errors import RetryAfter, SettingsError, StepCancelled, StepError
-from orch.llm import LlmAgent, LlmPrice
+from orch.llm import LlmAgent
 from orch.settings import Settings
 from orch.tasks.step import call_capability
 from orch.workflows.state import ExecutionStatus
@@ -35,29 +36,6 @@ SCHEMA = {
     "properties": {"urgent": {"type": "boolean"}, "score": {"type": "integer", "maximum": 5}},
     "required": ["urgent"],
 }
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[ModelServer]:
-    server = ModelServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def server(one_server: ModelServer, settings: Settings) -> Iterator[ModelServer]:
-    one_server.answers = [lambda reply: reply.say("Hello", " Ada")]
-    one_server.requests.clear()
-    one_server.broken.clear()
-    given = {
-        "llm_model": "small",
-        "llm_base_url": one_server.url,
-        "llm_api_key": SecretStr(KEY),
-        "llm_prices": {"small": LlmPrice(input=1000, output=10_000)},
-    }
-    choosing.configure_models(settings.model_copy(update=given))
-    yield one_server
-    choosing.configure_models(None)
 
 
 def ask(context: Context | None = None, **given: Any) -> Any:
@@ -372,3 +350,39 @@ def test_many_are_asked_at_once(server: ModelServer) -> None:
     for thread in threads:
         thread.join()
     assert found == ["ok"] * 20
+
+
+@pytest.mark.slow
+def test_a_worker_serves_both_and_waits_as_it_is_asked(
+    server: ModelServer,
+    redis: Redis,
+    redis_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "ORCH_LLM_MODEL": "small",
+        "ORCH_LLM_BASE_URL": server.url,
+        "ORCH_LLM_API_KEY": KEY,
+        "ORCH_LLM_PRICES": '{"small": {"input": 1000, "output": 10000}}',
+        "ORCH_LLM_AGENTS": '{"greeter": {"instructions": "Greet."}}',
+    }.items():
+        monkeypatch.setenv(name, value)
+    server.answers = [
+        lambda reply: reply.fail(429, "rate_limit", Retry_After="1"),
+        lambda reply: reply.say("Hello"),
+        lambda reply: reply.say("Good-bye"),
+    ]
+    second = {"id": "b", "capability": "greeter", "input": {"data": "$.variables.a"}}
+    steps = [step(capability="llm", output={"a": "$.output"}, next="b"), second]
+    with Orchestrator(redis_url=redis_url) as orchestrator:
+        orchestrator.define_workflow("greet", {"name": "Greet", "steps": steps})
+        with orchestrator.workers(pool="threads", concurrency=2):
+            execution = orchestrator.start_workflow("greet")
+            ended = execution.wait(timeout=60)
+        assert (ended.status, ended.output) == ("completed", "Good-bye")
+        first, again = execution.attempts("a")
+        assert first.error == "ModelRateLimited" and again.started - first.ended >= 900
+        assert [line.path for line in execution.logs()] == ["a", "b"]
+        assert orchestrator.get_usage(execution.id).total.cost == 0.12

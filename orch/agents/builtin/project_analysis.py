@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from orch.agents.capability import capability
+from orch.agents.context import Context
 from orch.agents.files import resolve
 from orch.agents.making.layout import look
 from orch.agents.planning.analysis import analyse
+from orch.agents.planning.thinking import think_of_analysis
 
 
 @capability("project_analysis")
@@ -22,6 +24,7 @@ def project_analysis(
     constraints: Any = None,
     projectName: str | None = None,
     projectPath: str | None = None,
+    context: Context | None = None,
 ) -> dict[str, Any]:
     """Find out what is to be made.
 
@@ -32,4 +35,6 @@ def project_analysis(
     Raises StepError: `InvalidInput`, `UnknownProjectType`, `PathOutsideRoot`.
     """
     existing = look(resolve(projectPath)) if projectPath else None
-    return analyse(requirements, constraints, projectName, existing)
+    found = analyse(requirements, constraints, projectName, existing)
+    given = {"requirements": requirements, "constraints": constraints}
+    return think_of_analysis(found, given, context or Context())

@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from orch.agents.capability import capability
+from orch.agents.context import Context
 from orch.agents.files import resolve
 from orch.agents.making.layout import look
 from orch.agents.planning.specification import specify
+from orch.agents.planning.thinking import think_of_specification
 
 
 @capability("specification_generation")
@@ -22,6 +24,7 @@ def specification_generation(
     constraints: Any = None,
     title: str | None = None,
     projectPath: str | None = None,
+    context: Context | None = None,
 ) -> dict[str, Any]:
     """Specify a project or a feature.
 
@@ -31,4 +34,6 @@ def specification_generation(
     Raises StepError: `InvalidInput`, `UnknownProjectType`, `PathOutsideRoot`.
     """
     existing = look(resolve(projectPath)) if projectPath else None
-    return specify(requirements, constraints, title, existing)
+    found = specify(requirements, constraints, title, existing)
+    given = {"requirements": requirements, "constraints": constraints}
+    return think_of_specification(found, given, context or Context())

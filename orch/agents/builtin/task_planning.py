@@ -18,6 +18,7 @@ from orch.agents.files import resolve
 from orch.agents.making.layout import look
 from orch.agents.planning.feature import plan_feature
 from orch.agents.planning.project import plan_project
+from orch.agents.planning.thinking import think_of_plan
 from orch.errors import StepError
 
 
@@ -39,10 +40,13 @@ def task_planning(
     Raises StepError: `InvalidInput`, `UnknownProjectType`, `PathOutsideRoot`.
     """
     if analysis is not None and feature is None:
-        return plan_project(analysis, priority)
+        found = plan_project(analysis, priority)
+        return think_of_plan(found, {"analysis": analysis}, context or Context())
     if feature is None or analysis is not None:
         raise StepError("InvalidInput", "`task_planning` takes an `analysis` or a `feature`")
     directory = resolve(projectPath) if projectPath else None
     existing = look(directory) if directory else None
     name = directory.name if directory else None
-    return plan_feature(feature, constraints, priority, existing, name, context)
+    found = plan_feature(feature, constraints, priority, existing, name, context)
+    given = {"feature": feature, "constraints": constraints}
+    return think_of_plan(found, given, context or Context())

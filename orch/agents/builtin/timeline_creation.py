@@ -13,6 +13,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from orch.agents.capability import capability
+from orch.agents.context import Context
+from orch.agents.planning.thinking import think_of_timeline
 from orch.agents.planning.timeline import PlannedTask, schedule
 
 
@@ -23,6 +25,7 @@ def timeline_creation(
     hoursPerDay: Annotated[float, Field(gt=0, le=24)] = 6.0,
     people: Annotated[int, Field(ge=1, le=1000)] = 1,
     freeDays: Annotated[list[date], Field(max_length=1000)] = [],  # noqa: B006
+    context: Context | None = None,
 ) -> dict[str, Any]:
     """Lay tasks out in time, as `orch.agents.planning.timeline` says.
 
@@ -35,4 +38,5 @@ def timeline_creation(
     Raises StepError `InvalidInput`.
     """
     first = start or datetime.now(UTC).date()
-    return schedule(tasks, first, hoursPerDay, people, frozenset(freeDays))
+    found = schedule(tasks, first, hoursPerDay, people, frozenset(freeDays))
+    return think_of_timeline(found, {"people": people}, context or Context())

@@ -52,7 +52,7 @@ def specify(
         "assumptions": analysis["assumptions"],
         "questions": analysis["questions"],
     }
-    return {**found, "markdown": _markdown(found)}
+    return {**found, "markdown": markdown_of(found)}
 
 
 def _functional(number: int, text: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _limit(number: int, text: str) -> dict[str, str]:
     return {"id": f"N{number}", "category": kind, "text": text}
 
 
-def _markdown(found: Mapping[str, Any]) -> str:
+def markdown_of(found: Mapping[str, Any]) -> str:
     lines = [f"# {found['title']}", "", str(found["summary"]), "", "## Requirements", ""]
     for entry in found["functional"]:
         lines += [f"### {entry['id']} ({entry['priority']})", "", entry["text"], ""]
