@@ -112,6 +112,8 @@ def test_a_feature_of_a_new_project_goes_by_its_constraints() -> None:
     found = task_planning(feature="Search", constraints={"framework": "React with hooks"})
     assert found["specifications"]["projectType"] == "javascript_app"
     assert found["specifications"]["requiresScaffolding"] is True
+    assert found["specifications"]["uiComponents"][0]["name"] == "searchView.js"
+    assert "file" not in found["specifications"]["uiComponents"][0]
     found = task_planning(feature="Search", projectPath="my shop")["specifications"]
     assert found["uiComponents"][0]["file"] == "src/my_shop/components/search_view.py"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orch.agents.context import Context
@@ -34,7 +35,8 @@ def plan_feature(
     feature      a text, a list or an object
     constraints  likewise; the language that they name counts in a new project
     existing     the project that it goes into; None: one that is still to be made
-    name         of that project
+    name         of that project; where neither is given, components have no place in it, and
+                 `test_execution` makes their tests of what they export
 
     `specifications` has `uiComponents` and `dataServices` for `component_generation`, `tests`
     for `test_execution`, and what `project_scaffolding` wants. Raises StepError `InvalidInput`.
@@ -46,8 +48,10 @@ def plan_feature(
     layout = existing.layout if existing else Layout.of(found["language"], found["projectName"])
     subject = title(subject_of(wanted[0]) or "Feature")
     views, services = [_part("view", subject, layout)], [_part("service", subject, layout)]
-    checks = [check_of(made, layout, _FOLDERS[made["kind"]]) for made in (*views, *services)]
-    texts = contents(checks, "", context or Context())
+    tests = _tests([*views, *services], layout, context or Context())
+    if existing is None and name is None:
+        # Who does not say where the project is says where each kind of component goes.
+        views, services, tests = _unplaced(views), _unplaced(services), []
     tasks = _tasks(subject, Tasks(complexity(len(wanted) + len(limits)), priority_of(priority)))
     specifications = {
         "title": subject,
@@ -61,7 +65,7 @@ def plan_feature(
         "scaffoldingOptions": {"description": wanted[0], "goals": wanted[:20]},
         "uiComponents": views,
         "dataServices": services,
-        "tests": [{"name": file, "content": content} for file, content in texts.items()],
+        "tests": tests,
         "acceptance": _acceptance(subject),
         "notes": assumptions(text, layout.language) if language_of(text) else [],
     }
@@ -78,6 +82,26 @@ def plan_feature(
 
 def _part(kind: Kind, subject: str, layout: Layout) -> dict[str, Any]:
     return part(kind, subject, layout, _FOLDERS[kind])
+
+
+def _tests(
+    parts: Sequence[Mapping[str, Any]], layout: Layout, context: Context
+) -> list[dict[str, Any]]:
+    """As `test_execution` writes them: a name in `tests`, and the content."""
+    checks = [check_of(made, layout, _FOLDERS[made["kind"]]) for made in parts]
+    texts = contents(checks, "", context)
+    return [{"name": file, "content": content} for file, content in texts.items()]
+
+
+def _unplaced(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same components, named by their files alone."""
+    return [
+        {
+            **{key: value for key, value in made.items() if key != "file"},
+            "name": made["file"].rpartition("/")[2],
+        }
+        for made in parts
+    ]
 
 
 def _acceptance(subject: str) -> list[str]:
