@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,18 @@ def test_python_runs_and_lints(folder: Path) -> None:
     assert made["names"] == ["LIMIT", "Order", "total", "saved", "later"]
     assert (folder / "orders.py").read_text() == made["code"]
     rules = ["--isolated", "--no-cache", "--line-length=100"]
-    run(folder, "ruff", "check", *rules, "--select=E,F,I,B,UP,SIM,C4", "orders.py")
-    run(folder, "ruff", "format", "--check", *rules, "orders.py")
-    assert run(folder, "python", "-c", SCRIPT) == "later is not written yet\n"
+    run(
+        folder,
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        *rules,
+        "--select=E,F,I,B,UP,SIM,C4",
+        "orders.py",
+    )
+    run(folder, sys.executable, "-m", "ruff", "format", "--check", *rules, "orders.py")
+    assert run(folder, sys.executable, "-c", SCRIPT) == "later is not written yet\n"
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
@@ -132,4 +142,6 @@ def test_a_suffix_must_say_which_language_is_meant(folder: Path) -> None:
 def test_without_ruff_and_node_there_is_code_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code = generate(ORDERS)["code"]
-    subprocess.run(["python", "-c", "import sys, ast; ast.parse(sys.argv[1])", code], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, ast; ast.parse(sys.argv[1])", code], check=True
+    )
