@@ -120,6 +120,15 @@ class TestCounting:
         assert journal.spent(2)["2025-06-15"] == {"default": Usage(109)}
         journal.end("x1", ExecutionStatus.CANCELLED, {"name": "Cancelled"})
 
+    def test_prometheus_reads_what_a_project_spent_today(self, make: Make) -> None:
+        exporter = pytest.importorskip("orch.monitoring.exporter")
+        runtime = make()
+        played(runtime, spend(cost=0.5, tokens=7))
+        families = exporter.Collector(runtime, exporter.Aim()).collect()
+        samples = {s.name: (s.labels, s.value) for each in families for s in each.samples}
+        assert samples["orch_tokens_today"] == ({"project": "default"}, 7)
+        assert samples["orch_cost_today"] == ({"project": "default"}, 0.5)
+
     def test_of_many_attempts_the_oldest_are_one(self, journal: Journal) -> None:
         start(journal, task("a"))
         for number in range(1, 60):
@@ -140,6 +149,23 @@ class TestCounting:
         }
         assert journal.spent_today("default") == Usage()
         worked.do("a")
+
+    def test_what_a_child_used_counts_for_the_step_that_called_it(
+        self, journal: Journal, redis: Redis, settings: Settings
+    ) -> None:
+        with Orchestrator(settings) as orchestrator:
+            orchestrator.define_workflow("child", {"name": "Child", "steps": [task("c")]})
+            called = {"id": "a", "type": "subworkflow", "subworkflow": "child"}
+            orchestrator.define_workflow("parent", {"name": "Parent", "steps": [called]})
+            parent = orchestrator.start_workflow("parent")
+            child = parent.status().steps[0].child or ""
+            real = orchestrator.manager.journal
+            real.use(child, "c", 1, 1, Usage(7, 3, 0.5, 1, "m"), ended=True)
+            orchestrator.skip_step(child, "c")
+            found = orchestrator.get_usage(parent.id)
+            assert (found.steps["a"].tokens, found.total.cost) == (10, 0.5)
+            assert real.spent_today("default").tokens == 10
+            assert parent.status().status == "completed"
 
     def test_it_is_seen_while_the_step_runs(
         self, make: Make, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., Any]

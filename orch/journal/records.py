@@ -144,6 +144,7 @@ class Family:
     pauses: Mapping[str, int] = field(default_factory=dict)  # branches -> paused since, ms
     slots: Slots | None = None
     failing: Mapping[str, Any] | None = None  # the error of one that is compensated before it fails
+    used: Usage = field(default_factory=Usage)
 
 
 class Records(Connection):
@@ -194,6 +195,7 @@ class Records(Connection):
             "gates",
             "queued",
             "failing",
+            USED_FIELD,
         ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
@@ -210,6 +212,7 @@ class Records(Connection):
             pauses=load_pauses(found[8]),
             slots=Slots.loads(found[9], found[10]),
             failing=json.loads(found[11]) if found[11] else None,
+            used=Usage.loads(found[12]),
         )
 
     def read_pending(self, execution: str) -> Pending | None:

@@ -45,6 +45,24 @@ class Spendings(Connection):
         ``begun``: when, ms. ``ended``: it uses no more, and the history tells it. The answer:
         what all attempts of the step have used, and the execution. None: it is gone.
         """
+        project = self.settings.project_id
+        return self._use(execution, path, attempt, begun, usage, ended, project)
+
+    def take_usage(self, execution: str, path: str, attempt: int, begun: int, usage: Usage) -> None:
+        """Note what a child has used that the step at ``path`` called: its own project has
+        counted it."""
+        self._use(execution, path, attempt, begun, usage, True, "")
+
+    def _use(
+        self,
+        execution: str,
+        path: str,
+        attempt: int,
+        begun: int,
+        usage: Usage,
+        ended: bool,
+        project: str,
+    ) -> tuple[Usage, Usage] | None:
         detail = {"tokens": usage.tokens, "cost": usage.cost, "model": usage.model}
         event = Event("used", path, attempt, {k: v for k, v in detail.items() if v})
         now = self.clock()
@@ -59,7 +77,7 @@ class Spendings(Connection):
             field=usage_field(subject_of(path)),
             attempt=f"{begun:015d}.{attempt}",
             usage=usage.as_list(),
-            project=self.settings.project_id,
+            project=project,
             name=PROJECT,
             event=event.dumps(now) if ended else "",
             keep=SPENT_KEPT,

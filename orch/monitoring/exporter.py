@@ -46,6 +46,12 @@ COUNTERS = (
 )
 
 
+SPENT = (
+    ("tokens", "orch_tokens_today", "Tokens of models that a project has used since midnight, UTC"),
+    ("cost", "orch_cost_today", "What it has spent since then"),
+)
+
+
 class Collector:
     """Reads Redis at each scrape; nothing is kept in between."""
 
@@ -70,6 +76,12 @@ class Collector:
                     labels = [capability, str(said.get("name") or said["id"])]
                     counter.add_metric(labels, getattr(Tallied.of(figures), field))
             yield counter
+        (today,) = self.runtime.journal.spent(1).values()
+        for field, name, help in SPENT:
+            gauge = GaugeMetricFamily(name, help, labels=["project"])
+            for project, used in today.items():
+                gauge.add_metric([project], getattr(used, field))
+            yield gauge
 
 
 class Exporter:

@@ -65,6 +65,9 @@ class Children(Committing):
         outcome: Outcome
         if child is not None:
             outcome = call.outcome(child.status, child.output, child.error)
+            if child.used:
+                path, attempt = call.path, state.attempt
+                self.journal.take_usage(call.execution, path, attempt, state.started, child.used)
         elif parent.status is ExecutionStatus.PAUSED or pauses_over(parent.pauses, call.path):
             return ()  # nothing of it starts; its resumption has the step looked at
         elif parent.status.unwinds:

@@ -9,7 +9,7 @@
 -- ARGV  field    str   of the record, for the step
 -- ARGV  attempt  str   names the attempt; later ones sort behind it
 -- ARGV  usage    list  {input tokens, output tokens, cost, calls, model}
--- ARGV  project  str   whose it is, where the execution does not say
+-- ARGV  project  str   whose it is, where the execution does not say; '' if it counts for none
 -- ARGV  name     str   the attribute of an execution that says
 -- ARGV  event    str   text of the event if the attempt has ended, or ''
 -- ARGV  keep     int   ms for which `spent` is kept
@@ -51,14 +51,16 @@ end
 local own = cjson.encode(known)
 local all = cjson.encode(add(have[3] and cjson.decode(have[3]) or {0, 0, 0, 0, ''}, more, 1))
 redis.call('HSET', record, field, own, 'used', all)
-local given = have[4] and cjson.decode(have[4])[name]
-if given and given ~= cjson.null then
-    project = tostring(given)
+if project ~= '' then
+    local given = have[4] and cjson.decode(have[4])[name]
+    if given and given ~= cjson.null then
+        project = tostring(given)
+    end
+    local day = redis.call('HGET', spent, project)
+    local sum = add(day and cjson.decode(day) or {0, 0, 0, 0, ''}, more, 1)
+    redis.call('HSET', spent, project, cjson.encode(sum))
+    redis.call('PEXPIRE', spent, keep)
 end
-local day = redis.call('HGET', spent, project)
-local sum = add(day and cjson.decode(day) or {0, 0, 0, 0, ''}, more, 1)
-redis.call('HSET', spent, project, cjson.encode(sum))
-redis.call('PEXPIRE', spent, keep)
 if event ~= '' and before[6] ~= 1 then
     tell({event})
 end
