@@ -6,8 +6,6 @@ In `where` and `derive` a bare name is a column.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -16,10 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from orch.agents.rows import NUMBER, Row, number_of, parsed, rows_of
 from orch.errors import ExpressionError, StepError
 from orch.workflows.expressions import Expression, parse_expression, truthy
-
-Row = dict[str, Any]
 
 # Transformations: what a user writes ---------------------------------------------------------
 
@@ -92,10 +89,10 @@ def transform(data: Any, transformations: list[dict[str, Any]]) -> dict[str, Any
     Raises StepError: `InvalidInput`, `UnknownColumn`, `ExpressionError`.
     """
     steps = [_understood(number, t) for number, t in enumerate(transformations, start=1)]
-    parsed = _parsed(data, must=bool(steps))
+    found = parsed(data, must=bool(steps))
     if not steps:
-        return {"result": parsed, "rows": len(parsed) if isinstance(parsed, list) else 1}
-    rows = _rows(parsed)
+        return {"result": found, "rows": len(found) if isinstance(found, list) else 1}
+    rows = rows_of(found)
     for number, step in enumerate(steps, start=1):
         rows = _APPLY[type(step)](rows, step, f"transformation {number} (`{step.type}`)")
     return {"result": rows, "rows": len(rows)}
@@ -112,81 +109,6 @@ def _understood(number: int, source: dict[str, Any]) -> Transformation:
         raise StepError(
             "InvalidInput", f"transformation {number} is not one: {'; '.join(reasons)}"
         ) from None
-
-
-# Data in -------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-
-
-def _parsed(data: Any, *, must: bool) -> Any:
-    """Text as what it holds: JSON, a table, or (unless rows `must` come of it) just text."""
-    if not isinstance(data, str):
-        return data
-    if data.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(data)
-        except ValueError as exc:
-            if must:
-                raise StepError("InvalidInput", f"`data` is not JSON: {exc}") from exc
-            return data
-    table = [line for line in csv.reader(io.StringIO(data, newline="")) if line]
-    if not must and len(table) < 2:
-        return data  # as likely a sentence as a header
-    fault = _table_fault(table)
-    if not fault:
-        return _typed(table)
-    if must:
-        raise StepError("InvalidInput", f"`data` is not CSV: {fault}")
-    return data
-
-
-def _table_fault(table: list[list[str]]) -> str:
-    if not table:
-        return "it is empty"
-    header = table[0]
-    if len(set(header)) < len(header) or not all(header):
-        return f"the columns of its first line have no names of their own: {', '.join(header)}"
-    for number, line in enumerate(table, start=1):
-        if len(line) != len(header):
-            return f"row {number} has {len(line)} fields, and the first has {len(header)}"
-    return "it is a single line" if len(table) == 1 and len(header) == 1 else ""
-
-
-def _typed(table: list[list[str]]) -> list[Row]:
-    """Columns in which every value looks like a number become numbers; no value is null."""
-    header, *lines = table
-    columns = [
-        [_number(cell) for cell in column]
-        if any(column) and all(not cell or _NUMBER.fullmatch(cell) for cell in column)
-        else list(column)
-        for column in zip(*lines, strict=True)
-    ]
-    return [dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _number(text: str) -> int | float | None:
-    if not text:
-        return None
-    if text.lstrip("-").isdigit() and len(text) < 300:
-        return int(text)
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _rows(data: Any) -> list[Row]:
-    rows = [data] if isinstance(data, dict) else data
-    if not isinstance(rows, list):
-        found = "null" if data is None else type(data).__name__
-        raise StepError(
-            "InvalidInput", f"`data` must be rows: CSV, JSON or a list of objects; found {found}"
-        )
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise StepError(
-                "InvalidInput", f"row {number} of `data` is {type(row).__name__}, not an object"
-            )
-    return rows
 
 
 # Transformations: what they do ---------------------------------------------------------------
@@ -272,7 +194,7 @@ def _converted(value: Any, kind: str, where: str) -> Any:
     if kind == "boolean" and text.lower() in ("true", "false", "yes", "no", "1", "0"):
         return text.lower() in ("true", "yes", "1")
     if kind in ("number", "integer"):
-        number = _number(text) if _NUMBER.fullmatch(text) else None
+        number = number_of(text) if NUMBER.fullmatch(text) else None
         if number is not None and (kind == "number" or number == int(number)):
             return number if kind == "number" else int(number)
     raise StepError("InvalidInput", f"{where}: {value!r} cannot become {kind}")
