@@ -259,6 +259,18 @@ def test_workers_post_what_a_workflow_gives_to_an_agent(
     assert len(endpoint.posts) == 2
 
 
+def test_an_agent_that_is_not_registered_is_warned_of_and_named_where_its_task_waits(
+    orchestrator: Orchestrator,
+) -> None:
+    step = {"id": "a", "capability": "c", "agent": "nobody", "external": True}
+    made = orchestrator.define_workflow("w", {"name": "w", "steps": [step]})
+    (found,) = (each for each in made.warnings if each.path == "steps[0].agent")
+    assert "no agent outside is registered as 'nobody'" in found.message
+    started = orchestrator.start_workflow("w")
+    assert "agent 'nobody' to report task" in started.status().waiting_for["a"]
+    assert push(orchestrator) == "waits to be asked for"
+
+
 # --- that asks --------------------------------------------------------------------------------
 
 

@@ -138,6 +138,7 @@ class Catalog:
             "known_paths": list(found.paths) if found is not None else [],
             "known_queues": self.settings.inbox_queues or None,
             "known_declared": self.journal.declared_capabilities(),
+            "known_outside": list(self.journal.registered_agents()),
         }
 
     def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:

@@ -354,6 +354,8 @@ class Waits:
                 agent = (
                     f"an outside agent of capability {node.capability!r}" if node else "somebody"
                 )
+                if node and node.step.agent:
+                    agent = f"agent {node.step.agent!r}"
                 return f"{agent} to report task {child}, for {since}{until}"
         return None
 

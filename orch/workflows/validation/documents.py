@@ -23,13 +23,15 @@ def validate_document(
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
+    known_outside: Collection[str] | None = None,
 ) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition, if its structure allows one, and all that is wrong. Never raises.
 
     ``known_workflows`` are the keys under which workflows are defined; ``known_capabilities``
     those that some agent serves, None where nobody knows; ``known_paths`` the paths of
     escalation that the settings have, ``known_queues`` those of the inbox that somebody
-    watches, None where nobody knows; ``known_declared`` what is declared of capabilities.
+    watches, None where nobody knows; ``known_declared`` what is declared of capabilities;
+    ``known_outside`` the agents outside that are registered, None where nobody knows.
     """
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
@@ -41,7 +43,13 @@ def validate_document(
     except ValidationError as error:
         structure = structure_findings(document, error)
     reviewed = review(
-        document, known_workflows, known_capabilities, known_paths, known_queues, known_declared
+        document,
+        known_workflows,
+        known_capabilities,
+        known_paths,
+        known_queues,
+        known_declared,
+        known_outside,
     )
     # A rule of a model that the review explains better is said once.
     structure = [f for f in structure if f.hint is not MODEL_RULE or f.path not in reviewed.shapes]
@@ -59,6 +67,7 @@ def validate_definition(
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
+    known_outside: Collection[str] | None = None,
 ) -> list[Finding]:
     """All that is wrong with a definition that has the right structure."""
     try:
@@ -69,6 +78,12 @@ def validate_definition(
     if not isinstance(document, dict):
         return findings
     reviewed = review(
-        document, known_workflows, known_capabilities, known_paths, known_queues, known_declared
+        document,
+        known_workflows,
+        known_capabilities,
+        known_paths,
+        known_queues,
+        known_declared,
+        known_outside,
     )
     return sorted(dict.fromkeys(findings + reviewed.findings), key=order)

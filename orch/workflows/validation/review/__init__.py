@@ -11,6 +11,7 @@ from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
 from orch.workflows.validation.review.idempotence import check_idempotence
 from orch.workflows.validation.review.ladders import check_ladders
+from orch.workflows.validation.review.outside import check_outside
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
 from orch.workflows.validation.review.resolving import check_resolving
@@ -54,6 +55,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_heartbeats,
     check_retries,
     check_idempotence,
+    check_outside,
     check_names,
     check_ladders,
     check_approvals,
@@ -67,10 +69,12 @@ def review(
     known_paths: Collection[str] | None = None,
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
+    known_outside: Collection[str] | None = None,
 ) -> Review:
     """Run all checks, each of which may build on those before it."""
     subject = Review(document, known_workflows, known_capabilities, known_paths, known_queues)
     subject.known_declared = known_declared or {}
+    subject.known_outside = known_outside
     for check in _CHECKS:
         check(subject)
     return subject

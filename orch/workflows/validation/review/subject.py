@@ -32,6 +32,7 @@ class Review:
         self.known_paths = known_paths
         self.known_queues = known_queues
         self.known_declared: Mapping[str, Declared] = {}
+        self.known_outside: Collection[str] | None = None
         self.outline: Outline = outline(document)
         self.findings: list[Finding] = []
         self._suggestions = MAX_SUGGESTIONS
