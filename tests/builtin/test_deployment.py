@@ -160,6 +160,16 @@ def test_a_service_that_does_not_answer_brings_the_old_release_back(
     ]
 
 
+def test_the_health_of_what_is_deployed_can_be_asked_for(app: Path) -> None:
+    assert deployment("app", operation="status")["healthy"] is False
+    deploy()
+    assert deployment("app", operation="status")["healthy"] is True
+    wanted = HealthCheck(file="index.html")
+    found = deployment("app", operation="status", healthCheck=wanted)
+    assert found["healthy"] is False
+    assert [check["passed"] for check in found["checks"]] == [True, False]
+
+
 def test_old_releases_are_dropped_and_their_numbers_are_not_used_again(app: Path) -> None:
     for number in range(1, 4):
         made = deploy(str(number), keep=1)

@@ -42,7 +42,7 @@ def deployment(
     keep: Annotated[int, Field(ge=1, le=1000)] = 5,
     context: Context | None = None,
 ) -> dict[str, Any]:
-    """Deploy a directory, go back to an earlier release, or tell which one counts.
+    """Deploy a directory, go back to an earlier release, or tell which one counts and how it is.
 
     path         directory of the project
     environment  its name is a part of the default target
@@ -63,7 +63,7 @@ def deployment(
     work = _Deployment(source, Releases(place), healthCheck or HealthCheck(), context)
     with named_errors("deploy to", place):
         if operation == "status":
-            return work.state(environment)
+            return {**work.state(environment), **work.health()}
         with work.releases.locked(context):
             if operation == "rollback":
                 more = work.go_back(release)
@@ -127,6 +127,15 @@ class _Deployment:
             "healthy": current is not None,
             "releases": [release.name for release in self.releases.all()],
         }
+
+    def health(self) -> dict[str, Any]:
+        """Whether what counts now is well; nothing is changed if it is not."""
+        current = self.releases.current()
+        if current is None:
+            return {"checks": []}
+        checks = check_release(current.path, self.wanted, self.context)
+        checks += check_service(self.wanted, self.context)
+        return {"checks": checks, "healthy": all(check["passed"] for check in checks)}
 
     def _chosen(self, name: str | None, current: Release | None) -> Release:
         known = self.releases.all()
