@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.agents.assignments import Task, TaskAssignment
-from orch.agents.coordinator import DrainedAgent
+from orch.agents.coordinator import AgentBacklog, Candidate, DrainedAgent
 from orch.agents.info import AgentCapability, AgentInfo
 from orch.agents.outside import Given, Offered
 from orch.control.archive import Archived
@@ -503,6 +503,22 @@ class AsyncOrchestrator:
 
     async def resume_agent(self, agent: str) -> bool:
         return await asyncio.to_thread(self.sync.resume_agent, agent)
+
+    async def choose_agent(
+        self,
+        capability: str,
+        *,
+        key: str = "",
+        versions: str | None = None,
+        failed: Collection[str] = (),
+    ) -> list[Candidate]:
+        choose = self.sync.choose_agent
+        return await asyncio.to_thread(
+            choose, capability, key=key, versions=versions, failed=failed
+        )
+
+    async def balance_agents(self, *, move: bool = False) -> list[AgentBacklog]:
+        return await asyncio.to_thread(self.sync.balance_agents, move=move)
 
     async def drained_agents(self) -> list[DrainedAgent]:
         return await asyncio.to_thread(self.sync.drained_agents)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from orch.agents.assignments import Assignments, Task, TaskAssignment, task_of
-from orch.agents.coordinator import AgentCoordinator, DrainedAgent
+from orch.agents.coordinator import (
+    AgentBacklog,
+    AgentCoordinator,
+    Candidate,
+    DrainedAgent,
+)
 from orch.agents.info import AgentCapability, AgentInfo
 from orch.agents.outside import Given, Offered
 from orch.agents.registry import AgentRegistry
@@ -796,6 +801,25 @@ class Orchestrator:
     def resume_agent(self, agent: str) -> bool:
         """Have a drained worker take messages again. False: it was not drained."""
         return self.agents.resume(agent)
+
+    def choose_agent(
+        self,
+        capability: str,
+        *,
+        key: str = "",
+        versions: str | None = None,
+        failed: Collection[str] = (),
+    ) -> list[Candidate]:
+        """The agents that serve a capability, the one that is chosen for ``key`` first.
+
+        ``versions``: a range that its version must be in, `>=2,<3`. ``failed``: agents that are not
+        to be chosen. Raises NotFound, InputError.
+        """
+        return self.agents.choose(capability, key=key, versions=versions, failed=failed)
+
+    def balance_agents(self, *, move: bool = False) -> list[AgentBacklog]:
+        """What waits for single agents; with ``move``, what others may do goes to them."""
+        return self.agents.balance(move=move)
 
     def drained_agents(self) -> list[DrainedAgent]:
         """The workers that are to take nothing new."""

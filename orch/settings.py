@@ -161,6 +161,12 @@ class Settings(BaseSettings):
     redis_patience: float = Field(
         120.0, ge=0, description="seconds for which a worker repeats a call to a Redis that is away"
     )
+    affinity_ttl: float = Field(
+        3600.0,
+        gt=0,
+        description="seconds for which an agent has a key of `affinity` after a step of the key "
+        "was last sent",
+    )
     shutdown_grace: float = Field(
         30.0,
         gt=0,

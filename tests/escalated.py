@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orch.control.advance import Advancer
+from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.steering import Steering
 from orch.journal.journal import Journal
@@ -28,7 +29,10 @@ class PlayedWarden(Warden):
         self.journal = worked.journal
         self.advancer = advancer
         runtime: Any = SimpleNamespace(
-            plans=plans, settings=self.settings, declarations=advancer.declarations
+            plans=plans,
+            settings=self.settings,
+            declarations=advancer.declarations,
+            placing=Placing(self.journal),
         )
         self.runtime = runtime
         self._stopping = False

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from orch.app import BROKER_AWAY, have_look
 from orch.control.handing_on import HandingOn
+from orch.control.placing import Fleet
 from orch.control.runtime import Runtime
 from orch.control.status import instant
 from orch.control.user import current_user
 from orch.errors import InputError, NotFound, Unreachable, WaitTimeout
-from orch.workflows.agents import Drain, is_called
+from orch.workflows.agents import Agent, Drain, agent_queue, is_called, queues_of_agent
+from orch.workflows.choosing import draw, weight_of
+from orch.workflows.fitting import version_of
+from orch.workflows.ranges import VersionRange
 
 ASKED, DRAINING, DRAINED, LEFT = "asked", "draining", "drained", "left"
+ONLINE, GONE = "online", "gone"
 
 HEARD_EVERY = 0.1
 """Seconds between looks at an agent that one waits for."""
@@ -36,6 +42,33 @@ class DrainedAgent(BaseModel):
     reassign: bool = Field(False, description="steps that name it go to other agents")
     running: list[str] = Field(default_factory=list, description="`execution path` of what it has")
     waiting: int = Field(0, description="messages in its own queues")
+
+
+class Candidate(BaseModel):
+    """An agent that serves a capability, and what is thought of it."""
+
+    agent: str
+    chosen: bool = False
+    weight: float = Field(description="in proportion to which it gets work")
+    load: int = Field(description="steps that it holds")
+    concurrency: int
+    success_rate: float = Field(ge=0, le=1)
+    version: str
+    why_not: str = Field("", description="why it may not be chosen")
+
+
+class AgentBacklog(BaseModel):
+    """What waits for one agent alone, and what becomes of it."""
+
+    agent: str
+    status: str = Field(description="online, draining or gone")
+    capabilities: list[str] = Field(default_factory=list)
+    load: int = Field(0, description="steps that it holds")
+    concurrency: int = 0
+    waiting: int = Field(0, description="messages in its own queues")
+    overloaded: bool = Field(False, description="more waits than it does at a time")
+    moved: int = Field(0, description="of these, those that others do now")
+    kept: int = Field(0, description="those that only it may do, or that must wait for it")
 
 
 class AgentCoordinator:
@@ -92,6 +125,81 @@ class AgentCoordinator:
         found = self.journal.read_drains().items()
         return [self._look(name, drain) for name, drain in sorted(found)]
 
+    def choose(
+        self,
+        capability: str,
+        *,
+        key: str = "",
+        versions: str | None = None,
+        failed: Collection[str] = (),
+    ) -> list[Candidate]:
+        """The agents that serve a capability, the chosen one first: by load and past success.
+
+        ``key``: what is to be done; the same gives the same agent as long as nothing changes.
+        ``versions``: a range, `>=2,<3`. ``failed``: agents that are not to be chosen. Raises
+        NotFound where nobody serves it, InputError.
+        """
+        wanted = _range(versions)
+        self.runtime.placing.forget()
+        fleet = self.runtime.placing.fleet()
+        serving = [agent for agent in fleet.agents if capability in agent.queues]
+        if not serving:
+            raise NotFound(
+                f"no live agent serves the capability {capability!r}",
+                hint=f"start one: `orch worker --capability {capability}`",
+            )
+        found = []
+        for agent in serving:
+            version = version_of(fleet.offer(agent, capability))
+            why = "has failed at it" if agent.name in failed else ""
+            why = why or ("takes nothing new" if agent.name in fleet.drains else "")
+            if wanted is not None and not wanted.holds(version):
+                why = why or f"version {version}"
+            found.append((agent, version, why))
+        chosen = draw((agent for agent, _, why in found if not why), key)
+        candidates = [_candidate(agent, version, why, chosen) for agent, version, why in found]
+        return sorted(
+            candidates, key=lambda each: (not each.chosen, bool(each.why_not), -each.weight)
+        )
+
+    def balance(self, *, move: bool = False) -> list[AgentBacklog]:
+        """What waits for single agents; with ``move``, what others may do goes to them.
+
+        Of an agent that is gone or drained that is all but what names it; of one that has more
+        waiting than it does at a time, what asks for a range of versions and no more: a key of
+        `affinity` stays where it is while its agent lives.
+        """
+        placing = self.runtime.placing
+        placing.forget()
+        fleet = placing.fleet()
+        names = {agent.name for agent in fleet.agents} | set(self._queued(fleet.agents))
+        with self._connected() as connection:
+            depths = {n: HandingOn(self.runtime, connection).depth(n) for n in sorted(names)}
+            found = [_backlog(name, depth, fleet) for name, depth in depths.items()]
+            overloaded = {each.agent for each in found if each.overloaded}
+            for each in found if move else ():
+                if not each.waiting or (each.status == ONLINE and not each.overloaded):
+                    continue
+                handed = HandingOn(self.runtime, connection, overloaded).hand_on(each.agent)
+                each.moved, each.kept = handed.moved, handed.kept
+        return [each for each in found if each.status != GONE or each.waiting]
+
+    def _queued(self, agents: Iterable[Agent]) -> Iterator[str]:
+        """Agents that have a queue and do not live, as far as the queues tell."""
+        own = {queue for agent in agents for queue in queues_of_agent(agent.name)}
+        mark = agent_queue("")
+        for queue in self.journal.read_queues():
+            if queue.startswith(mark) and queue not in own:
+                yield queue.removeprefix(mark)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        try:
+            with self.runtime.app.connection_for_write() as connection:
+                yield connection
+        except BROKER_AWAY as exc:
+            raise Unreachable(f"the broker does not answer: {exc}") from exc
+
     def _wait(self, name: str, drain: Drain, timeout: float) -> DrainedAgent:
         limit = time.monotonic() + timeout
         while True:
@@ -127,11 +235,8 @@ class AgentCoordinator:
         )
 
     def _waiting(self, name: str) -> int:
-        try:
-            with self.runtime.app.connection_for_read() as connection:
-                return HandingOn(self.runtime, connection).depth(name)
-        except BROKER_AWAY as exc:
-            raise Unreachable(f"the broker does not answer: {exc}") from exc
+        with self._connected() as connection:
+            return HandingOn(self.runtime, connection).depth(name)
 
     def _live(self, agent: str) -> dict[str, Any]:
         workers = self.journal.live_workers()
@@ -145,6 +250,41 @@ class AgentCoordinator:
         if len(found) > 1:
             raise _several(agent, [_name(worker) for worker in found])
         return found[0]
+
+
+def _range(versions: str | None) -> VersionRange | None:
+    try:
+        return None if versions is None else VersionRange(versions)
+    except ValueError as exc:
+        raise InputError(str(exc)) from exc
+
+
+def _candidate(agent: Agent, version: str, why: str, chosen: Agent | None) -> Candidate:
+    return Candidate(
+        agent=agent.name,
+        chosen=agent is chosen,
+        weight=round(weight_of(agent), 3),
+        load=agent.load,
+        concurrency=agent.concurrency,
+        success_rate=round(agent.success, 4),
+        version=version,
+        why_not=why,
+    )
+
+
+def _backlog(name: str, waiting: int, fleet: Fleet) -> AgentBacklog:
+    agent = next((each for each in fleet.agents if each.name == name), None)
+    if agent is None:
+        return AgentBacklog(agent=name, status=GONE, waiting=waiting)
+    return AgentBacklog(
+        agent=name,
+        status=DRAINING if name in fleet.drains else ONLINE,
+        capabilities=sorted(agent.queues),
+        load=agent.load,
+        concurrency=agent.concurrency,
+        waiting=waiting,
+        overloaded=waiting > agent.concurrency,
+    )
 
 
 def _name(said: dict[str, Any]) -> str:

@@ -124,6 +124,8 @@ for command in (
     outside.heartbeat,
     outside.assign,
     outside.task,
+    coordination.choose,
+    coordination.balance,
 ):
     agents.agents.command(command.__name__.rstrip("_"))(command)
 

@@ -77,6 +77,78 @@ def resume(
     output.say(f"{agent} takes messages again" if resumed else f"{agent} was not drained")
 
 
+def choose(
+    capability: Annotated[str, typer.Argument(metavar="CAPABILITY")],
+    key: Annotated[
+        str,
+        typer.Option("--key", metavar="TEXT", help="What is to be done: the same, the same one."),
+    ] = "",
+    version: Annotated[
+        Optional[str],
+        typer.Option("--version", metavar="RANGE", help="Only these versions of it: '>=2,<3'."),
+    ] = None,
+    failed: Annotated[
+        Optional[list[str]],
+        typer.Option("--failed", metavar="AGENT", help="Not this one. May be repeated."),
+    ] = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show who would be chosen for a capability, by load and past success."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.choose_agent(
+            capability, key=key, versions=version, failed=failed or ()
+        )
+    if as_json:
+        output.print_json([each.model_dump(mode="json") for each in found])
+        return
+    rows = [
+        (
+            each.agent,
+            each.version,
+            f"{each.load} of {each.concurrency}",
+            f"{each.success_rate:.0%}",
+            f"{each.weight:.2f}",
+            "chosen" if each.chosen else each.why_not,
+        )
+        for each in found
+    ]
+    output.table(("agent", "version", "load", "success", "weight", ""), rows)
+
+
+def balance(
+    move: Annotated[bool, typer.Option("--move", help="Send what others may do to them.")] = False,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show what waits for single agents, and send on what others may do."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.balance_agents(move=move)
+    if as_json:
+        output.print_json([each.model_dump(mode="json") for each in found])
+        return
+    rows = [
+        (
+            each.agent,
+            "overloaded" if each.overloaded else each.status,
+            f"{each.load} of {each.concurrency}",
+            each.waiting,
+            each.moved if move else "-",
+            each.kept if move else "-",
+        )
+        for each in found
+    ]
+    output.table(("agent", "status", "load", "waiting", "moved", "kept"), rows)
+
+
 def _in_words(found: DrainedAgent) -> str:
     left = f"{len(found.running)} running, {found.waiting} in its queue"
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from orch.errors import NotFound, Unreachable
 from orch.workflows.agents import queues_of_agent
 from orch.workflows.node import TASK_PREFIX
 from orch.workflows.plan import Plan
-from orch.workflows.rungs import in_rung
+from orch.workflows.rungs import in_rung, rung_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,14 @@ class HandedOn:
 class HandingOn:
     """Moves messages. Where its process dies in between, the watch brings the tokens back.
 
-    ``connection``: to the broker, of the caller's own.
+    ``connection``: to the broker, of the caller's own. ``avoid``: agents that get nothing that
+    others may do as well.
     """
 
-    def __init__(self, runtime: Runtime, connection: Connection) -> None:
+    def __init__(
+        self, runtime: Runtime, connection: Connection, avoid: Collection[str] = ()
+    ) -> None:
+        self.avoid = avoid
         self.runtime = runtime
         self.connection = connection
 
@@ -76,13 +80,14 @@ class HandingOn:
         if plan is None:
             return HandedOn()
         execution, paths = token
-        if in_rung(paths[0]):
+        if in_rung(paths[0]) and rung_of(paths[0]).agent:
             # Its rung was for this agent alone: whoever looks at it goes on with the next one.
             self.runtime.journal.look_sooner([(execution, paths[0])], self.runtime.journal.clock())
             return HandedOn(moved=1)
-        queues = {self.runtime.placing.queue_of(plan, execution, path) for path in paths}
+        place = self.runtime.placing.queue_of
+        queues = {place(plan, execution, path, self.avoid) for path in paths}
         priority = self.runtime.journal.priority_of(execution)
-        self.runtime.dispatch(plan, execution, paths, priority)
+        self.runtime.dispatch(plan, execution, paths, priority, self.avoid)
         return HandedOn(kept=1) if queues == {queue} else HandedOn(moved=1)
 
     def _plan(self, execution: str, paths: Sequence[str]) -> Plan | None:

@@ -182,7 +182,8 @@ class WorkflowManager(Catalog):
         return self.runtime.advancer.trigger(event)
 
     def status(self, execution: str) -> ExecutionContext:
-        return execution_context(self.journal, self.plans, execution)
+        placing = self.runtime.placing
+        return execution_context(self.journal, self.plans, execution, placing=placing)
 
     def why(self, execution: str) -> ExecutionContext:
         """As `status`, with the depths of the queues in which its steps lie."""
@@ -195,7 +196,8 @@ class WorkflowManager(Catalog):
             except BROKER_AWAY:
                 return None
 
-        return execution_context(self.journal, self.plans, execution, cache(depth))
+        placing = self.runtime.placing
+        return execution_context(self.journal, self.plans, execution, cache(depth), placing)
 
     def ended(self, execution: str) -> bool:
         """Whether an execution has ended. Raises NotFound."""

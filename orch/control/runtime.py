@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
@@ -49,28 +49,44 @@ class Runtime:
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
         self._producer = producer
 
-    def dispatch(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
-        """Send messages for tokens; many branches that begin alike in one."""
-        canvases = compile_canvas(
-            plan,
-            execution,
-            paths,
-            links=self.settings.chain_links,
-            priority=priority,
-            handoff=self.settings.handoff,
-            queues=self.placing.queues(plan, execution, paths),
-        )
-        self.send(canvases)
+    def dispatch(
+        self,
+        plan: Plan,
+        execution: str,
+        paths: Sequence[str],
+        priority: int = 0,
+        avoid: Collection[str] = (),
+    ) -> None:
+        """Send messages for tokens; many branches that begin alike in one.
+
+        Tokens that no live agent may do are sent nowhere: the watch looks at them again.
+        ``avoid``: agents that get nothing that others may do as well.
+        """
+        self._dispatch(plan, execution, paths, priority, self.settings.handoff, avoid)
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
-        """Send messages for tokens, one for each."""
+        """As `dispatch`, a message for each."""
+        self._dispatch(plan, execution, paths, priority, "off")
+
+    def _dispatch(
+        self,
+        plan: Plan,
+        execution: str,
+        paths: Sequence[str],
+        priority: int,
+        handoff: str,
+        avoid: Collection[str] = (),
+    ) -> None:
+        placed = self.placing.queues(plan, execution, paths, avoid)
+        queues = {path: queue for path, queue in placed.items() if queue is not None}
         canvases = compile_canvas(
             plan,
             execution,
-            paths,
+            [path for path in paths if path not in placed or path in queues] if placed else paths,
             links=self.settings.chain_links,
             priority=priority,
-            queues=self.placing.queues(plan, execution, paths),
+            handoff=handoff,
+            queues=queues,
         )
         self.send(canvases)
 

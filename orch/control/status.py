@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -16,6 +17,7 @@ from orch.control.escalated import (
     rung_title,
     why_escalated,
 )
+from orch.control.placing import Place, Placing
 from orch.control.plans import Plans
 from orch.control.spending import UsageInfo
 from orch.errors import NotFound
@@ -255,9 +257,14 @@ class Waits:
     paused: str
     depth: Depth
     branches: Mapping[str, Pause] = field(default_factory=dict)
+    place: Callable[[str], Place] | None = None
+    found: Place | None = None
 
-    def at(self, path: str) -> Waits:
-        """As it is for the token at ``path``: with the pauses of the branches around it."""
+    def at(self, path: str, node: Node | None = None) -> Waits:
+        """As it is for the token at ``path``: with the pauses of the branches around it, and where
+        it was sent, if its plan does not say."""
+        if node is not None and node.is_placed and self.place is not None:
+            return replace(self, found=self.place(path), place=None).at(path)
         if not self.branches:
             return self
         around = [
@@ -316,7 +323,14 @@ class Waits:
         )
 
     def _rests(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
-        queue = node.queue if node else ""
+        queue, place = node.queue if node else "", self.found
+        if state.status is StepStatus.DISPATCHED and place is not None:
+            if place.queue is None:
+                return f"{place.why}, for {seconds(self.now - state.since)}"
+            queue = place.queue
+            if place.why:
+                alone = replace(self, found=replace(place, why=""))
+                return f"{alone._rests(state, node, child, listens)}; {place.why}"
         match state.status:
             case StepStatus.DISPATCHED if not self.served.get(queue):
                 start = f"celery -A worker worker -Q {queue}"
@@ -400,9 +414,14 @@ def execution_info(found: Found, now: int) -> ExecutionInfo:
 
 
 def execution_context(
-    journal: Journal, plans: Plans, execution: str, depth: Depth = lambda queue: None
+    journal: Journal,
+    plans: Plans,
+    execution: str,
+    depth: Depth = lambda queue: None,
+    placing: Placing | None = None,
 ) -> ExecutionContext:
-    """Read an execution. Raises NotFound. ``depth``: asked of the queues that hold its steps."""
+    """Read an execution. Raises NotFound. ``depth``: asked of the queues that hold its steps;
+    ``placing``: where those are whose plan does not say."""
     record = journal.record(execution)
     fields = journal.steps(execution)
     history = journal.history(execution)
@@ -418,6 +437,7 @@ def execution_context(
         str(paused or ""),
         depth,
         branches,
+        partial(placing.place, plan, execution) if placing and plan and plan.is_placed else None,
     )
     fields = _without_items(fields, plan)
     seen = [
@@ -611,7 +631,7 @@ def _step(
         task=task or None,
         progress=beat.progress if beat is not None else None,
         heartbeat=instant(beat.at) if beat is not None else None,
-        waiting_for=waits.at(path).why(
+        waiting_for=waits.at(path, node if live else None).why(
             state,
             node,
             child or task,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orch.journal.agents import Agents
+from orch.journal.affinities import Affinities
 from orch.journal.beats import Beats
 from orch.journal.branches import Branches
 from orch.journal.breakers import Breakers
@@ -20,6 +20,7 @@ from orch.journal.escalations import EscalationRecords
 from orch.journal.events import Events
 from orch.journal.external import External
 from orch.journal.fallbacks import Fallbacks
+from orch.journal.fleet import Fleet
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
 from orch.journal.logs import Logs
@@ -45,7 +46,6 @@ from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
 from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
-from orch.journal.workers import Workers
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
@@ -165,13 +165,13 @@ class Journal(
     Bundles,
     Cancelling,
     Drains,
-    Workers,
+    Fleet,
     Events,
     Stream,
     Beats,
     External,
-    Agents,
     Pushes,
+    Affinities,
     Declarations,
     Fallbacks,
     Versions,

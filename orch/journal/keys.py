@@ -202,6 +202,12 @@ class Keys:
         """ZSET, permanent: name of an agent -> when it was told of last, ms."""
         return f"{self.namespace}:agents"
 
+    def affinity(self, key: str) -> str:
+        """HASH, `affinity_ttl` after a step asked for it last: queue -> the agent that does the
+        steps of a key."""
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return f"{self.namespace}:{{a:{digest}}}:affinity"
+
     def drains(self) -> str:
         """HASH, permanent: agent that is to take nothing new -> JSON, until it has left."""
         return f"{self.namespace}:drains"

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orch.journal.connection import Connection
-from orch.workflows.agents import Agent
 from orch.workflows.state import StepState, StepStatus
 
 LISTED = 3
@@ -77,18 +76,6 @@ class Workers(Connection):
         Not positive: it is silent, and lives only if its connection says so.
         """
         return [each for each in self._read_workers(self._names()) if each is not None]
-
-    def live_agents(self) -> tuple[Agent, ...]:
-        """The live workers, as agents among which one may be chosen."""
-        return tuple(
-            Agent(
-                str(said.get("name") or said["id"]),
-                str(said["id"]),
-                frozenset(said["queues"]),
-                len(said["holds"]),
-            )
-            for said in self.live_workers()
-        )
 
     def _read_workers(self, names: Sequence[str]) -> list[tuple[dict[str, Any], int] | None]:
         def read() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from orch.errors import JournalError
@@ -43,9 +44,16 @@ class Seen:
 
 
 class Lookout:
-    """Used by one warden's thread alone."""
+    """Used by one warden's thread alone. ``on_buried``: told the names of those that died."""
 
-    def __init__(self, journal: Journal, line: Line, incarnation: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        line: Line,
+        incarnation: str,
+        on_buried: Callable[[str], object] = str,
+    ) -> None:
+        self.on_buried = on_buried
         self.journal = journal
         self.line = line
         self.incarnation = incarnation
@@ -129,6 +137,7 @@ class Lookout:
         within = int(self.journal.settings.liveness_ttl * 1000) + 1000
         count = self.journal.bring_forward(name, said.get("holds", ()), within)
         logger.warning("worker %s is gone; %d of its steps are looked at", name, count)
+        self.on_buried(str(said.get("name") or name))
 
     def _find(self, lines: dict[str, int]) -> set[int] | None:
         """Which of these are open; None: this cannot be known, for ours is not shown."""

@@ -30,6 +30,7 @@ from orch.tasks.draining import is_draining
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
+from orch.tasks.meant import came_from, is_meant
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.tasks.purse import Purse
@@ -112,11 +113,15 @@ class Message:
             runtime.settings,
             about,
             time.monotonic(),
-            serves=lambda node: not is_draining() and self.caller_of(node) is not None,
+            serves=self._may_go_on_with,
             owner=self.owner,
             lease=partial(lease_of, runtime),
             waits=lambda: others_wait(runtime.app, about.queue, runtime.lists),
         )
+
+    def _may_go_on_with(self, node: Node) -> bool:
+        """Which agent does a step that roams is asked of all, and so takes a message."""
+        return not is_draining() and not node.roams and self.caller_of(node) is not None
 
     def owner(self) -> str:
         return owner_of(current_incarnation(), str(getattr(self.request, "id", "")))
@@ -133,7 +138,7 @@ class Message:
             if self._may_bundle(plan):
                 return self._run_bundle(plan, [path, *others])
             self._spread(plan, others)
-        claimed = _claim(self.runtime, self.execution, path, plan_key)
+        claimed = _claim(self.runtime, self.request, self.execution, path, plan_key)
         if isinstance(claimed, Refused):
             self.request.chain = None
             logger.debug("%s of execution %s: %s", path, self.execution, claimed.word)
@@ -261,7 +266,7 @@ def _continue(runtime: Runtime, request: Any, execution: str) -> None:
 
 
 def _claim(
-    runtime: Runtime, execution: str, path: str, plan_key: str
+    runtime: Runtime, request: Any, execution: str, path: str, plan_key: str
 ) -> tuple[Plan, Claimed] | Refused:
     journal = runtime.journal
     owner = owner_of(current_incarnation())
@@ -274,12 +279,14 @@ def _claim(
             priority = runtime.journal.priority_of(execution)
             runtime.advancer.apply(plan, execution, (path,), priority)
             return Refused("MOVED")
+        if node.roams and not is_meant(runtime, request, plan, execution, path):
+            return Refused("MOVED")
         reply = journal.claim(
             execution,
             path,
             owner=owner,
             plan=plan.key,
-            queue=node.queue,
+            queue=came_from(request, node) if node.is_placed else node.queue,
             reads=fields_for(plan, path),
             lease=lease_of(runtime, node),
             quiet=plan.is_quiet(path),

@@ -43,6 +43,7 @@ from orch.tasks.tally import current_tally
 from orch.workflows.agents import queues_of_agent
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.outcome import Failed, Failure, Released
+from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, rung_of
 from orch.workflows.state import StepState, StepStatus
 
@@ -80,6 +81,9 @@ HELD_MARGIN = 1000
 LEAVING = 0.05
 """Seconds between looks of a worker that is to leave whether it has finished."""
 
+PLACED = 15_000
+"""Ms after which it is asked again where a token belongs for which an agent was chosen."""
+
 SILENT = 500
 """Ms between looks at a token whose worker is silent, and not dead."""
 
@@ -111,7 +115,7 @@ class Warden:
         )
         self.journal = self.runtime.journal
         self.advancer = self.runtime.advancer
-        self.lookout = Lookout(self.journal, self.line, self.incarnation)
+        self.lookout = Lookout(self.journal, self.line, self.incarnation, self.hand_on)
         self.served = served
         self.about = about or {}
         kind = {"type": settings.agent_type, "host": socket.gethostname(), **self.about}
@@ -183,13 +187,17 @@ class Warden:
             logger.debug("nobody can say whether this worker is to take nothing new")
         self.draining.go_on()
 
-    def hand_on(self) -> object:
-        """Give what lies in the worker's own queues to others, as far as that may be."""
-        name, lists = str(self.about["name"]), self.runtime.lists
+    def hand_on(self, agent: str = "") -> object:
+        """Give what lies in the queues of an agent to others, as far as that may be.
+
+        ``agent``: one that is gone; without it, this one.
+        """
+        name, lists = agent or str(self.about["name"]), self.runtime.lists
         if lists is not None and not any(
             self.journal.read(lists.hold, queue) for queue in queues_of_agent(name)
         ):
             return None
+        self.runtime.placing.forget()
         return HandingOn(self.runtime, self._own_producer().connection).hand_on(name)
 
     def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
@@ -436,8 +444,12 @@ class Warden:
         if allowed is not None and now >= state.due:
             self.advancer.time_out_in_queue(execution, path, state, allowed)
             return
-        name = self.runtime.placing.queue_of(self.runtime.plans.get(key), execution, path)
         if self._is_of_dead_agent(execution, path, state):
+            return
+        name = self._queue_of(node, self.runtime.plans.get(key), execution, path)
+        if name is None:
+            due = now + self.journal.grace
+            self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
             return
         if name not in depths:
             depths[name] = self._depth(name)
@@ -447,15 +459,23 @@ class Warden:
             return
         age = now - state.since
         longest = int(self.settings.dispatch_grace_max * 1000)
+        if node.is_placed:
+            longest = min(longest, PLACED)  # its agent may be gone
         pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
         due = now + pause
         self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
+
+    def _queue_of(self, node: Node, plan: Plan, execution: str, path: str) -> str | None:
+        """Where its message lies, or is to go; None: nobody may do it for the present."""
+        if not node.is_placed:
+            return node.queue
+        return self.runtime.placing.queue_of(plan, execution, path)
 
     def _is_of_dead_agent(self, execution: str, path: str, state: StepState) -> bool:
         """Whether one agent alone was to do it, and is gone or takes nothing new: then its rung
         does not help."""
         agent = rung_of(path).agent if in_rung(path) else ""
-        if not agent or self.runtime.placing.fleet().takes(agent):
+        if not agent or self.runtime.placing.fleet(fresh=True).takes(agent):
             return False
         failure = Failure("AgentGone", f"agent {agent} is gone", attempt=state.attempt)
         self.advancer.settle_unowned(execution, path, state, Failed(failure, retryable=False))

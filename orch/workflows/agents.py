@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
@@ -13,12 +13,19 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Agent:
-    """A live worker. ``incarnation``: its present life. ``load``: steps that it holds."""
+    """A live worker. ``incarnation``: its present life. ``load``: steps that it holds.
+
+    ``concurrency``: how many it does at a time. ``success``: the share of its calls that went
+    well. ``profile``: under which is found what its code offers.
+    """
 
     name: str
     incarnation: str
     queues: frozenset[str]
     load: int
+    concurrency: int = 1
+    success: float = 1.0
+    profile: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,18 +106,3 @@ def queues_of_agent(name: str) -> list[str]:
 def is_called(agent: str, name: str) -> bool:
     """Whether an agent is meant by a name: its whole one, or that without its host."""
     return name in (agent, agent.partition("@")[0])
-
-
-def choose_agent(
-    agents: Iterable[Agent], queue: str, wanted: str, failed: Collection[str]
-) -> Agent | None:
-    """Who is to do it: the one of that name, or the one with the least load that has not failed.
-
-    ``queue``: that of the capability, which it must serve. None: there is none.
-    """
-    able = [agent for agent in agents if queue in agent.queues]
-    if wanted != OTHER:
-        named = [a for a in able if is_called(a.name, wanted)]
-        return named[0] if named else None
-    fit = [agent for agent in able if agent.name not in failed]
-    return min(fit, key=lambda agent: (agent.load, agent.name), default=None)

@@ -149,7 +149,7 @@ def may_bundle(plan: Plan, node: Node, handoff: str) -> bool:
     """Whether the step may be claimed a moment before it is run."""
     step = node.step
     timed = step.timeout or step.heartbeat_timeout or step.schedule_timeout
-    if not node.plain or timed or step.delivery != "at_least_once" or step.compensate:
+    if not node.plain or node.roams or timed or step.delivery != "at_least_once" or step.compensate:
         return False
     return plan.is_handed_on(node, handoff)
 
@@ -186,7 +186,9 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
     if not isinstance(node.next, str) or node.poll is not None:
         return None
     following = plan.scopes[node.scope].nodes[node.next]
-    if following.type is not StepType.TASK or following.external or following.index <= node.index:
+    if following.type is not StepType.TASK or following.external or following.roams:
+        return None
+    if following.index <= node.index:
         return None  # a lap is compiled when it begins
     return plan.follow(path, node.next)
 

@@ -27,6 +27,7 @@ from orch.workflows.model import (
     Name,
     Priority,
     StepId,
+    VersionSpec,
 )
 
 ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
@@ -324,6 +325,14 @@ class WorkflowStep(Model):
     description: str | None = None
     agent: AgentName | None = None
     """One agent that must do it; without it, any that serves the capability."""
+    backup: list[AgentName] = Field(default_factory=list, max_length=20)
+    """Agents that do it where the one in `agent` does not live, or is drained; the first that
+    does."""
+    affinity: str | None = Field(None, min_length=1, max_length=2000)
+    """A key: steps with the same one go to one agent while it lives. An expression, or a text with
+    expressions; null: any agent."""
+    capability_version: VersionSpec | None = None
+    """Only agents whose version of the capability is in this range do it: `>=2,<3`."""
     capability: CapabilityName | None = None
     """What does it: the name of a capability, which is the name of its queue."""
     task: CapabilityName | None = None
@@ -381,6 +390,22 @@ class WorkflowStep(Model):
     budget: Budget | None = None
     """The most that all of its attempts may use together."""
 
+    def _fits_its_agents(self) -> None:
+        """What says which agent does it is for what an agent does. Raises ValueError."""
+        polls = self.wait is not None and self.wait.poll is not None
+        works = (self.type is StepType.TASK and not self.external) or polls
+        for name in ("affinity", "capability_version"):
+            if getattr(self, name) is not None and not works:
+                raise ValueError(f"`{to_camel(name)}` is for tasks that workers do, and for polls")
+            if getattr(self, name) is not None and self.agent is not None:
+                raise ValueError(
+                    f"`agent` names an agent, and `{to_camel(name)}` chooses: keep one"
+                )
+        if self.backup and self.agent is None:
+            raise ValueError("`backup` stands in for an `agent`, and none is named")
+        if self.capability_version is not None and self.task is not None:
+            raise ValueError("a Celery `task` has no `capabilityVersion`")
+
     @model_validator(mode="after")
     def _fits_its_type(self) -> WorkflowStep:
         if self.type is StepType.TASK:
@@ -399,6 +424,7 @@ class WorkflowStep(Model):
                 raise ValueError("`fallback` is for tasks that workers do, and for polls")
             if polls and self.fallback.cached is not None:
                 raise ValueError("a poll has no output to be `cached`: give its `fallback` a value")
+        self._fits_its_agents()
         if self.vote is not None and self.type is not StepType.TASK:
             raise ValueError(
                 "`vote` is for tasks; of steps that are more than a task, write the branches of a "

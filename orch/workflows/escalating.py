@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orch.errors import ErrorClass, NotAllowed
 from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
-from orch.workflows.agents import choose_agent
 from orch.workflows.approving import Approval
+from orch.workflows.choosing import choose_agent
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import in_compensation
 from orch.workflows.definition import StepType
@@ -103,7 +103,8 @@ def climb(move: Draft, node: Node, path: str, record: Escalation) -> Rest | None
             continue
         if rung.reassign is not None:
             wanted = rung.reassign.to_agent
-            agent = choose_agent(move.view.agents, node.common_queue, wanted, record.agents)
+            key = f"{move.view.execution}/{path}"
+            agent = choose_agent(move.view.agents, node.common_queue, wanted, record.agents, key)
             if agent is None:
                 why = f"no live agent serves it that fits `{wanted}`"
                 detail = {"rung": number, "kind": rung.kind, "skipped": why}

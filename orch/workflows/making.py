@@ -32,6 +32,14 @@ from orch.workflows.rungs import RungName
 RETRIED = frozenset({StepType.TASK, StepType.SUBWORKFLOW})
 """Types whose attempts may be tried again."""
 
+ANYBODY: dict[str, Any] = {
+    "agent": None,
+    "backup": [],
+    "affinity": None,
+    "capability_version": None,
+}
+"""Of a step that any agent of its capability may do."""
+
 
 def make_node(
     key: str,
@@ -62,6 +70,7 @@ def make_node(
         poll=PollPolicy.of(step.wait) if step.wait else None,
         event=EventPolicy.of(step.event) if step.event else None,
         default_retry=retry,
+        affinity=compile_value(step.affinity) if step.affinity else None,
     )
 
 
@@ -73,7 +82,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
     if rung is not None and rung.fallback is not None:
         fallback = rung.fallback
         asked |= {"capability": fallback.capability, "queue": fallback.queue, "task": None}
-        asked["agent"] = None
+        asked |= ANYBODY
         asked |= {"timeout": fallback.timeout, "schedule_timeout": None, "heartbeat_timeout": None}
         asked["retry"] = _policy(fallback.max_attempts, fallback.interval)
         if fallback.input is not None:
@@ -87,9 +96,9 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
             max_interval=retry.max_interval,
         )
     elif rung is not None and rung.reassign is not None and name.agent:
-        asked["agent"] = name.agent
+        asked |= {**ANYBODY, "agent": name.agent}
     elif capability:
-        asked |= {"capability": capability, "queue": None, "task": None, "agent": None}
+        asked |= {**ANYBODY, "capability": capability, "queue": None, "task": None}
     elif rung is not None and rung.human is not None:
         asked["retry"] = node.step.retry  # a person let it be tried again
     dropped = ("condition", "output", "next", "on_error", "compensate", "escalation")
@@ -106,6 +115,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
         wait=None,
         next=None,
         on_error=(),
+        affinity=node.affinity if step.affinity else None,
     )
 
 

@@ -17,6 +17,7 @@ from orch.workflows.policies import (
     MapPolicy,
     PollPolicy,
 )
+from orch.workflows.ranges import VersionRange
 
 TASK_PREFIX = "orch."
 
@@ -51,6 +52,7 @@ class Node:
     poll: PollPolicy | None = None
     event: EventPolicy | None = None
     default_retry: RetryPolicy | None = None
+    affinity: Compiled | None = None
 
     @property
     def id(self) -> str:
@@ -97,7 +99,19 @@ class Node:
     @cached_property
     def is_placed(self) -> bool:
         """Whether its queue may have to be chosen when its message is sent."""
-        return self.is_work and self.step.agent is not None
+        return self.roams or (self.is_work and self.step.agent is not None)
+
+    @cached_property
+    def roams(self) -> bool:
+        """Whether which agent does it is decided each time that it is sent."""
+        step = self.step
+        return self.is_work and bool(step.affinity or step.capability_version or step.backup)
+
+    @cached_property
+    def versions(self) -> VersionRange | None:
+        """Those of its capability that may do it; None: any."""
+        asked = self.step.capability_version
+        return VersionRange(asked) if asked is not None else None
 
     @property
     def common_queue(self) -> str:

@@ -68,6 +68,8 @@ class Reading(Asking):
         found = node.input.reads
         if node.condition is not None:
             found |= node.condition.reads | _if_skipped(node)
+        if node.affinity is not None:
+            found |= node.affinity.reads
         if node.choice is not None:
             found |= node.choice.expression.reads
         if node.mapped is not None:

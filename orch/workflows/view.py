@@ -154,6 +154,14 @@ def escalated_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*fields_for(plan, path), escalation_field(path))))
 
 
+def affinity_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
+    """The fields that it takes to know the key of `affinity` of the step at ``path``."""
+    affinity, scope_path = plan.node(path).affinity, split(path)[0]
+    if affinity is None:
+        return ()
+    return (*_fields(affinity.reads, scope_path), *_items(plan, affinity.reads, scope_path))
+
+
 def entry_fields_for(plan: Plan, path: str) -> tuple[str, ...]:
     """The fields that it takes to enter the step at ``path``."""
     reads, scope_path = plan.entry_reads(path), split(path)[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from orch.workflows.declared import Declared
+from orch.workflows.validation.review.agents import check_versions
 from orch.workflows.validation.review.approvals import check_approvals
 from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
@@ -56,6 +57,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_retries,
     check_idempotence,
     check_outside,
+    check_versions,
     check_names,
     check_ladders,
     check_approvals,

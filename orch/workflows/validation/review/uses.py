@@ -27,6 +27,7 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     roots, path = step.scope.roots, step.path
     yield from texts(review, f"{path}.input", step.get("input"), roots=roots)
     yield from _whole(f"{path}.condition", step.get("condition"), roots=roots)
+    yield from texts(review, f"{path}.affinity", step.get("affinity"), roots=roots)
     choice = as_mapping(step.get("decision"))
     yield from _whole(f"{path}.decision.expression", choice.get("expression"), roots=roots)
     yield from _wait_uses(review, step)
