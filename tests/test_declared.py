@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +213,22 @@ def test_an_output_of_which_nothing_is_declared_is_left_as_it_is() -> None:
         return {"a": "text"}  # type: ignore[dict-item]
 
     assert call("plain", None) == {"a": "text"}
+
+
+def test_what_is_published_of_an_output_is_what_its_annotation_says() -> None:
+    def published(returns: Any) -> Any:
+        def made() -> None: ...
+
+        made.__annotations__["return"] = returns
+        capability("made")(made)
+        found = get("made")
+        assert found is not None
+        return found.as_dict()["output"]
+
+    assert published(list[int]) == {"type": "array", "items": {"type": "integer"}}
+    assert published(Receipt)["title"] == "Receipt"
+    assert published(None) == {"type": "null"}
+    assert [published(each) for each in (Any, threading.Lock, Iterator)] == [None] * 3
 
 
 # --- defaults of steps -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from redis import Redis
 from orch import Orchestrator
 from orch.agents.info import AgentInfo, AgentStatus
 from orch.agents.registry import AgentRegistry
-from orch.errors import NotFound
+from orch.errors import InputError, NotFound
 from orch.journal.agents import LIFE_ENDS
 from orch.journal.journal import Journal
 from orch.settings import Settings
@@ -84,8 +84,11 @@ def test_a_worker_is_an_agent_with_what_it_offers(orchestrator: Orchestrator, co
         assert weigh.description == "Say how heavy it is."
         assert weigh.input is not None
         assert weigh.input["required"] == ["kilos"]
+        assert weigh.output == {"type": "object", "additionalProperties": {"type": "number"}}
         assert [each.id for each in orchestrator.find_agents_by_capability("weigh")] == [found.id]
         assert orchestrator.find_agents_by_capability("fly") == []
+        with pytest.raises(InputError, match="is a live worker"):
+            orchestrator.register_agent(short, ["weigh"])
 
 
 def test_its_figures_are_those_of_all_its_processes(

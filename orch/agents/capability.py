@@ -21,7 +21,7 @@ from orch.agents.arguments import Arguments, Parts, has, place_of, types_of
 from orch.agents.context import Context
 from orch.agents.json_value import to_json_value
 from orch.agents.loop import run_on_loop
-from orch.agents.shapes import InputShape, OutputShape, declared_output
+from orch.agents.shapes import InputShape, OutputShape, declared_output, schema_of
 from orch.breaker import Breaker
 from orch.errors import SettingsError
 from orch.fallback import Fallback
@@ -83,7 +83,8 @@ class Capability:
         self.template_parameters = self._input.template_parameters
         self.input_schema: dict[str, Any] = self._input.adapter.json_schema()
         self.input_schema["title"] = name
-        shape = declared_output(output, hints.get("return"))
+        self._returns = hints.get("return")
+        shape = declared_output(output, self._returns)
         self._output = None if shape is None else OutputShape(name, shape)
         self.output_schema: dict[str, Any] | None = None
         if self._output is not None:
@@ -144,7 +145,7 @@ class Capability:
             **self.declared.as_dict(),
             "description": self.description,
             "input": self.input_schema,
-            "output": self.output_schema,
+            "output": self.output_schema or schema_of(self._returns),
         }
 
     def __repr__(self) -> str:

@@ -77,10 +77,20 @@ class OutsideAgents:
         mappings of ``name`` and, of each, what `AgentCapability` has. Raises InputError.
         """
         made = _checked(agent)
+        self._check_free(made.name)
         offered = _offered(made.name, capabilities)
         content = {**made.model_dump(mode="json", exclude_defaults=True), "capabilities": offered}
         self.journal.register_agent(made.name, json.dumps(content))
         return made.name
+
+    def _check_free(self, name: str) -> None:
+        for said in self.journal.live_workers():
+            worker = str(said.get("name") or said["id"])
+            if name in (worker, worker.partition("@")[0]):
+                raise InputError(
+                    f"{name!r} is a live worker, {worker}, and no agent outside",
+                    hint="workers are in the registry already; choose another name",
+                )
 
     def unregister(self, agent: str) -> None:
         """Raises NotFound, where no agent outside is called so."""

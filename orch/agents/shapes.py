@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from typing_extensions import is_typeddict
 
 from orch.agents.arguments import Parts, invalid_input, misfit
@@ -76,6 +76,16 @@ def declared_output(output: Any, annotation: Any) -> Any:
         return output
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation if is_model else None
+
+
+def schema_of(annotation: Any) -> dict[str, Any] | None:
+    """JSON Schema of what an annotation says is returned; None: it says nothing that is JSON."""
+    if annotation in (None, Any):
+        return None
+    try:
+        return TypeAdapter(annotation).json_schema(mode="serialization")
+    except (PydanticUserError, PydanticInvalidForJsonSchema, TypeError):
+        return None
 
 
 def adapter_of(name: str, what: str, shape: Any) -> TypeAdapter[Any]:
