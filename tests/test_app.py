@@ -72,7 +72,7 @@ def test_a_message_carries_ids_and_what_is_left_of_its_chain(app: Celery, redis:
     dispatch(app, compile_canvas(WIDE, "x", ["p/0/a"]))
     (message,) = messages(redis, "one")
     assert message["headers"]["task"] == "orch.work"
-    assert message["headers"]["argsrepr"] == "w/p/0/a"
+    assert message["headers"]["argsrepr"] == "w/p/0/a (exec x)"
     args, kwargs, embedded = body(message)
     assert args == ["x", "p/0/a", WIDE.key] and kwargs == {}
     assert [link["args"][1] for link in embedded["chain"]] == ["p/0/c", "p/0/b"]

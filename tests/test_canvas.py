@@ -99,7 +99,7 @@ def test_a_signature_carries_ids_and_no_data() -> None:
     assert tuple(signature.args) == ("x", "a", plan.key) and not signature.kwargs
     assert signature.immutable
     assert signature.options["queue"] == "q"
-    assert signature.options["argsrepr"] == "n/a"
+    assert signature.options["argsrepr"] == "n/a (exec x)"
 
 
 def test_a_canvas_is_json() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.flower import require_flower
 from orch.cli.options import Broker, DataDir, Include, Json, Pool, Redis
 from orch.errors import OrchError
 
@@ -283,10 +284,7 @@ def _flower(orchestrator: Orchestrator, port: int | None) -> Any:
     if port is None:
         yield None
         return
-    import importlib.util
-
-    if importlib.util.find_spec("flower") is None:
-        raise OrchError("Flower is not installed", hint="pip install 'orch[flower]'")
+    require_flower()
     from orch.control.workers import PARENT_VARIABLE
 
     process = subprocess.Popen(

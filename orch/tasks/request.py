@@ -12,7 +12,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from orch.tasks.incarnation import MARK
-from orch.tasks.shown import WATCHED
+from orch.tasks.shown import WATCHED, failure_in
 
 CHILD_LOST = (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)
 """What billiard says when the process of a step is gone, or on its way out."""
@@ -31,6 +31,14 @@ class StepRequest(Request):
         if self._eventer and self._eventer.enabled:
             found[WATCHED] = True
         return found
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """As Celery does; but those who watch are told of an attempt that failed as of one."""
+        failure = failure_in(fields.get("result")) if type == "task-succeeded" else None
+        if failure is None:
+            super().send_event(type, **fields)
+        else:
+            super().send_event("task-failed", exception=failure, traceback=None)
 
     def on_failure(
         self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False

@@ -8,6 +8,7 @@ each step under its capability, with its arguments, its state and its runtime.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ from celery import Celery
 from kombu.utils.uuid import uuid
 
 from orch.app import BROKER_AWAY
+from orch.workflows.canvas import shown_as
 from orch.workflows.outcome import Failed, Outcome
 from orch.workflows.plan import Plan
 
@@ -24,20 +26,37 @@ WATCHED = "orch_watched"
 """Key of a request, set by the worker's main process while somebody watches its events."""
 
 
+FAILED = "failed: "
+"""How a task of a step answers whose attempt failed; it raises nothing to Celery."""
+
+
+def failure_in(answer: object) -> str | None:
+    """What the attempt failed with, by the answer of its task; None: it did not.
+
+    Where the worker went on from the step that the message was for, that one had not failed.
+    """
+    said = str(answer).strip("'\"")
+    if not said.startswith(FAILED) or said.endswith(" steps)"):
+        return None
+    return said.removeprefix(FAILED)
+
+
 class Shown:
     """One step behind that of a message. ``request``: of the message.
 
     Nobody's view is worth a failure: a broker that is away is left alone.
     """
 
-    def __init__(self, app: Celery, request: Any, plan: Plan, path: str) -> None:
+    def __init__(
+        self, app: Celery, request: Any, plan: Plan, execution: str, path: str, attempt: int
+    ) -> None:
         self._app = app
         self._host = request.hostname
         self._id = uuid()
         self._begun = monotonic()
         about = {
             "name": plan.node(path).task_name,
-            "args": f"{plan.definition.name}/{path}",
+            "args": shown_as(plan, execution, path, attempt),
             "kwargs": "{}",
             "root_id": request.root_id,
             "parent_id": request.id,
@@ -57,12 +76,21 @@ class Shown:
             self._tell(("task-succeeded", {"result": "'completed'", "runtime": runtime}))
 
     def _tell(self, *events: tuple[str, dict[str, Any]]) -> None:
-        try:
-            with self._app.events.default_dispatcher(hostname=self._host) as dispatcher:
-                for word, fields in events:
-                    dispatcher.send(word, uuid=self._id, **fields)
-        except BROKER_AWAY as exc:
-            logger.debug("an event for those who watch was not sent: %s", exc)
+        _send(self._app, self._host, self._id, events)
+
+
+def show_attempt(app: Celery, request: Any, shown: str) -> None:
+    """Tell which attempt a message turned out to be for, which its sender could not know."""
+    _send(app, request.hostname, request.id, [("task-started", {"args": shown})])
+
+
+def _send(app: Celery, host: str, id: str, events: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    try:
+        with app.events.default_dispatcher(hostname=host) as dispatcher:
+            for word, fields in events:
+                dispatcher.send(word, uuid=id, **fields)
+    except BROKER_AWAY as exc:
+        logger.debug("an event for those who watch was not sent: %s", exc)
 
 
 def is_watched(request: Any) -> bool:

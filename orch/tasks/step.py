@@ -34,11 +34,11 @@ from orch.tasks.meant import came_from, is_meant
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.tasks.purse import Purse
-from orch.tasks.shown import Shown, is_watched
+from orch.tasks.shown import FAILED, Shown, is_watched, show_attempt
 from orch.tasks.tally import current_tally
 from orch.tasks.turn import Turn
 from orch.workflows.budget import EXCEEDED
-from orch.workflows.canvas import may_bundle
+from orch.workflows.canvas import may_bundle, shown_as
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.expressions import literal
 from orch.workflows.node import Node
@@ -158,7 +158,7 @@ class Message:
         if self.request.chain:
             _continue(self.runtime, self.request, self.execution)
         if isinstance(outcome, Failed):
-            said = f"failed: {outcome.failure.name}: {outcome.failure.message}"[:200]
+            said = f"{FAILED}{outcome.failure.name}: {outcome.failure.message}"[:200]
         count = self.turn.count
         return said if count <= 1 else f"{said} (the last of {count} steps)"
 
@@ -207,7 +207,7 @@ class Message:
         if getattr(caller, "needs_context", True):
             pulse = make_pulse(runtime, node, path, claim)
             pulse.report.purse = Purse.of(runtime.journal, plan, node, self.execution, path)
-        shown = self._show(plan, path)
+        shown = self._show(plan, path, claim.state.attempt)
         outcome = _timed(runtime, node, path, claim, caller, pulse)
         if guard is not None:
             guard.tell(path, claim, outcome)
@@ -224,11 +224,15 @@ class Message:
         beat = pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
 
-    def _show(self, plan: Plan, path: str) -> Shown | None:
+    def _show(self, plan: Plan, path: str, attempt: int) -> Shown | None:
         """For those who watch; Celery itself tells of the step that the message is for."""
-        if path == self.path or not is_watched(self.request):
+        app, request = self.runtime.app, self.request
+        if not is_watched(request):
             return None
-        return Shown(self.runtime.app, self.request, plan, path)
+        if path == self.path:
+            show_attempt(app, request, shown_as(plan, self.execution, path, attempt))
+            return None
+        return Shown(app, request, plan, self.execution, path, attempt)
 
     def _attempt(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, Settled | Refused]:
         """Call, and settle what came of it, and with it claim what the turn goes on with."""

@@ -113,13 +113,20 @@ def step_signature(
     queue: str | None = None,
 ) -> Signature:
     """The message for one step. ``queue``: where that of its plan is not meant."""
-    shown = f"{plan.definition.name}/{path}"
+    shown = shown_as(plan, execution, path)
     limit = {} if node.step.timeout is None else {"time_limit": kill_after(node.step.timeout)}
     if node.step.priority is not None:
         priority = node.step.priority
     return _signature(
         node.task_name, (execution, path, plan.key), queue or node.queue, shown, priority, **limit
     )
+
+
+def shown_as(plan: Plan, execution: str, path: str, attempt: int = 0) -> str:
+    """What Flower and the log call a message, or, with its number, an attempt:
+    `project_setup/review_code #1 (exec 04021af5d8ad9202)`."""
+    number = f" #{attempt}" if attempt else ""
+    return f"{plan.definition.name}/{path}{number} (exec {execution})"
 
 
 def bundles_of(plan: Plan, paths: list[str], handoff: str) -> tuple[list[list[str]], list[str]]:
@@ -159,7 +166,8 @@ def bundle_signature(plan: Plan, execution: str, paths: list[str], priority: int
     node = plan.node(paths[0])
     if node.step.priority is not None:
         priority = node.step.priority
-    shown = f"{plan.definition.name}/{paths[0]} and {len(paths) - 1} more"
+    more = f"{paths[0]} and {len(paths) - 1} more"
+    shown = shown_as(plan, execution, more)
     args = (execution, paths[0], plan.key, paths[1:])
     return _signature(node.task_name, args, node.queue, shown, priority)
 
@@ -173,7 +181,7 @@ def join_signature(plan: Plan, execution: str, path: str, priority: int = 0) -> 
         JOIN_TASK,
         (execution, path, plan.key),
         queue,
-        f"{plan.definition.name}/{path} join",
+        shown_as(plan, execution, f"{path} join"),
         priority,
     )
 
