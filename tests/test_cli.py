@@ -679,7 +679,7 @@ def test_a_worker_of_one_capability_joins(dev: Dev, wait_until: Callable[..., An
         served = ["double", "escalation"]
         assert (mine["pid"], mine["serves"], mine["pool"]) == (process.pid, served, "solo")
         assert set(mine) == {
-            *("id", "name", "host", "pid", "pool", "concurrency", "serves", "running"),
+            *("id", "name", "host", "pid", "pool", "concurrency", "serves", "draining", "running"),
         }
         assert "solitary@" in dev.orch("workers").out
     finally:
