@@ -12,6 +12,7 @@ from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
 from orch.workflows.validation.review.idempotence import check_idempotence
 from orch.workflows.validation.review.ladders import check_ladders
+from orch.workflows.validation.review.models import check_budgets, check_models
 from orch.workflows.validation.review.outside import check_outside
 from orch.workflows.validation.review.parallel import check_parallel
 from orch.workflows.validation.review.reads import check_expressions
@@ -61,6 +62,8 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_names,
     check_ladders,
     check_approvals,
+    check_models,
+    check_budgets,
 )
 
 
