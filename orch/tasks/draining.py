@@ -38,8 +38,9 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY = 5.0
 """Seconds between looks at what is asked of this worker, where nobody has told it to look."""
 
-HAND_ON_EVERY = 1.0
-"""Seconds between looks of a drained worker at its own queues."""
+SHORTEST, LONGEST = 1.0, 60.0
+"""Seconds between looks of a drained worker at its own queues, twice as long each time: what must
+wait for it is taken out and put back each time, and those who send know of it within a second."""
 
 UNHEARD = 2.0
 """Seconds after which a main loop that does not let go of its queues has lost its broker."""
@@ -77,7 +78,8 @@ class Draining:
     ended = False
     asked: Drain | None = None
     _looked = float("-inf")
-    _handed_on = float("-inf")
+    _next = float("-inf")  # when it hands on what waits for it
+    _pause = SHORTEST
     _since = 0.0
     _signalled = False
     _limit: float | None = None
@@ -159,7 +161,7 @@ class Draining:
             return
         busy = worker_state.reserved_requests or worker_state.active_requests
         leaves_now = self.leaves and not busy and worker_state.should_stop is None
-        if leaves_now or time.monotonic() >= self._handed_on + HAND_ON_EVERY:
+        if leaves_now or time.monotonic() >= self._next:
             self._hand_on_what_waits(leaves_now)
         if leaves_now:
             self._leave()
@@ -168,7 +170,8 @@ class Draining:
 
     def _hand_on_what_waits(self, leaves: bool) -> None:
         """Also while it is busy: what waits for it may be long in coming."""
-        self._handed_on = time.monotonic()
+        self._next = time.monotonic() + self._pause
+        self._pause = min(self._pause * 2, LONGEST)
         try:
             self._hand_on()
             if leaves and self.asked is not None and not self.asked.stay:
@@ -183,6 +186,8 @@ class Draining:
         if asked is not None and not asked.means(self._incarnation):
             self._journal.forget_drain(name)
             asked = None
+        if asked != self.asked:
+            self._next, self._pause = float("-inf"), SHORTEST
         self.asked = asked
         self.leaves = self.leaves or (asked is not None and not asked.stay)
 

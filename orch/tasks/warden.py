@@ -185,7 +185,10 @@ class Warden:
                 self.say_alive()
         except Unreachable:
             logger.debug("nobody can say whether this worker is to take nothing new")
-        self.draining.go_on()
+        try:
+            self.draining.go_on()
+        except Exception:
+            logger.exception("what waits for this worker is left to the watch")
 
     def hand_on(self, agent: str = "") -> object:
         """Give what lies in the queues of an agent to others, as far as that may be.
