@@ -44,6 +44,14 @@ def test_the_type_of_a_project_follows_from_what_is_said(requirements: Any, kind
     assert project_analysis(requirements)["projectType"] == kind
 
 
+def test_keys_of_an_object_are_no_part_of_the_subject() -> None:
+    given = {"what": "REST API for bookings", "projectType": "service"}
+    found = project_analysis(given)
+    assert (found["subject"], found["goals"]) == ("Bookings", ["what: REST API for bookings"])
+    assert project_analysis(given, projectPath="hotel")["projectName"] == "hotel"
+    assert task_planning(feature={"what": "Search"})["specifications"]["title"] == "Search"
+
+
 def test_what_was_asked_for_and_is_not_generated_is_said() -> None:
     found = project_analysis("Build a dashboard in React", "TypeScript 4.5+")
     assert found["features"] == ["Dashboard"]

@@ -50,7 +50,7 @@ def test_a_plan_has_the_tasks_of_the_model(server: ModelServer) -> None:
     assert found["coreComponents"]  # what is generated is a matter of rules
     feature = answered(server, "task_planning", {"feature": "Login"}, tasks=[first])
     assert [task["id"] for task in feature["tasks"]] == ["A"]
-    assert feature["specifications"]["tests"]
+    assert feature["specifications"]["uiComponents"]
 
 
 def test_a_timeline_has_milestones(server: ModelServer) -> None:

@@ -30,11 +30,14 @@ def project_analysis(
 
     requirements  a text, a list or an object
     constraints   likewise; `projectType` in an object says of which type the project is
+    projectName   without it, that of the project, of its directory, or of what it is about
     projectPath   directory of a project that may be there already
 
     Raises StepError: `InvalidInput`, `UnknownProjectType`, `PathOutsideRoot`.
     """
-    existing = look(resolve(projectPath)) if projectPath else None
-    found = analyse(requirements, constraints, projectName, existing)
+    directory = resolve(projectPath) if projectPath else None
+    existing = look(directory) if directory else None
+    name = projectName or (directory.name if directory and not existing else None)
+    found = analyse(requirements, constraints, name, existing)
     given = {"requirements": requirements, "constraints": constraints}
     return think_of_analysis(found, given, context or Context())

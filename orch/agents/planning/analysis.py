@@ -9,9 +9,14 @@ from orch.agents.making.layout import Existing, Language
 from orch.agents.making.names import kebab, title
 from orch.agents.making.projects import TYPES, project_type
 from orch.agents.planning.knowledge import FEATURES, LIBRARIES, OTHER_LANGUAGES, TECHNOLOGIES
-from orch.agents.planning.wanted import mentions, statements, subject_of, tokens
+from orch.agents.planning.wanted import (
+    TYPE_KEYS,
+    about,
+    mentions,
+    statements,
+    tokens,
+)
 
-_GIVEN_TYPE = ("projectType", "project_type")
 _CLI = ("command line", "cli", "terminal", "console", "shell tool")
 _WEB = (
     *("api", "apis", "rest", "http", "web", "website", "web app", "web service", "webservice"),
@@ -40,7 +45,7 @@ def analyse(
     given = _given_type(requirements) or _given_type(constraints)
     language = _language(text, given, existing)
     kind = given or _type(text, language)
-    subject = subject_of(goals[0], _NO_SUBJECT) or "project"
+    subject = about(requirements, goals, _NO_SUBJECT) or "project"
     features = features_in(text)
     return {
         "summary": goals[0],
@@ -100,7 +105,7 @@ def assumptions(text: str, language: Language) -> list[str]:
 def _given_type(source: Any) -> str | None:
     if not isinstance(source, Mapping):
         return None
-    given = next((source[key] for key in _GIVEN_TYPE if source.get(key)), None)
+    given = next((source[key] for key in TYPE_KEYS if source.get(key)), None)
     return None if given is None else project_type(str(given)).name
 
 

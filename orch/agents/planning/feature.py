@@ -17,7 +17,7 @@ from orch.agents.planning.analysis import (
     language_of,
 )
 from orch.agents.planning.tasks import Tasks, priority_of
-from orch.agents.planning.wanted import statements, subject_of
+from orch.agents.planning.wanted import about, statements
 
 _FOLDERS: dict[Kind, str] = {"view": "components", "service": "services"}
 
@@ -46,7 +46,7 @@ def plan_feature(
     text = "\n".join([*wanted, *limits])
     found = analyse(wanted, constraints, name, existing)
     layout = existing.layout if existing else Layout.of(found["language"], found["projectName"])
-    subject = title(subject_of(wanted[0]) or "Feature")
+    subject = title(about(feature, wanted) or "Feature")
     views, services = [_part("view", subject, layout)], [_part("service", subject, layout)]
     tests = _tests([*views, *services], layout, context or Context())
     if existing is None and name is None:

@@ -10,6 +10,8 @@ from orch.agents.making.names import words
 from orch.errors import StepError
 
 MOST_STATEMENTS = 50
+TYPE_KEYS = ("projectType", "project_type")
+"""Keys of an object that say of which type a project is; they are no statements."""
 
 _BULLET = re.compile(r"^\s*(?:[-*•+]|\d+[.)])\s+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\s*;\s+|\n+")
@@ -60,8 +62,20 @@ def _texts(given: Any, what: str) -> list[str]:
     if isinstance(given, list):
         return [text for entry in given for text in _texts(entry, what)]
     if isinstance(given, Mapping):
-        return [f"{name}: {text}" for name, value in given.items() for text in _texts(value, what)]
+        return [
+            f"{name}: {text}"
+            for name, value in given.items()
+            if name not in TYPE_KEYS
+            for text in _texts(value, what)
+        ]
     raise StepError("InvalidInput", f"`{what}` is {type(given).__name__}: no text, list or object")
+
+
+def about(given: Any, found: Sequence[str], without: frozenset[str] = frozenset()) -> str:
+    """What the first of the statements `found` in something `given` is about; the key of an
+    object is no part of it."""
+    first = found[0].partition(": ")[2] if isinstance(given, Mapping) else found[0]
+    return subject_of(first, without)
 
 
 def subject_of(statement: str, without: frozenset[str] = frozenset()) -> str:
