@@ -40,6 +40,8 @@ LEVELS = {
     "error": logging.ERROR,
     "off": OFF,
 }
+NOTHING = Usage()
+
 Line = tuple[int, int, int, str, Any]
 """Instant, number, level, text, fields."""
 
@@ -53,31 +55,32 @@ class Report:
         """``begun``: when the attempt began, ms."""
         self.purse: Purse | None = None
         self._begun = begun
-        self._used = self._said = Usage()
+        self._used = self._said = NOTHING
         self._journal = journal
         self._execution = execution
         self._place = (path, attempt)
-        self._from = LEVELS[journal.settings.log_level]
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._lines: list[Line] = []
-        self._last: deque[Line] = deque(maxlen=LAST_KEPT)
+        self._last: deque[Line] | None = None
         self._number = 0
         self._count = self._bytes = self._over = 0
 
     def keep_line(self, level: int, text: str, fields: Mapping[str, Any]) -> None:
         """Keep a line with the execution. It is cut where it is long."""
-        if level < self._from:
+        if level < LEVELS[self._journal.settings.log_level]:
             return
         now, said = self._journal.clock(), _fields(fields)
         with self._lock:
             self._number = max(self._number + 1, now * 1000)
             line = (now, self._number, level, _cut(text), said)
             self._count += 1
-            self._bytes += OVERHEAD + len(line[3])
+            self._bytes += OVERHEAD + len(line[3]) + (len(str(said)) if said else 0)
             settings = self._journal.settings
             if self._count > settings.log_lines or self._bytes > settings.log_bytes:
                 self._over += 1
+                if self._last is None:
+                    self._last = deque(maxlen=LAST_KEPT)
                 self._last.append(line)
                 return
             self._lines.append(line)
@@ -87,9 +90,11 @@ class Report:
         """The attempt begins. ``price``: what a call of its capability costs; ``spends``: it uses
         more than it says beforehand. Raises StepError where a budget leaves nothing for it.
         """
-        used = Usage() if price is None else Usage(cost=price, calls=1)
+        if price is None and self.purse is None:
+            return
+        used = NOTHING if price is None else Usage(cost=price, calls=1)
         if self.purse is not None and (spends or used or self.purse.is_of_step):
-            refused = self.purse.refusal(Usage(), begins=True) or self.purse.refusal(used)
+            refused = self.purse.refusal(NOTHING, begins=True) or self.purse.refusal(used)
             if refused is not None:
                 raise refused
         if price is not None:
@@ -136,16 +141,17 @@ class Report:
 
     def end(self) -> None:
         """The code of the attempt has returned: send all of it, before its outcome is committed."""
-        if not (self._number or self._used):
+        if not self._number and self._used is NOTHING:
             return
         with self._lock:
-            left = self._over - len(self._last)
+            last = list(self._last or ())
+            left = self._over - len(last)
             if left > 0:
                 said = f"{left} lines are not kept: ORCH_LOG_LINES and ORCH_LOG_BYTES are the limit"
-                first = self._last[0]
+                first = last[0]
                 self._lines.append((first[0], first[1] - 1, logging.WARNING, said, None))
-            self._lines += self._last
-            self._last.clear()
+            self._lines += last
+            self._last, self._over = None, 0
         try:
             self._journal.patiently(partial(self.send, ended=True))
         except OrchError as exc:
