@@ -207,6 +207,11 @@ class Settings(BaseSettings):
     serve_escalation: bool = Field(
         True, description="whether a worker also delivers the notices of escalations"
     )
+    message_rules: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="rules for messages to a capability, by its name, as in a workflow: tables in "
+        "`orch.toml`, JSON in the environment",
+    )
     error_handling_level: Literal["minimal", "standard", "aggressive"] = Field(
         "standard",
         description="which failures of tasks without `retry` are tried again: none; those that "

@@ -16,6 +16,7 @@ from celery.canvas import Signature, _chain, _chord
 from orch.workflows.calls import callee
 from orch.workflows.canvas import compile_canvas, run_of
 from orch.workflows.definition import StepType
+from orch.workflows.message import goal
 from orch.workflows.node import Node
 from orch.workflows.paths import ROOT, in_handler, join_of
 from orch.workflows.plan import Plan
@@ -83,6 +84,7 @@ class _Finder:
                     self._run(segment, node)
                 case StepType.WAIT if node.poll is not None:
                     segment.canvas = compile_canvas(self.plan, EXECUTION, [node.key])[0]
+                    segment.ends += routes_of(node)
                     self._go_on(segment, node, f"{node.key} asks again until it is done", "end of ")
                 case StepType.PARALLEL:
                     self._fork(segment, node)
@@ -101,6 +103,7 @@ class _Finder:
         path = self._first(node)
         run = run_of(self.plan, EXECUTION, path)
         segment.canvas = compile_canvas(self.plan, EXECUTION, [path])[0]
+        segment.ends += routes_of(node)
         last = self.plan.node(run[-1].args[1])
         if isinstance(last.next, Choice):
             self._choice(segment, last, last.next, "chooses what follows, in its settle")
@@ -137,6 +140,7 @@ class _Finder:
             segment.canvas = canvases[0]
         for entry in entries:
             if entry.type is StepType.TASK:
+                segment.ends += routes_of(entry)
                 run = run_of(self.plan, EXECUTION, self._first(entry))
                 last = self.plan.node(run[-1].args[1])
                 if isinstance(last.next, Choice):
@@ -186,6 +190,16 @@ class _Finder:
 
     def _name(self, node: Node, target: str) -> str:
         return self.plan.scopes[node.scope].nodes[target].key
+
+
+def routes_of(node: Node) -> list[str]:
+    """Where rules may send the messages of a step."""
+    found = []
+    for rule in node.rules.every() if node.rules is not None else ():
+        if rule.asked.route is not None:
+            where = goal(rule.asked.route.model_dump(exclude_none=True))
+            found.append(f"rule {rule.name} may send {node.key} to {where}")
+    return found
 
 
 def draw(found: Sequence[Segment]) -> str:

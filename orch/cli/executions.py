@@ -488,6 +488,8 @@ def _print_status(context: ExecutionContext) -> None:
             note = f"fallback: {step.fallback}"
         if asked is not None and asked.resolved:
             note = f"{note}; escalation: {asked}" if note else f"escalation: {asked}"
+        if step.routed:
+            note = f"{note}; {step.routed}" if note else step.routed
         if step.rung:
             note = f"{step.rung}; {note}" if note else step.rung
         took = output.duration(step.duration_ms)

@@ -56,6 +56,10 @@ _ENDED = ("completed", "failed", "skipped", "cancelled")
 def describe(entry: HistoryEntry) -> str:
     """What an event says beside its word: the error, where it goes, until when it waits."""
     parts = []
+    if entry.event == "addressed":
+        from orch.workflows.message import told
+
+        return told(entry.detail)
     for key, value in entry.detail.items():
         match key:
             case "kind" if "rung" in entry.detail:

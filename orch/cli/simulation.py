@@ -18,7 +18,7 @@ from orch.errors import InputError
 # ruff: noqa: UP045
 
 if TYPE_CHECKING:
-    from orch.control.simulation import Simulation
+    from orch.control.simulation import SimulatedMessage, Simulation
 
 
 def simulate(
@@ -89,6 +89,15 @@ def _read_mocks(file: Path) -> dict[str, Any]:
     return mocks
 
 
+def _told(message: SimulatedMessage) -> str:
+    at, rules = output.duration(message.at_ms), ", ".join(message.rules) or "no rule"
+    attempt = f" #{message.attempt}" if message.attempt > 1 else ""
+    queue = f" (queue {message.queue})" if message.queue != message.capability else ""
+    urgent = f", priority {message.priority}" if message.priority else ""
+    what = json.dumps(message.input, ensure_ascii=False)
+    return f"{at}  {message.path}{attempt}  {rules}: {message.capability}{queue}{urgent}  {what}"
+
+
 def _print(found: Simulation) -> None:
     from orch.cli.progress import describe
     from orch.journal.journal import HistoryEntry
@@ -98,6 +107,8 @@ def _print(found: Simulation) -> None:
     ]
     output.table(("at", "path", "attempt", "outcome"), rows)
     output.line()
+    for message in found.messages:
+        output.line(_told(message))
     for change in found.escalations:
         told = HistoryEntry(change.at_ms, change.event, change.path, 0, change.detail)
         at = output.duration(change.at_ms)

@@ -19,6 +19,7 @@ from orch.journal.journal import Start
 from orch.journal.versions import Canary
 from orch.workflows.canary import is_chosen
 from orch.workflows.canvas import compile_canvas
+from orch.workflows.message import addresses_in
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven, start_options
 from orch.workflows.state import ExecutionStatus
@@ -207,6 +208,7 @@ class Bulk:
                 links=links,
                 priority=each.start.priority,
                 handoff=self.runtime.settings.handoff,
+                addresses=addresses_in(each.start.transition.fields),
             )
         ]
         self.runtime.advancer.publish(lambda: self.runtime.send(canvases))

@@ -14,7 +14,7 @@ from orch.workflows.falling import FELL_BACK, fallback_of, output_name
 from orch.workflows.node import other_capability
 from orch.workflows.outcome import Completed, Deferred, Failed, Outcome
 from orch.workflows.plan import Plan
-from orch.workflows.view import View
+from orch.workflows.view import View, node_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Falling:
         self, plan: Plan, view: View, path: str, outcome: Outcome, error: Mapping[str, Any]
     ) -> Outcome | None:
         """What the step comes to instead; ``error``: as `failure_to_replace` found it."""
-        node = plan.node(path)
+        node = node_of(plan, view, path)
         if other_capability(node):
             # The ladder sees to it, for which the step must have failed.
             if isinstance(outcome, Deferred) and outcome.failure is not None:

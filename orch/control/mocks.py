@@ -68,6 +68,9 @@ class Mocks(BaseModel):
     """How long an attempt takes, ms."""
     decisions: dict[str, list[Decision]] = Field(default_factory=dict)
     """What people decide about a step, one for each time that they are asked."""
+    memory: dict[str, list[JsonValue]] = Field(default_factory=dict)
+    """Records that a message rule finds in the memory, by the field that it adds, or by
+    `RULE.FIELD`; none where it is not named."""
 
     def failure(self, names: Sequence[str], attempt: int) -> str | None:
         """Name of the error under which this attempt fails, if it does.
@@ -121,6 +124,7 @@ def parse_mocks(
                 near = difflib.get_close_matches(step, known, 1)
                 guess = f"; did you mean {near[0]!r}?" if near else ""
                 problems.append(f"`{kind}` names {step!r}, which is no step{guess}")
+    problems += _unknown_memory(parsed, (plan, *called))
     problems += [
         f"`fail` of {step!r} is {value!r}; it is `always` or a count"
         for step, value in parsed.fail.items()
@@ -129,6 +133,19 @@ def parse_mocks(
     if problems:
         raise InputError("mocks are wrong: " + "; ".join(problems))
     return parsed
+
+
+def _unknown_memory(mocks: Mocks, plans: Sequence[Plan]) -> list[str]:
+    found: set[str] = set()
+    for plan in plans:
+        for name in plan.remembered_fields():
+            found |= {name, name.rpartition(".")[2]}
+    return [
+        f"`memory` names {name!r}, which no message rule takes from the memory; "
+        f"those that do: {', '.join(sorted(found)) or 'none'}"
+        for name in mocks.memory
+        if name not in found
+    ]
 
 
 def mock_names(plan: Plan, path: str, shown: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orch.control.addresses import node_at
 from orch.errors import StepError
 from orch.journal.journal import Journal
 from orch.workflows.agents import Agent, Drain, agent_queue, is_called
@@ -86,7 +87,7 @@ class Placing:
         return {
             path: self.queue_of(plan, execution, path, avoid)
             for path in paths
-            if plan.node(path).is_placed
+            if (node := plan.node(path)).is_placed or node.names_agent
         }
 
     def queue_of(
@@ -96,7 +97,7 @@ class Placing:
 
         ``avoid``: agents that get nothing that others may do as well.
         """
-        node = plan.node(path)
+        node = node_at(self.journal, plan, execution, path)
         if not node.is_placed or (in_rung(path) and rung_of(path).agent):
             return node.queue
         if node.step.agent is not None:
@@ -115,7 +116,7 @@ class Placing:
 
     def place(self, plan: Plan, execution: str, path: str) -> Place:
         """As `queue_of`, for those who only ask: no agent is chosen by it."""
-        node = plan.node(path)
+        node = node_at(self.journal, plan, execution, path)
         key = self._key(plan, execution, path, node)
         if node.versions is not None:
             asked = self._asked(node)

@@ -17,6 +17,7 @@ from orch.settings import Settings
 from orch.workflows.definition import ErrorHandlingLevel, RetryPolicy, WorkflowDefinition
 from orch.workflows.ladder import AGGRESSIVE, Escalations
 from orch.workflows.plan import Plan
+from orch.workflows.rules import MessageRule, MessageRules
 
 CACHED_PLANS = 500
 
@@ -31,8 +32,8 @@ class Plans:
 
     ``retry``: of tasks that have none, in plans that are stored here, and ``escalations``: of
     steps without a ladder, instead of what the settings say; a plan that is found by its key
-    brings what it was stored with, whatever they say now. Raises SettingsError where those name
-    no ladder.
+    brings what it was stored with, whatever they say now; so it does with the rules for messages.
+    Raises SettingsError where those name no ladder, or are no rules.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Plans:
         self.journal = journal
         self.retry = retry
         self.escalations = escalations or default_escalations(journal.settings)
+        self.messages = default_messages(journal.settings)
         self._cache: OrderedDict[str, Plan] = OrderedDict()
         self._lock = Lock()
 
@@ -89,6 +91,8 @@ class Plans:
             content["retry"] = _content(retry)
         if escalations is not None:
             content["escalations"] = _content(escalations)
+        if plan.messages:
+            content["messages"] = _messages_content(plan.messages)
         self.journal.store_plan(plan.key, json.dumps(content))
         self._remember(plan)
         return plan
@@ -101,8 +105,15 @@ class Plans:
     ) -> Plan:
         """The plan that `pin` would store. Raises NotSupportedYet."""
         retry, escalations = self._retry(definition, like), self._escalations(definition, like)
-        key = plan_key(definition, handlers, retry, escalations)
-        return Plan(definition, key=key, handlers=handlers, retry=retry, escalations=escalations)
+        messages = self.messages if like is None else _messages_in(self._read(like))
+        return Plan(
+            definition,
+            key=plan_key(definition, handlers, retry, escalations, messages),
+            handlers=handlers,
+            retry=retry,
+            escalations=escalations,
+            messages=messages,
+        )
 
     def _retry(self, definition: WorkflowDefinition, like: str | None) -> RetryPolicy | None:
         level = definition.error_handling_level
@@ -135,6 +146,7 @@ class Plans:
             handlers=handlers,
             retry=_retry_in(content),
             escalations=_escalations_in(content),
+            messages=_messages_in(content),
         )
         self._remember(plan)
         return plan
@@ -172,12 +184,14 @@ def plan_key(
     handlers: Mapping[str, WorkflowDefinition],
     retry: RetryPolicy | None = None,
     escalations: Escalations | None = None,
+    messages: MessageRules | None = None,
 ) -> str:
     """The version itself, or a hash of it and of what else decides how it runs: the versions of
-    its error handlers, the policy of tasks without `retry`, the ladders of the settings.
+    its error handlers, the policy of tasks without `retry`, the ladders of the settings, and
+    their rules for messages.
     """
     version = definition.content_hash()
-    if not handlers and retry is None and escalations is None:
+    if not (handlers or messages) and retry is None and escalations is None:
         return version
     pinned = sorted((name, handler.content_hash()) for name, handler in handlers.items())
     parts: list[Any] = [version, pinned]
@@ -185,6 +199,8 @@ def plan_key(
         parts.append(_content(retry))
     if escalations is not None:
         parts.append({"escalations": _content(escalations)})
+    if messages:
+        parts.append({"messages": _messages_content(messages)})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -236,12 +252,48 @@ def default_escalations(settings: Settings) -> Escalations | None:
     return Escalations(ladder=settings.escalation, paths=settings.escalation_paths)
 
 
+def default_messages(settings: Settings) -> MessageRules:
+    """What the settings say of messages to capabilities. Raises SettingsError."""
+    found: MessageRules = {}
+    for capability, rules in settings.message_rules.items():
+        found[capability] = checked_rules(capability, rules)
+    return found
+
+
+def checked_rules(capability: str, rules: Any) -> list[MessageRule]:
+    """Those of the settings for messages to a capability. Raises SettingsError."""
+    from orch.workflows.validation import errors_in, validate_document
+
+    around = {"name": "settings", "steps": [{"id": "any", "capability": capability}]}
+    definition, findings = validate_document({**around, "messageRules": rules})
+    errors = errors_in(findings)
+    if definition is None or errors:
+        first = errors[0]
+        where = first.path.replace("messageRules", f"message_rules.{capability}", 1)
+        raise SettingsError(
+            f"the setting `{where}` is wrong: {first.message}",
+            hint=first.hint or "it is written as in a workflow; see docs/messages.md",
+        )
+    return definition.message_rules
+
+
+def _messages_in(content: Mapping[str, Any]) -> MessageRules:
+    given = content.get("messages", {})
+    return {
+        name: [MessageRule.model_validate(rule) for rule in rules] for name, rules in given.items()
+    }
+
+
+def _messages_content(messages: MessageRules) -> dict[str, Any]:
+    return {name: [_content(rule) for rule in rules] for name, rules in messages.items()}
+
+
 def _escalations_in(content: Mapping[str, Any]) -> Escalations | None:
     found = content.get("escalations")
     return None if found is None else Escalations.model_validate(found)
 
 
-def _content(retry: RetryPolicy | Escalations) -> dict[str, Any]:
+def _content(retry: RetryPolicy | Escalations | MessageRule) -> dict[str, Any]:
     return retry.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 

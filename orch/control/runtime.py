@@ -9,6 +9,7 @@ from celery import Celery
 from celery.canvas import Signature
 
 from orch.app import create_app, dispatch, lists_of
+from orch.control.addresses import addresses_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
 from orch.control.placing import Placing
@@ -87,6 +88,7 @@ class Runtime:
             priority=priority,
             handoff=handoff,
             queues=queues,
+            addresses=addresses_of(self.journal, plan, execution, paths),
         )
         self.send(canvases)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from orch.control.addresses import node_at
 from orch.control.advance import Advancer
 from orch.control.advance.committing import Committing
 from orch.control.mocks import Mocks, found_in, mock_names, parse_mocks, tries_again
@@ -30,9 +31,11 @@ from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.escalation import INBOX_MARK
 from orch.workflows.events import Occurrence
 from orch.workflows.external import MARK
+from orch.workflows.node import Node
 from orch.workflows.notices import execution_of
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
+from orch.workflows.preparing import prepare_call
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.triggers import TriggerPolicy, input_for
@@ -82,6 +85,25 @@ class SimulatedChange:
 
 
 @dataclass(frozen=True)
+class SimulatedMessage:
+    """The message of an attempt, as rules have made it: which of them took it, where it goes, and
+    its input. ``at_ms``: when the attempt began, ms since the start."""
+
+    path: str
+    attempt: int
+    at_ms: int
+    rules: Sequence[str]
+    capability: str
+    queue: str
+    agent: str | None
+    priority: int
+    input: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "rules": list(self.rules)}
+
+
+@dataclass(frozen=True)
 class SimulatedStart:
     """A workflow that an event would start, and its input; or why it could not be.
 
@@ -105,6 +127,7 @@ class Simulation:
 
     ``triggered``: what its events would start, which is told and not run. ``escalations``: the
     rungs, reminders, decisions and resolutions of its escalated steps, the oldest first.
+    ``messages``: those of steps for which there are rules, in the order of their attempts.
     """
 
     status: str
@@ -114,6 +137,7 @@ class Simulation:
     steps: Sequence[SimulatedStep] = field(default_factory=list)
     triggered: Sequence[SimulatedStart] = field(default_factory=list)
     escalations: Sequence[SimulatedChange] = field(default_factory=list)
+    messages: Sequence[SimulatedMessage] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         found = {
@@ -126,6 +150,8 @@ class Simulation:
             found["triggered"] = [start.as_dict() for start in self.triggered]
         if self.escalations:
             found["escalations"] = [change.as_dict() for change in self.escalations]
+        if self.messages:
+            found["messages"] = [message.as_dict() for message in self.messages]
         return {**found, "error": dict(self.error)} if self.error else found
 
 
@@ -142,13 +168,14 @@ def simulate(
 ) -> Simulation:
     """Run ``definition`` to its end. Events come from its own steps, or from ``mocks``.
 
-    Ladders run on the virtual clock, and people decide what ``mocks`` say.
+    Ladders run on the virtual clock, and people decide what ``mocks`` say. Rules for messages find
+    in the memory what ``mocks`` say.
 
     ``handlers``: the workflows that errorHandlers name. ``workflows``: those that are called by
     a `subworkflow`, whose steps are run and listed behind the path of the step that calls.
     ``retry``: of tasks that have none, instead of what ``settings`` say, which are those of
-    failures alone: `retry_strategy` and its kin, `error_handling_level`, `error_classes`,
-    `escalation`, `escalation_paths`.
+    failures and messages alone: `retry_strategy` and its kin, `error_handling_level`,
+    `error_classes`, `escalation`, `escalation_paths`, `message_rules`.
     Raises InputError for mocks that fit no step, input that misses the schema, and where nobody
     emits or decides what a step waits for; NotSupportedYet; NoServer.
     """
@@ -173,7 +200,7 @@ def simulate(
             redis.close()
 
 
-OF_FAILURES = (
+OBEYED = (
     "retry_strategy",
     "max_retries",
     "retry_interval",
@@ -181,20 +208,22 @@ OF_FAILURES = (
     "error_classes",
     "escalation",
     "escalation_paths",
+    "message_rules",
 )
+"""Settings that a simulation goes by."""
 
 
 def _settings(given: Settings | None) -> Settings:
     """Settings of the journal, without environment and files: nothing is looked at in between.
 
-    ``given``: whose settings of failures they have.
+    ``given``: whose settings of failures and messages they have.
     """
     return Settings.model_construct(
         **{
             name: f.get_default(call_default_factory=True)
             for name, f in Settings.model_fields.items()
         }
-        | ({name: getattr(given, name) for name in OF_FAILURES} if given else {})
+        | ({name: getattr(given, name) for name in OBEYED} if given else {})
         | {"dispatch_grace": FAR / 1000, "recheck_interval": FAR / 1000}
     )
 
@@ -230,6 +259,7 @@ class _Simulator:
         self.advancer.start_triggered = self._would_start
         self.advancer.gated = False
         self._triggered: list[SimulatedStart] = []
+        self._messages: list[SimulatedMessage] = []
         self._order = count()
         self._todo: list[_Todo] = []
         self._outside: set[tuple[str, str, int]] = set()
@@ -339,7 +369,7 @@ class _Simulator:
             view = self.journal.read_view(task.execution, fields_for(plan, task.path))
             shown = self._prefix(task.execution) + task.path
             claimed = Claimed(task.state, view)
-            outcome = self._outcome(plan, task.path, shown, claimed)
+            outcome = self._outcome(plan, task.path, shown, claimed, plan.node(task.path))
             at = self.now + self._duration(mock_names(plan, task.path, shown))
             token = (plan, task.execution, task.path)
             heapq.heappush(self._todo, (at, next(self._order), token, claimed, outcome))
@@ -412,7 +442,7 @@ class _Simulator:
         self.now += FAR
 
     def _deliver(self, plan: Plan, execution: str, path: str) -> None:
-        node = plan.node(path)
+        node = node_at(self.journal, plan, execution, path)
         shown = self._prefix(execution) + path
         duration = self._duration(mock_names(plan, path, shown))
         timeout = node.step.timeout
@@ -428,7 +458,7 @@ class _Simulator:
         )
         if not isinstance(claimed, Claimed):
             return
-        outcome = self._outcome(plan, path, shown, claimed)
+        outcome = self._outcome(plan, path, shown, claimed, node)
         at, token = self.now + duration, (plan, execution, path)
         heapq.heappush(self._todo, (at, next(self._order), token, claimed, outcome))
 
@@ -439,21 +469,47 @@ class _Simulator:
             return ""
         return f"{self._prefix(family.parent.execution)}{family.parent.path}/"
 
-    def _outcome(self, plan: Plan, path: str, shown: str, claimed: Claimed) -> Outcome:
-        node, attempt = plan.node(path), claimed.state.attempt
+    def _outcome(self, plan: Plan, path: str, shown: str, claimed: Claimed, node: Node) -> Outcome:
+        attempt = claimed.state.attempt
         names = mock_names(plan, path, shown)
         name = self.mocks.failure(names, self._count(plan, path, claimed))
+        try:
+            if name is None or node.rules is not None:
+                self._make_input(plan, path, shown, claimed, node)
+        except StepError as error:
+            return Failed(Failure(error.name, error.message, node.id, path, attempt))
         if name is not None:
             message = f"attempt {attempt} of {node.id} fails, as mocked"
             return Failed(Failure(name, message, node.id, path, attempt))
-        try:
-            node.input.evaluate(context_of(self._seen(claimed.view, path), path))
-        except StepError as error:
-            return Failed(Failure(error.name, error.message, node.id, path, attempt))
         checks = found_in(self.mocks.polls, names)
         if node.poll is not None and checks is not None:
             return Completed(checks[min(claimed.state.total, len(checks) - 1)])
         return Completed(found_in(self.mocks.outputs, names))
+
+    def _make_input(self, plan: Plan, path: str, shown: str, claimed: Claimed, node: Node) -> None:
+        """See whether it can be made, and note what rules have made. Raises StepError."""
+        view = self._seen(claimed.view, path)
+        if node.rules is None:
+            node.input.evaluate(context_of(view, path))
+            return
+        found = prepare_call(plan, node, view, path, self._recall)
+        self._messages.append(
+            SimulatedMessage(
+                path=shown,
+                attempt=claimed.state.attempt,
+                at_ms=self.now - self.begun,
+                rules=found.taken,
+                capability=node.capability,
+                queue=node.queue,
+                agent=node.step.agent,
+                priority=found.message.priority,
+                input=found.message.input,
+            )
+        )
+
+    def _recall(self, name: str, sought: Mapping[str, Any]) -> list[Any]:
+        found = found_in(self.mocks.memory, (name, name.rpartition(".")[2]))
+        return list(found or ())[: int(sought["limit"])]
 
     def _count(self, plan: Plan, path: str, claimed: Claimed) -> int:
         """Which attempt this is: what a rung tries again is counted on from the step's own."""
@@ -523,6 +579,7 @@ class _Simulator:
             [step for _, step in sorted(self._steps(execution), key=lambda found: found[0])],
             self._triggered,
             sorted(self._changes(execution), key=lambda change: change.at_ms),
+            self._messages,
         )
 
     def _changes(self, execution: str, prefix: str = "") -> Iterator[SimulatedChange]:

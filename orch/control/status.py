@@ -29,6 +29,7 @@ from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
 from orch.workflows.escalation import INBOX_MARK
 from orch.workflows.external import MARK, TaskId
+from orch.workflows.message import told as routed_by
 from orch.workflows.node import Node
 from orch.workflows.paths import split
 from orch.workflows.pausing import pauses_over
@@ -99,6 +100,9 @@ class StepExecution(BaseModel):
         description="cached, value or capability: what its output is from, if not from itself",
     )
     waiting_for: str | None = None
+    routed: str | None = Field(
+        None, description="where message rules have sent it, and which: `routed by rule 'eu' to x`"
+    )
     rung: str | None = Field(None, description="of the work of a rung: which, and what it does")
     escalation: EscalationStatus | None = Field(None, description="the last one of the step")
     resolution: Resolved | None = Field(
@@ -593,7 +597,7 @@ def _step(
     waits: Waits,
 ) -> StepExecution:
     execution, state = record.id, StepState.loads(fields[path])
-    node = _node(plan, path)
+    node, address = _node(plan, path, record), record.addresses.get(path)
     live = state.status in LIVE
     beat = record.beats.get(path) if live else None
     escalation = _escalation(record, path, plan, waits.now, state)
@@ -642,6 +646,7 @@ def _step(
         )
         if live
         else None,
+        routed=routed_by(address.as_dict()) if address is not None and address.rules else None,
         rung=rung_title(plan, path),
         escalation=escalation,
         resolution=_resolution(record, path, live),
@@ -656,9 +661,11 @@ def _resolution(record: Record, path: str, live: bool) -> Resolved | None:
     return None if found is None or live else Resolved.model_validate(found)
 
 
-def _node(plan: Plan | None, path: str) -> Node | None:
+def _node(plan: Plan | None, path: str, record: Record) -> Node | None:
+    """The step, or the work of a rung, where its messages go."""
     try:
-        return plan.node(path) if plan is not None else None
+        address = record.addresses.get(subject_of(path))
+        return plan.node(path, address) if plan is not None else None
     except (KeyError, IndexError):
         return None
 
@@ -687,7 +694,7 @@ def _asked(
     if work in fields:
         state = StepState.loads(fields[work])
         beat = record.beats.get(work)
-        working = replace(waits, paused="").why(state, _node(plan, work), "", "", beat)
+        working = replace(waits, paused="").why(state, _node(plan, work, record), "", "", beat)
     left = seconds(until - waits.now) if until else ""
     return why_escalated(found, rung_title(plan, work) or "", working, left)
 

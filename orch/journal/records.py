@@ -15,6 +15,7 @@ from orch.workflows.entries import Unpacker
 from orch.workflows.escalation import Escalation
 from orch.workflows.gates import Slots
 from orch.workflows.holes import Hole, load_holes
+from orch.workflows.message import Address, address_field
 from orch.workflows.paths import iteration_path
 from orch.workflows.pausing import load_pauses
 from orch.workflows.resolving import load_resolutions
@@ -106,6 +107,8 @@ class Record:
     """What it went on without, by the path of the step that did."""
     used: Usage = field(default_factory=Usage)
     usage: Mapping[str, Usage] = field(default_factory=dict)  # by the step's path
+    addresses: Mapping[str, Address] = field(default_factory=dict)
+    """Where the messages of steps go that rules may send elsewhere, by the step's path."""
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -235,6 +238,16 @@ class Records(Connection):
     def priority_of(self, execution: str) -> int:
         """How urgent the messages of an execution are."""
         return int(self.read(self.redis.hget, self.keys.record(execution), PRIORITY_FIELD) or 0)
+
+    def read_addresses(self, execution: str, paths: Sequence[str]) -> dict[str, Address]:
+        """Where the messages of these steps go; a step that is not told was not entered."""
+        fields = [address_field(path) for path in paths]
+        found = self.read(self.redis.hmget, self.keys.record(execution), fields)
+        return {
+            path: Address.loads(text)
+            for path, text in zip(paths, found, strict=True)
+            if text is not None
+        }
 
     def read_limits(self, execution: str) -> tuple[int, int]:
         """The deadline (ms) and the time (ms) that were given with its start; 0: none."""
@@ -400,6 +413,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
     states: dict[str, Any] = {}
     beats: dict[str, Beat] = {}
     escalations: dict[str, Escalation] = {}
+    addresses: dict[str, Address] = {}
     found: dict[str, Any] = {}
     for name, text in fields:
         if text is None:
@@ -424,6 +438,8 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             beats[name[2:]] = Beat.loads(text)
         elif name.startswith("g:"):
             escalations[name[2:]] = Escalation.loads(text)
+        elif name.startswith("m:"):
+            addresses[name[2:]] = Address.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD, FAILING_FIELD, CANCEL_FIELD):
             found[name] = json.loads(text)
         elif name in (WORKFLOW_FIELD, PRIORITY_FIELD):
@@ -445,6 +461,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         items=items,
         beats=beats,
         escalations=escalations,
+        addresses=addresses,
     )
 
 
@@ -465,6 +482,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         parent=Call.loads(found["parent"]).execution if "parent" in found else None,
         beats=view.beats,
         escalations=view.escalations,
+        addresses=view.addresses,
         cancel=json.loads(found["cancel"]) if "cancel" in found else None,
         pauses=load_pauses(found.get("pauses")),
         origin=json.loads(found["origin"]) if "origin" in found else None,

@@ -1,18 +1,35 @@
-"""What the code of a step remembers: once, however often the step is tried."""
+"""What the code of a step remembers, once, however often the step is tried; and what the rules for
+its messages recall."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orch.agents.notebook import Notebook
+from orch.errors import InputError, StepError
 from orch.journal.heads import attribute_text
 from orch.journal.journal import Journal
 from orch.journal.spending import PROJECT
 from orch.memory.memory import Memory
 from orch.memory.record import MemoryRecord
+from orch.workflows.expressions import to_text
+from orch.workflows.passage import ENRICHMENT_FAILED
 from orch.workflows.rungs import subject_of
+
+RECALLED = {
+    "id",
+    "area",
+    "content",
+    "data",
+    "tags",
+    "agent_role",
+    "confidence",
+    "source",
+    "created",
+}
+"""What a rule sees of a record."""
 
 
 def project_of(journal: Journal, execution: str) -> str | None:
@@ -61,3 +78,34 @@ def remember_of_step(
         data=data,
         source=subject,
     )
+
+
+def recall_for_step(
+    journal: Journal, execution: str, name: str, sought: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The records that a rule asks for, of the project of the execution, the newest first.
+
+    ``name``: of the field; ``sought``: {text, tags, agent, area, limit}, of which what is null
+    does not matter. Raises StepError for what no record can have.
+    """
+    area, tags = sought.get("area"), sought.get("tags") or []
+    try:
+        found = Memory(journal).search(
+            project=project_of(journal, execution),
+            limit=int(sought["limit"]),
+            text=_text(sought.get("text")),
+            tag=[to_text(tag) for tag in tags if tag is not None] or None,
+            agent=_text(sought.get("agent")),
+            prefix=f"ORCH:{area}:" if area else None,
+        )
+    except InputError as error:
+        raise StepError(
+            ENRICHMENT_FAILED,
+            f"{name!r} asks for what the memory cannot have: {error.message}",
+            hint=error.hint,
+        ) from error
+    return [record.model_dump(mode="json", include=RECALLED) for record in found]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else to_text(value)

@@ -17,6 +17,7 @@ from kombu.utils.uuid import uuid
 
 from orch.app import BROKER_AWAY
 from orch.workflows.canvas import shown_as
+from orch.workflows.node import Node
 from orch.workflows.outcome import Failed, Outcome
 from orch.workflows.plan import Plan
 
@@ -48,14 +49,21 @@ class Shown:
     """
 
     def __init__(
-        self, app: Celery, request: Any, plan: Plan, execution: str, path: str, attempt: int
+        self,
+        app: Celery,
+        request: Any,
+        plan: Plan,
+        node: Node,
+        execution: str,
+        path: str,
+        attempt: int,
     ) -> None:
         self._app = app
         self._host = request.hostname
         self._id = uuid()
         self._begun = monotonic()
         about = {
-            "name": plan.node(path).task_name,
+            "name": node.task_name,
             "args": shown_as(plan, execution, path, attempt),
             "kwargs": "{}",
             "root_id": request.root_id,

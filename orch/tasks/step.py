@@ -16,13 +16,14 @@ from orch.agents.capability import Capability
 from orch.agents.context import Context
 from orch.agents.secret import read_secret
 from orch.app import dispatch_link, others_wait
+from orch.control.addresses import node_at
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
-from orch.memory.step import StepMemory
+from orch.memory.step import StepMemory, recall_for_step
 from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
@@ -44,9 +45,10 @@ from orch.workflows.expressions import literal
 from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.plan import Plan
+from orch.workflows.preparing import prepare_call
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
-from orch.workflows.view import View, context_of, fields_for, with_output
+from orch.workflows.view import View, context_of, fields_for, node_of, with_output
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +83,24 @@ def run_step(
     the same parallel step begin, which came with the message.
     """
     try:
-        about = runtime.plans.get(plan_key).node(path)
+        plan = runtime.plans.get(plan_key)
+        about = plan.node(path)
+        if about.routes:
+            find_node = partial(node_at, runtime.journal, plan, execution, path)
+            about = runtime.journal.patiently(find_node)
+            if about.task_name != getattr(request, "task", about.task_name):
+                return _send_on(runtime, request, plan, execution, path)
     except (NotFound, KeyError):
         return "missing"  # a message of a database that was emptied since
     message = Message(runtime, request, call, find, execution, path, about)
     return message.run(plan_key, others)
+
+
+def _send_on(runtime: Runtime, request: Any, plan: Plan, execution: str, path: str) -> str:
+    """A message that came late: rules have sent its step elsewhere since."""
+    request.chain = None
+    runtime.advancer.apply(plan, execution, (path,), runtime.journal.priority_of(execution))
+    return "moved"
 
 
 class Message:
@@ -138,7 +153,7 @@ class Message:
             if self._may_bundle(plan):
                 return self._run_bundle(plan, [path, *others])
             self._spread(plan, others)
-        claimed = _claim(self.runtime, self.request, self.execution, path, plan_key)
+        claimed = _claim(self.runtime, self.request, self.execution, path, plan_key, self.about)
         if isinstance(claimed, Refused):
             self.request.chain = None
             logger.debug("%s of execution %s: %s", path, self.execution, claimed.word)
@@ -193,7 +208,7 @@ class Message:
     def _perform(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, View]:
         """Call what the step names."""
         fault("claimed")
-        node, runtime = plan.node(path), self.runtime
+        node, runtime = node_of(plan, claim.view, path), self.runtime
         caller = self.caller_of(node)
         assert caller is not None
         guard: Guard | None = getattr(caller, "breaker", None)
@@ -207,8 +222,8 @@ class Message:
         if getattr(caller, "needs_context", True):
             pulse = make_pulse(runtime, node, path, claim)
             pulse.report.purse = Purse.of(runtime.journal, plan, node, self.execution, path)
-        shown = self._show(plan, path, claim.state.attempt)
-        outcome = _timed(runtime, node, path, claim, caller, pulse)
+        shown = self._show(plan, node, path, claim.state.attempt)
+        outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
         if guard is not None:
             guard.tell(path, claim, outcome)
         declared: Fallback | None = getattr(caller, "fallback", None)
@@ -224,7 +239,7 @@ class Message:
         beat = pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
 
-    def _show(self, plan: Plan, path: str, attempt: int) -> Shown | None:
+    def _show(self, plan: Plan, node: Node, path: str, attempt: int) -> Shown | None:
         """For those who watch; Celery itself tells of the step that the message is for."""
         app, request = self.runtime.app, self.request
         if not is_watched(request):
@@ -232,7 +247,7 @@ class Message:
         if path == self.path:
             show_attempt(app, request, shown_as(plan, self.execution, path, attempt))
             return None
-        return Shown(app, request, plan, self.execution, path, attempt)
+        return Shown(app, request, plan, node, self.execution, path, attempt)
 
     def _attempt(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, Settled | Refused]:
         """Call, and settle what came of it, and with it claim what the turn goes on with."""
@@ -270,15 +285,15 @@ def _continue(runtime: Runtime, request: Any, execution: str) -> None:
 
 
 def _claim(
-    runtime: Runtime, request: Any, execution: str, path: str, plan_key: str
+    runtime: Runtime, request: Any, execution: str, path: str, plan_key: str, about: Node
 ) -> tuple[Plan, Claimed] | Refused:
     journal = runtime.journal
     owner = owner_of(current_incarnation())
 
     def claim(key: str) -> tuple[Plan, Claimed] | Refused:
         plan = runtime.plans.get(key)
-        node = plan.node(path)
-        if key != plan_key and node.task_name != runtime.plans.get(plan_key).node(path).task_name:
+        node = about if key == plan_key else node_at(runtime.journal, plan, execution, path)
+        if node.task_name != about.task_name:
             # Another capability does it now, which this message cannot call.
             priority = runtime.journal.priority_of(execution)
             runtime.advancer.apply(plan, execution, (path,), priority)
@@ -341,13 +356,19 @@ def timeout_of(runtime: Runtime, node: Node) -> int | None:
 
 
 def _timed(
-    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse | None
+    runtime: Runtime,
+    plan: Plan,
+    node: Node,
+    path: str,
+    claim: Claimed,
+    call: Caller,
+    pulse: Pulse | None,
 ) -> Outcome:
     """As `_call`; counted among what this worker does."""
     tally, began, ok = current_tally(), time.monotonic(), False
     tally.begin(node.capability)
     try:
-        outcome = _call(runtime, node, path, claim, call, pulse)
+        outcome = _call(runtime, plan, node, path, claim, call, pulse)
         ok = isinstance(outcome, Completed)
         return outcome
     finally:
@@ -355,7 +376,13 @@ def _timed(
 
 
 def _call(
-    runtime: Runtime, node: Node, path: str, claim: Claimed, call: Caller, pulse: Pulse | None
+    runtime: Runtime,
+    plan: Plan,
+    node: Node,
+    path: str,
+    claim: Claimed,
+    call: Caller,
+    pulse: Pulse | None,
 ) -> Outcome:
     """Call the capability; whatever it raises becomes a failure under the error's name.
 
@@ -368,6 +395,9 @@ def _call(
             context = make_context(runtime, node, path, state, view, pulse)
             spends = getattr(call, "spends", False)
             pulse.report.begin(getattr(call, "cost", None), spends=spends)
+        if node.rules is not None:
+            recall = partial(recall_for_step, runtime.journal, view.execution)
+            node = replace(node, input=prepare_call(plan, node, view, path, recall).input)
         begun = time.monotonic()
         output = without_noted(call(node, context_of(view, path), context))
         note_pace(node.capability, time.monotonic() - begun)

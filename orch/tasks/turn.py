@@ -14,8 +14,10 @@ from orch.workflows.handoff import (
     hand_over,
     make_handoff,
 )
+from orch.workflows.message import addresses_in
 from orch.workflows.node import Node
 from orch.workflows.plan import Plan
+from orch.workflows.rungs import subject_of
 from orch.workflows.state import StepStatus
 from orch.workflows.view import View
 
@@ -77,7 +79,8 @@ class Turn:
         opened = self._first_of(plan, transition)
         if opened is None or not self._has_turn():
             return None
-        return hand_over(plan, opened, view, self._owner(), self._lease(plan.node(opened.path)))
+        lease = self._lease(_node_of(plan, transition, opened))
+        return hand_over(plan, opened, view, self._owner(), lease)
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         self.following = plan, path, claimed
@@ -92,7 +95,7 @@ class Turn:
     def _first_of(self, plan: Plan, transition: Transition) -> Open | None:
         for opened in transition.opens:
             waits = opened.state.status is StepStatus.DISPATCHED
-            if waits and self._may_take(plan, plan.node(opened.path)):
+            if waits and self._may_take(plan, _node_of(plan, transition, opened)):
                 return opened
         return None
 
@@ -130,3 +133,11 @@ class Turn:
             return False
         self.items += 1
         return True
+
+
+def _node_of(plan: Plan, transition: Transition, opened: Open) -> Node:
+    """What is opened, done where rules have just sent its messages."""
+    node = plan.node(opened.path)
+    if not node.routes:
+        return node
+    return plan.node(opened.path, addresses_in(transition.fields).get(subject_of(opened.path)))

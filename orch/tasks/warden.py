@@ -24,6 +24,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker import WorkController
 
 from orch.app import BROKER_AWAY, queue_depth
+from orch.control.addresses import node_at
 from orch.control.handing_on import HandingOn
 from orch.control.runtime import Runtime
 from orch.control.workers import PARENT_VARIABLE
@@ -556,7 +557,7 @@ class Warden:
         key = self.journal.plan_of(execution)
         if key is None:
             return
-        node = self.runtime.plans.get(key).node(path)
+        node = node_at(self.journal, self.runtime.plans.get(key), execution, path)
         timeout = timeout_of(self.runtime, node)
         if timeout is not None and now - state.started >= timeout:
             self.advancer.time_out(execution, path, state, timeout)

@@ -24,6 +24,7 @@ from orch.workflows.making import make_work
 from orch.workflows.node import Node, other_capability
 from orch.workflows.paths import in_handler
 from orch.workflows.resolving import CONFLICT
+from orch.workflows.rules import MessageRules
 from orch.workflows.rungs import in_rung, rung_of, subject_of
 from orch.workflows.shape import Shape
 
@@ -40,6 +41,7 @@ class Asking(Shape):
         handlers: Mapping[str, WorkflowDefinition],
         retry: RetryPolicy | None,
         escalations: Escalations,
+        messages: MessageRules,
     ) -> None:
         self.escalations = escalations
         self._works: dict[str, Node] = {}
@@ -47,7 +49,7 @@ class Asking(Shape):
         named = (*escalations.paths.items(), *definition.escalation_paths.items())
         for name, found in named:
             self._paths[name] = found, parse_expression(found.when) if found.when else None
-        super().__init__(definition, handlers, retry)
+        super().__init__(definition, handlers, retry, messages)
 
     def ladder(self, path: str, name: str) -> tuple[Rung, ...]:
         """The rungs of a named path; of the step's own ladder where ``name`` is empty.
@@ -178,17 +180,19 @@ class Asking(Shape):
             if other_capability(node):
                 yield from self.ladder(node.key, OWN_FALLBACK)
 
-    def work(self, key: str) -> Node:
+    def work(self, key: str, step: Node | None = None) -> Node:
         """What is done in a rung for a step: made when it is first asked for."""
-        found = self._works.get(key)
+        found = self._works.get(key) if step is None else None
         if found is None:
             path = subject_of(key)
-            node, name = self.node(path), rung_of(key)
+            node, name = step or self.node(path), rung_of(key)
             rungs = () if name.capability else self.ladder(path, name.ladder)
             if not name.capability and not 0 < name.number <= len(rungs):
                 raise KeyError(key)
             rung = rungs[name.number - 1] if rungs else None
             found = make_work(node, key, rung, name)
-            if not name.agent:
+            if found.capability != node.capability:
+                found = self._ruled(found)  # by the rules for messages to that one
+            if not name.agent and step is None:
                 self._works[key] = found
         return found

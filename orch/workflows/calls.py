@@ -100,6 +100,8 @@ def capabilities_in(definition: WorkflowDefinition) -> set[str]:
         mapped = step.map.capability if step.map else None
         names |= {step.capability, step.task, polled, mapped}
     own = {step.id for step in definition.steps}
+    routes = (rule.route for rule in definition.message_rules if rule.route is not None)
+    names |= {route.capability for route in routes}
     names |= {handler.handler for handler in definition.error_handlers} - own
     return {name for name in names if name is not None}
 

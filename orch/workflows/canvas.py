@@ -22,10 +22,11 @@ from celery import chord, group
 from celery.canvas import Signature, _chain
 
 from orch.workflows.definition import StepType
+from orch.workflows.message import AS_DEFINED, Address
 from orch.workflows.node import Node
 from orch.workflows.paths import join_of, split
 from orch.workflows.plan import Plan
-from orch.workflows.rungs import in_rung
+from orch.workflows.rungs import in_rung, subject_of
 
 JOIN_TASK = "orch.flow.join"
 DEFAULT_LINKS = 50
@@ -45,13 +46,15 @@ def compile_canvas(
     priority: int = 0,
     handoff: str = "off",
     queues: Mapping[str, str] = NOWHERE_ELSE,
+    addresses: Mapping[str, Address] = AS_DEFINED,
 ) -> list[Signature]:
     """One canvas for each group of ``paths`` that belongs together, of steps so urgent (0-9).
 
     Two or more paths in branches of the same parallel step become one chord; every other
     path becomes a chain, or a bare signature where nothing is known to follow. ``handoff``: the
     setting; where it holds many branches that begin alike become one signature, whose worker
-    spreads them (`bundles_of`). ``queues``: those of paths whose plan does not say.
+    spreads them (`bundles_of`). ``queues``: those of paths whose plan does not say. ``addresses``:
+    where messages go that rules have sent elsewhere, by the path of their step.
     """
     members: dict[str | None, list[str]] = {}
     for path in paths:
@@ -63,7 +66,7 @@ def compile_canvas(
             found, branches = bundles_of(plan, branches, handoff)
             canvases += [bundle_signature(plan, execution, each, priority) for each in found]
         runs = [
-            _chained(run_of(plan, execution, path, links, priority, handoff, queues))
+            _chained(run_of(plan, execution, path, links, priority, handoff, queues, addresses))
             for path in branches
         ]
         if step is None or len(runs) == 1 or _in_lanes(plan.node(step)):
@@ -82,6 +85,7 @@ def run_of(
     priority: int = 0,
     handoff: str = "off",
     queues: Mapping[str, str] = NOWHERE_ELSE,
+    addresses: Mapping[str, Address] = AS_DEFINED,
 ) -> list[Signature]:
     """The signatures from ``path`` on, as far as the plan alone says what follows.
 
@@ -92,7 +96,7 @@ def run_of(
     run: list[Signature] = []
     at: str | None = path
     while at is not None and len(run) < links:
-        node = plan.node(at)
+        node = plan.node(at, addresses.get(subject_of(at)) if addresses else None)
         run.append(step_signature(plan, node, execution, at, priority, queues.get(at)))
         at = _certain_successor(plan, node, at)
         if at is not None and _goes_on(plan, node, plan.node(at), handoff):
@@ -198,6 +202,8 @@ def _certain_successor(plan: Plan, node: Node, path: str) -> str | None:
         return None
     if following.index <= node.index:
         return None  # a lap is compiled when it begins
+    if following.routes:
+        return None  # rules decide where its message goes when it is entered
     return plan.follow(path, node.next)
 
 

@@ -29,6 +29,7 @@ from orch.workflows.model import (
     StepId,
     VersionSpec,
 )
+from orch.workflows.rules import MessageRule
 
 ConcurrencyPolicy = Literal["queue", "reject", "cancel-previous"]
 AttributeName = Annotated[
@@ -523,6 +524,8 @@ class WorkflowDefinition(Model):
     takes it."""
     escalation_paths: dict[PathName, EscalationPath] = Field(default_factory=dict)
     """Ladders by their names, and which errors take them."""
+    message_rules: list[MessageRule] = Field(default_factory=list)
+    """What is done to the messages of its steps, in order: where they go, and with which input."""
     triggers: list[Trigger] = Field(default_factory=list)
     """Events that start an execution of the latest version."""
     timeout_ms: Milliseconds | None = None

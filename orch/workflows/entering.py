@@ -17,7 +17,9 @@ from orch.workflows.expressions import to_text, truthy
 from orch.workflows.external import given_field, waits_for
 from orch.workflows.joining import Joined
 from orch.workflows.leaving import choose, no_branch
+from orch.workflows.message import ADDRESSED, Message, address_field
 from orch.workflows.node import Node
+from orch.workflows.passage import decide_address
 from orch.workflows.paths import iteration_path, join_path
 from orch.workflows.policies import Choice, EventPolicy, JoinPolicy, LoopPolicy
 from orch.workflows.references import parse_reference
@@ -55,6 +57,8 @@ class Entering(Routing):
             self._go_on(node, path, context.get("output"))
             return
         if node.is_work:
+            if node.routes:
+                self._address(node, path, context)
             self._open_entry(path, self._dispatched(node))
             return
         if node.external:
@@ -83,6 +87,15 @@ class Entering(Routing):
                 self._loop(node, path)
             case _:
                 raise AssertionError(f"the plan let a step of type {node.type} through")
+
+    def _address(self, node: Node, path: str, context: dict[str, Any]) -> None:
+        """Rules decide where the messages of the step go, for as long as it lasts."""
+        assert node.rules is not None
+        message = Message.of(node, node.input.evaluate(context), self.view.priority)
+        address = decide_address(node.rules, message, context)
+        self.fields[address_field(path)] = address.dumps()
+        if address.rules:
+            self.note(ADDRESSED, path, 1, address.as_dict())
 
     def _decide(self, node: Node, path: str, choice: Choice, context: dict[str, Any]) -> None:
         value = choice.expression.evaluate(context)

@@ -80,6 +80,7 @@ WORDS = (
     "chosen",
     "used",
     "budget",
+    "addressed",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

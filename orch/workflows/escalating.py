@@ -41,7 +41,7 @@ from orch.workflows.outcome import (
 from orch.workflows.rungs import RungName, rung_of, rung_path, subject_of
 from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.validation import sentences_of
-from orch.workflows.view import context_of
+from orch.workflows.view import context_of, node_of
 
 if TYPE_CHECKING:
     from orch.workflows.draft import Draft
@@ -224,7 +224,7 @@ def tell(move: Draft, path: str, record: Escalation, event: str) -> None:
         "acknowledged": record.acknowledged,
         "until": record.until,
         "step": move.plan.node(path).id,
-        "capability": move.plan.node(path).capability,
+        "capability": node_of(move.plan, move.view, path).capability,
     }
     move.notices[str(about["id"])] = encode(
         {k: v for k, v in about.items() if v not in ("", 0, {})}
@@ -237,7 +237,7 @@ def begin_work(
     """Open the token that works for the step."""
     works = record.works + 1
     at = rung_path(path, name, works)
-    made = move.plan.node(at)
+    made = node_of(move.plan, move.view, at)
     retry = made.step.retry
     pause = retry.interval if record.kind == "retry" and retry is not None else 0
     status = StepStatus.RETRYING if pause else StepStatus.DISPATCHED
@@ -276,7 +276,7 @@ def decide_work(
     ``node``: of the work at ``path``.
     """
     subject, now = subject_of(path), move.now
-    record, own = _open_record(move, subject), move.plan.node(subject)
+    record, own = _open_record(move, subject), node_of(move.plan, move.view, subject)
     if record is None or record.work != path:
         # Nobody waits for it: its step has moved on, and this is a message that came late.
         told = Event("cancelled", path, state.attempt)

@@ -49,7 +49,7 @@ NAMES: Mapping[str, ErrorClass] = {
             DepthExceeded TemplateFailed NotReadable FileNotFound FileTooLarge UnknownColumn
             PageNotFound PathOutsideRoot GitMissing WorkflowNotFound NotFound NotAllowed
             DatabaseNotFound TemplateNotFound ToolMissing NoFiles NoTests TooManyFiles
-            AgentRefused
+            AgentRefused InvalidMessage
             DefinitionError SettingsError InputError BudgetExceeded SecretNotFound
             """,
         ErrorClass.RESOURCE: """

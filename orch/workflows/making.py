@@ -116,6 +116,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
         next=None,
         on_error=(),
         affinity=node.affinity if step.affinity else None,
+        rules=node.rules,
     )
 
 

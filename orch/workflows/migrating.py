@@ -244,7 +244,7 @@ class _Fitter:
         """Whether it would read `$.output`, which was not kept for it."""
         if state.status is StepStatus.RUNNING and after.poll is None:
             return False
-        if not any(read[0] == "output" for read in after.input.reads):
+        if not any(read[0] == "output" for read in after.input_reads):
             return False
         return not self.old.uses_previous_output(split(path)[0])
 
@@ -295,9 +295,9 @@ def _maps(before: Node, after: Node) -> Iterator[MapPolicy]:
         yield node.mapped
 
 
-def _address(node: Node) -> tuple[str, str]:
-    """Where its message goes."""
-    return node.task_name, node.queue
+def _address(node: Node) -> tuple[str, str, bool]:
+    """Where its message goes, and whether rules may say otherwise."""
+    return node.task_name, node.queue, node.routes
 
 
 def _limit(node: Node) -> tuple[int | None, ...]:

@@ -17,6 +17,7 @@ from orch.workflows.external import given_field
 from orch.workflows.failing import class_in, is_meant
 from orch.workflows.holes import Hole, hole_fields, tolerated
 from orch.workflows.joining import Joined
+from orch.workflows.message import address_field
 from orch.workflows.node import Node
 from orch.workflows.outcome import Failure
 from orch.workflows.paths import split
@@ -43,6 +44,8 @@ class Move(Entering):
         self._drop_beat(path)
         if node.external:
             self.drops.append(given_field(path))
+        if node.routes and "[" in path:
+            self.drops.append(address_field(path))  # of thousands of items, nobody asks again
         completed = len(self.events)
         self.note("completed", path, state.attempt)
         try:

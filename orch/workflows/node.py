@@ -16,8 +16,10 @@ from orch.workflows.policies import (
     LoopPolicy,
     MapPolicy,
     PollPolicy,
+    Reads,
 )
 from orch.workflows.ranges import VersionRange
+from orch.workflows.ruleset import Rules
 
 TASK_PREFIX = "orch."
 
@@ -53,6 +55,7 @@ class Node:
     event: EventPolicy | None = None
     default_retry: RetryPolicy | None = None
     affinity: Compiled | None = None
+    rules: Rules | None = None  # for its messages
 
     @property
     def id(self) -> str:
@@ -126,7 +129,24 @@ class Node:
     @cached_property
     def plain(self) -> bool:
         """Whether entering it takes nothing but a message: no expression decides about it."""
-        return self.type is StepType.TASK and self.condition is None and self.is_work
+        asks = self.condition is not None or self.routes
+        return self.type is StepType.TASK and not asks and self.is_work
+
+    @property
+    def routes(self) -> bool:
+        """Whether rules may choose where its messages go."""
+        return self.rules is not None and self.rules.routes
+
+    @property
+    def names_agent(self) -> bool:
+        """Whether rules may send its messages to one agent."""
+        routes = (rule.asked.route for rule in self.rules.every()) if self.rules else ()
+        return any(route is not None and route.agent is not None for route in routes)
+
+    @property
+    def input_reads(self) -> Reads:
+        """What its input is made of, by its mapping and by the rules for its messages."""
+        return self.input.reads if self.rules is None else self.input.reads | self.rules.reads
 
     def schedule_limit(self, now: int) -> int:
         """When an attempt that is dispatched now must have been taken, ms; 0: whenever."""

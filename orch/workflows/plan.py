@@ -13,7 +13,7 @@ path    where a token stands: scope, step and, in a cycle, the lap: ``build/0/li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
@@ -21,6 +21,7 @@ from orch.workflows.expressions import compile_value
 from orch.workflows.ladder import Escalations
 from orch.workflows.node import Node
 from orch.workflows.reading import Reading
+from orch.workflows.rules import MessageRules
 from orch.workflows.triggers import TriggerPolicy
 
 
@@ -28,7 +29,8 @@ class Plan(Reading):
     """The compiled form of one version, with the workflows that handle its errors.
 
     ``key`` names the plan: the version, or a hash of it, of its handlers' versions and of
-    ``retry``, the policy of tasks that have none, and of ``escalations``.
+    ``retry``, the policy of tasks that have none, of ``escalations``, and of ``messages``, the
+    rules of the settings for messages to capabilities.
     Raises NotSupportedYet when a step uses what this release cannot run.
     """
 
@@ -40,8 +42,11 @@ class Plan(Reading):
         handlers: Mapping[str, WorkflowDefinition] | None = None,
         retry: RetryPolicy | None = None,
         escalations: Escalations | None = None,
+        messages: MessageRules | None = None,
     ) -> None:
-        super().__init__(definition, handlers or {}, retry, escalations or Escalations())
+        super().__init__(
+            definition, handlers or {}, retry, escalations or Escalations(), messages or {}
+        )
         self.version = definition.content_hash()
         self.key = key or self.version
         self.triggers = tuple(TriggerPolicy.of(trigger) for trigger in definition.triggers)
@@ -59,12 +64,27 @@ class Plan(Reading):
             if rung.fallback is not None:
                 name = rung.fallback.capability
                 found.setdefault(name, rung.fallback.queue or name)
+        for node in nodes:
+            for name, queue in node.rules.targets() if node.rules is not None else ():
+                found.setdefault(name, queue)
         return found
 
     @cached_property
     def is_placed(self) -> bool:
         """Whether the queue of any step may have to be chosen when its message is sent."""
-        return any(n.is_placed for n in (*self.nodes(), *self._compensations.values()))
+        nodes = (*self.nodes(), *self._compensations.values())
+        return any(node.is_placed or node.names_agent for node in nodes)
+
+    def remembered_fields(self) -> Iterator[str]:
+        """`RULE.FIELD` of each field that a rule for messages takes from the memory."""
+        for node in self.nodes():
+            for rule in node.rules.every() if node.rules is not None else ():
+                yield from (f"{rule.name}.{n}" for n, source in rule.enrich if source.sought)
+
+    @cached_property
+    def routes(self) -> bool:
+        """Whether rules may choose where the messages of any step go."""
+        return any(node.routes for node in self.nodes())
 
     def is_handed_on(self, node: Node, otherwise: str) -> bool:
         """Whether a worker may go on with the step without a message of its own.

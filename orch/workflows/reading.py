@@ -12,6 +12,7 @@ from orch.workflows.ladder import Escalations
 from orch.workflows.node import Node
 from orch.workflows.paths import ROOT, handler_scope
 from orch.workflows.policies import Choice, Reads
+from orch.workflows.rules import MessageRules
 from orch.workflows.rungs import in_rung, subject_of
 
 
@@ -24,11 +25,12 @@ class Reading(Asking):
         handlers: Mapping[str, WorkflowDefinition],
         retry: RetryPolicy | None,
         escalations: Escalations,
+        messages: MessageRules,
     ) -> None:
         self.result = compile_value(definition.result) if definition.result is not None else None
         self._reads: dict[str, Reads] = {}
         self._uses_previous: dict[str, bool] = {}
-        super().__init__(definition, handlers, retry, escalations)
+        super().__init__(definition, handlers, retry, escalations, messages)
 
     def reads(self, path: str) -> Reads:
         """All that must be known to run the step and to decide what follows it."""
@@ -36,9 +38,9 @@ class Reading(Asking):
         if in_compensation(path):
             return node.input.reads
         if in_rung(path):
-            return node.input.reads | self.reads(subject_of(path))
+            return node.input_reads | self.reads(subject_of(path))
         if node.key not in self._reads:
-            found = set(node.input.reads)
+            found = set(node.input_reads)
             again = [node] if node.loop else []
             found |= node.poll.until.reads if node.poll else set()
             found |= node.event.reads() if node.event else set()
@@ -65,7 +67,7 @@ class Reading(Asking):
         return self._uses_previous[scope.key]
 
     def _reads_before_run(self, node: Node) -> Reads:
-        found = node.input.reads
+        found = node.input_reads
         if node.condition is not None:
             found |= node.condition.reads | _if_skipped(node)
         if node.affinity is not None:
@@ -116,8 +118,8 @@ class Reading(Asking):
         else:
             for branch in node.branches:
                 yield self.scopes[branch].entry
-        if node.external or node.is_approval:
-            yield from node.input.reads
+        if node.external or node.is_approval or node.routes:
+            yield from node.input_reads
         if not node.plain:
             yield from self._on_failure(node)
 

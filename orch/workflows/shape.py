@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from orch.errors import DefinitionError
 from orch.workflows.compensating import compensation_path, in_compensation
@@ -12,11 +13,22 @@ from orch.workflows.cycles import find_cycles
 from orch.workflows.definition import ErrorHandler, RetryPolicy, WorkflowDefinition, WorkflowStep
 from orch.workflows.failing import is_meant
 from orch.workflows.making import item_steps, make_node, refuse_what_does_not_run, undoing
+from orch.workflows.message import Address, addressed
 from orch.workflows.node import Node, Scope
-from orch.workflows.paths import ROOT, handler_scope, join_path, key_of, split, split_lap
+from orch.workflows.paths import (
+    ROOT,
+    handler_scope,
+    in_handler,
+    join_path,
+    key_of,
+    split,
+    split_lap,
+)
 from orch.workflows.policies import MapPolicy
 from orch.workflows.resolving import voted
-from orch.workflows.rungs import in_rung
+from orch.workflows.rules import MessageRules
+from orch.workflows.ruleset import Rule, Rules, compile_settings
+from orch.workflows.rungs import in_rung, subject_of
 
 _CAPABILITY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -24,7 +36,8 @@ _CAPABILITY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 class Shape(ABC):
     """Scopes and nodes of one version, and of the workflows that handle its errors.
 
-    ``retry``: the policy of tasks that have none.
+    ``retry``: the policy of tasks that have none. ``messages``: the rules of the settings for
+    messages to capabilities.
     """
 
     def __init__(
@@ -32,9 +45,14 @@ class Shape(ABC):
         definition: WorkflowDefinition,
         handlers: Mapping[str, WorkflowDefinition],
         retry: RetryPolicy | None,
+        messages: MessageRules,
     ) -> None:
         self.definition = definition
         self.retry = retry
+        self.messages = messages
+        self._of_capabilities = compile_settings(messages)
+        self._rules = {ROOT: rules_of(definition)}  # by the scope of the workflow that has them
+        self._addressed: dict[tuple[str, Address], Node] = {}
         self.scopes: dict[str, Scope] = {}
         self._nodes: dict[str, Node] = {}
         self._compensations: dict[str, Node] = {}
@@ -43,15 +61,28 @@ class Shape(ABC):
             self._add_handler(index, handler, handlers)
 
     @abstractmethod
-    def work(self, key: str) -> Node:
-        """What is done in a rung for a step."""
+    def work(self, key: str, step: Node | None = None) -> Node:
+        """What is done in a rung for a step. ``step``: as it is done now, where rules have sent
+        its messages elsewhere."""
 
-    def node(self, path: str) -> Node:
-        """The node of a path, laps left aside. Raises KeyError when there is none."""
+    def node(self, path: str, address: Address | None = None) -> Node:
+        """The node of a path, laps left aside. Raises KeyError when there is none.
+
+        ``address``: where rules have sent its messages; without it, as the definition says.
+        """
+        if address is not None and address.rules:
+            return self._node_at(key_of(path), address)
         key = key_of(path)
         if in_rung(key):
             return self.work(key)
         return self._compensations[key] if in_compensation(key) else self._nodes[key]
+
+    def _node_at(self, key: str, address: Address) -> Node:
+        step = subject_of(key)
+        found = self._addressed.get((step, address))
+        if found is None:
+            found = self._addressed[step, address] = addressed(self.node(step), address)
+        return self.work(key, found) if in_rung(key) else found
 
     def compensation_of(self, path: str) -> Node | None:
         """What undoes the step at ``path``; None: nothing does."""
@@ -114,6 +145,7 @@ class Shape(ABC):
             return
         workflow = workflows.get(handler.handler)
         if workflow is not None:
+            self._rules[handler_scope(index)] = rules_of(workflow)
             self._add_scope(handler_scope(index), workflow.steps)
             return
         if not _CAPABILITY.fullmatch(handler.handler):
@@ -162,4 +194,21 @@ class Shape(ABC):
         if step.map is not None:
             branches.append(key)
             self._add_scope(key, item_steps(step, step.map), mapped)
-        return make_node(key, scope, index, step, tuple(branches), mapped, self.retry)
+        made = make_node(key, scope, index, step, tuple(branches), mapped, self.retry)
+        return self._ruled(made)
+
+    def _ruled(self, node: Node) -> Node:
+        """The node with the rules for its messages, if it sends any."""
+        if in_compensation(node.key) or not node.is_work:
+            return node
+        root = "/".join(node.key.split("/", 2)[:2]) if in_handler(node.key) else ROOT
+        own = self._rules.get(root, ())
+        if not (own or self._of_capabilities):
+            return node
+        return replace(
+            node, rules=Rules.of_step(own, self._of_capabilities, node.id, node.capability)
+        )
+
+
+def rules_of(definition: WorkflowDefinition) -> tuple[Rule, ...]:
+    return tuple(Rule.of(rule) for rule in definition.message_rules)

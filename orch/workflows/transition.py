@@ -34,7 +34,7 @@ from orch.workflows.plan import Plan
 from orch.workflows.ruling import decide_ruling
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import StepState, StepStatus, encode
-from orch.workflows.view import View
+from orch.workflows.view import View, node_of
 
 INTERRUPTIONS = frozenset({STEP_TIMEOUT, HEARTBEAT_TIMEOUT})
 """Errors of attempts that had begun: their effect may have happened."""
@@ -59,7 +59,9 @@ def decide(
 ) -> Transition:
     """What an outcome of the step at ``path``, whose state is ``state``, means."""
     if in_rung(path):
-        work = decide_work(Move(plan, view, now, grace), plan.node(path), path, state, outcome)
+        work = decide_work(
+            Move(plan, view, now, grace), node_of(plan, view, path), path, state, outcome
+        )
         return replace(work, plan=plan.key)
     if in_compensation(path) and not isinstance(outcome, Overdue | Ruled):
         move = Move(plan, view, now, grace)
@@ -88,7 +90,7 @@ def decide(
 def _decide(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int, grace: int
 ) -> Transition:
-    node = plan.node(path)
+    node = node_of(plan, view, path)
     move = Move(plan, view, now, grace)
     match outcome:
         case Overdue():

@@ -12,6 +12,8 @@ from orch.workflows.beat import Beat
 from orch.workflows.compensating import CANCELLED, compensated_path, in_compensation
 from orch.workflows.escalation import Escalation, escalation_field
 from orch.workflows.frozen import changed
+from orch.workflows.message import Address, address_field
+from orch.workflows.node import Node
 from orch.workflows.paths import KNOWN_PATHS, in_handler, join_of, split
 from orch.workflows.plan import Plan
 from orch.workflows.policies import Reads
@@ -38,6 +40,8 @@ class View:
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
     agents: tuple[Agent, ...] = ()  # who is alive, where one of them may be chosen
     escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
+    addresses: Mapping[str, Address] = field(default_factory=dict)
+    """Path of a step whose messages rules may send elsewhere -> where they go."""
 
 
 WORKFLOW_FIELD = "workflow"
@@ -144,6 +148,8 @@ def _fields_for(plan: Plan, path: str) -> list[str]:
         fields += [FAILING_FIELD, CANCEL_FIELD]
     if node.is_work or node.external:
         fields.append(beat_field(path))
+    if node.routes:
+        fields.append(address_field(subject_of(path)))
     if plan.may_escalate(path):
         fields.append(escalation_field(subject_of(path)))
     return fields if node.poll is None else [*fields, state_field(path)]
@@ -238,6 +244,12 @@ def context_of(view: View, path: str) -> dict[str, Any]:
             "input": view.input,
         }
     return context
+
+
+def node_of(plan: Plan, view: View, path: str) -> Node:
+    """The step at ``path``, or the work of a rung, done where its messages go."""
+    address = view.addresses.get(subject_of(path)) if view.addresses else None
+    return plan.node(path, address)
 
 
 def with_output(view: View, path: str, output: Any) -> View:

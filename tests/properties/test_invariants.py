@@ -21,6 +21,7 @@ from redis import Redis
 from redis.crc import key_slot
 
 from orch.control.advance import Advancer, beginning, children, committing, delivery, ending
+from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.steering import Steering
 from orch.errors import NotAllowed, Unreachable
@@ -33,6 +34,7 @@ from orch.workflows.canvas import may_bundle
 from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.handoff import Handoff, entry_after, hand_over, make_handoff
+from orch.workflows.message import Address
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.paths import join_of, split, split_lap
 from orch.workflows.plan import Plan
@@ -57,6 +59,26 @@ EXECUTION = "x1"
 INPUT = {"flag": True, "n": 1, "list": [1, 2, 3, 4]}
 SHORT = [[1, 2], [], "$.input.n"]
 """Lists of maps in each other; the last is none."""
+RULES: list[list[dict[str, Any]]] = [
+    [],
+    [],
+    [{"name": "flagged", "when": "$.input.flag", "route": {"capability": "other", "priority": 5}}],
+    [
+        {
+            "name": "lapped",
+            "when": "$.variables.of_s0.lap == 1",
+            "route": {"queue": "lapped"},
+            "stop": True,
+        },
+        {
+            "name": "broken",
+            "steps": ["s2"],
+            "when": "$.message.input - 1",
+            "route": {"capability": "other"},
+        },
+    ],
+]
+"""For messages: none, or such as send them elsewhere, or fail when a step is entered."""
 MOST_ACTIONS = 5000
 
 Trouble = dict[str, int]
@@ -81,7 +103,8 @@ def cases(draw: st.DrawFn) -> Case:
     steps = draw_scope(draw, "", 3, trouble)
     handlers = draw(st.sampled_from([[], [], [handler("tell")], [handler(steps[-1]["id"])]]))
     result = {"variables": "$.variables", "last": "$.output"}
-    flow = workflow(*steps, errorHandlers=handlers, result=result)
+    rules = draw(st.sampled_from(RULES))
+    flow = workflow(*steps, errorHandlers=handlers, result=result, messageRules=rules)
     return Case(flow, trouble, draw(st.booleans()))
 
 
@@ -244,7 +267,10 @@ class PlayedWarden(Warden):
         self.journal = world.journal
         self.advancer = world.advancer
         self.runtime = SimpleNamespace(  # type: ignore[assignment]
-            plans=world.plans, settings=world.journal.settings
+            plans=world.plans,
+            settings=world.journal.settings,
+            placing=Placing(world.journal),
+            declarations=world.advancer.declarations,
         )
         self._stopping = False
 
@@ -281,6 +307,7 @@ class World:
         self.frozen: list[tuple[str, Claimed]] = []
         self.born = 0
         self.mended = False
+        self.addresses: dict[str, Address] = {}
 
     def strikes(self, fault: str) -> bool:
         if self.calm or self.struck >= self.faults.budget:
@@ -325,6 +352,7 @@ class World:
     def retry(self) -> bool:
         """Retry it; from now on what fails is mended. False: that is refused."""
         self.mended, self.calm = True, False
+        self.addresses.clear()  # steps that are entered again are routed again
         runtime: Any = SimpleNamespace(
             settings=self.journal.settings,
             journal=self.journal,
@@ -400,6 +428,9 @@ class World:
         self.hold(incarnation, path, claimed)
 
     def hold(self, incarnation: str, path: str, claimed: Claimed) -> None:
+        if self.plan.node(path).routes:
+            address = claimed.view.addresses[path]
+            assert self.addresses.setdefault(path, address) == address, "routed once"
         self.workers.setdefault(incarnation, set()).add(path)
         self.held.append((path, claimed))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +39,19 @@ def test_both_say_the_same(first: int) -> None:
     assert said > BATCH // 2, "most cases must say something"
 
 
-def compare(seed: int) -> bool:
+def test_to_send_messages_elsewhere_changes_nothing_of_the_flow() -> None:
+    elsewhere = {"when": "$.input.n || $.executionId", "route": {"capability": "other"}}
+    rules = [
+        {"name": "some", "when": "$.stepId < 's5'", "route": {"capability": "some"}},
+        {"name": "rest", "enrich": {"n": "$.input.n"}, **elsewhere},
+    ]
+    assert sum(compare(seed, rules) for seed in range(CASES // 10)) > CASES // 20
+
+
+def compare(seed: int, rules: Sequence[Any] = ()) -> bool:
     case, workflows = flow(seed)
+    if rules:
+        case.definition["messageRules"] = list(rules)
     reference = Reference(case.mocks, workflows)
     try:
         run = reference.run(case.definition, INPUT)

@@ -40,7 +40,7 @@ from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
-from orch.workflows.view import View, entry_fields_for, fields_for
+from orch.workflows.view import View, entry_fields_for, fields_for, node_of
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,9 @@ class Committing(ABC):
         if plan.reassigns and isinstance(outcome, Failed | Lost | Overdue):
             view = replace(view, agents=journal.patiently(journal.live_agents, patience))
         if isinstance(outcome, Failed) and not in_rung(path):
-            outcome = journal.patiently(partial(self._with_declared, plan, path, outcome), patience)
+            outcome = journal.patiently(
+                partial(self._with_declared, plan, view, path, outcome), patience
+            )
         while True:
             transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
             alone = transition
@@ -224,9 +226,9 @@ class Committing(ABC):
                 partial(journal.read_view, execution, reads(plan, path)), patience
             )
 
-    def _with_declared(self, plan: Plan, path: str, failed: Failed) -> Failed:
+    def _with_declared(self, plan: Plan, view: View, path: str, failed: Failed) -> Failed:
         """With the retry that is declared of the capability, if the step does not say."""
-        node = plan.node(path)
+        node = node_of(plan, view, path)
         if node.step.retry is not None or not node.is_work or not failed.retryable:
             return failed
         return replace(failed, retry=self.declarations.retry(node.capability))

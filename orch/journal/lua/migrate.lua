@@ -57,7 +57,7 @@ for i = 1, #moves, 2 do
         redis.call('ZADD', listening, 0, what .. ' ' .. id .. ' ' .. new)
     end
     -- What the last check of a poll gave, its last heartbeat, a report that came before it.
-    for _, mark in ipairs({'p:', 'b:', 'r:'}) do
+    for _, mark in ipairs({'p:', 'b:', 'r:', 'm:'}) do
         local kept = redis.call('HGET', record, mark .. old)
         if kept then
             redis.call('HSET', record, mark .. new, kept)

@@ -15,7 +15,7 @@ loop, and nesting is limited: no expression can exhaust the stack.
 
 from orch.workflows.expressions.conversion import to_text, truthy
 from orch.workflows.expressions.failures import EvaluationError
-from orch.workflows.expressions.mappings import Compiled, compile_value, literal
+from orch.workflows.expressions.mappings import Compiled, Told, compile_value, literal
 from orch.workflows.expressions.nodes import MAX_NESTING, Context, Reads
 from orch.workflows.expressions.operators import MAX_BITS
 from orch.workflows.expressions.parsing import MAX_LENGTH, Expression, parse_expression
@@ -31,6 +31,7 @@ __all__ = [
     "Expression",
     "Reads",
     "Template",
+    "Told",
     "Value",
     "compile_value",
     "literal",

@@ -19,7 +19,10 @@ from orch.workflows.expressions.nodes import (
     constant,
 )
 from orch.workflows.expressions.parsing import Expression
-from orch.workflows.expressions.templates import Template, parse_template
+from orch.workflows.expressions.templates import Filled, Template, Value, parse_template
+
+Told = Mapping[str, tuple[str | Value, ...]]
+"""A text -> its parts, in which values are told apart from the text around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Compiled:
         """The template behind a string that stands directly at ``key``."""
         return self._templates.get(key)
 
+    def told_apart(self, context: Context) -> Told:
+        """The texts with interpolations that stand directly in it, and the parts of each."""
+        mixed = (t for t in self._templates.values() if not (t.is_literal or t.is_expression))
+        return {str(template.evaluate(context)): template.values(context) for template in mixed}
+
 
 def compile_value(value: Any) -> Compiled:
     """Compile a JSON value, its strings taken as templates and all else literally.
@@ -53,9 +61,18 @@ def compile_value(value: Any) -> Compiled:
     return Compiled(node.reads, node.run, MappingProxyType(templates))
 
 
-def literal(value: Any) -> Compiled:
-    """A JSON value as it is: its strings are no templates."""
-    return Compiled(frozenset(), lambda _: value, MappingProxyType({}))
+def literal(value: Any, told: Told | None = None) -> Compiled:
+    """A JSON value as it is: its strings are no templates.
+
+    ``told``: texts that were made of parts; what stands directly in the value and is one of them
+    has these parts still, so that a shell quotes the values in it.
+    """
+    templates: dict[str, Template] = {}
+    if told and isinstance(value, dict):
+        for key, text in value.items():
+            if isinstance(text, str) and text in told:
+                templates[key] = Filled(text, (text,), NOTHING, told[text])
+    return Compiled(frozenset(), lambda _: value, MappingProxyType(templates))
 
 
 def _compile_value(value: Any, levels: int) -> Node:

@@ -74,6 +74,27 @@ class Template:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Filled(Template):
+    """A template that has been evaluated: it gives the same parts in every context."""
+
+    filled: tuple[str | Value, ...]
+
+    @property
+    def is_literal(self) -> bool:
+        return False
+
+    @property
+    def is_expression(self) -> bool:
+        return False
+
+    def evaluate(self, context: Context) -> Any:
+        return self.text
+
+    def values(self, context: Context) -> tuple[str | Value, ...]:
+        return self.filled
+
+
 def parse_template(text: str) -> Template:
     """Parse a string of a mapping: an expression, or text with `${...}` and `$.paths`.
 

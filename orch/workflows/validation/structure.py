@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orch.workflows import definition as models
-from orch.workflows import ladder
+from orch.workflows import ladder, rules
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.graph import as_mapping, join, snake
 from orch.workflows.policies import LANES
@@ -42,6 +42,10 @@ _MODELS: dict[str, type[BaseModel]] = {
     "onError": models.ErrorAction,
     "errorHandlers": models.ErrorHandler,
     "triggers": models.Trigger,
+    "messageRules": rules.MessageRule,
+    "enrich": rules.Enrichment,
+    "memory": rules.MemorySource,
+    "route": rules.Route,
     "next": models.Branches,
     "decision": models.Branches,
     "escalation": ladder.Rung,

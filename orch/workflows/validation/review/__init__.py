@@ -12,6 +12,7 @@ from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
 from orch.workflows.validation.review.idempotence import check_idempotence
 from orch.workflows.validation.review.ladders import check_ladders
+from orch.workflows.validation.review.messages import check_messages
 from orch.workflows.validation.review.models import check_budgets, check_models
 from orch.workflows.validation.review.outside import check_outside
 from orch.workflows.validation.review.parallel import check_parallel
@@ -64,6 +65,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_approvals,
     check_models,
     check_budgets,
+    check_messages,
 )
 
 
