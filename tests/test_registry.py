@@ -87,6 +87,9 @@ def test_a_worker_is_an_agent_with_what_it_offers(orchestrator: Orchestrator, co
         assert weigh.output == {"type": "object", "additionalProperties": {"type": "number"}}
         assert [each.id for each in orchestrator.find_agents_by_capability("weigh")] == [found.id]
         assert orchestrator.find_agents_by_capability("fly") == []
+        profiles = orchestrator.runtime.journal.redis
+        profiles.delete(*profiles.keys("orch:profile:*"))  # lost, until it is renewed
+        assert only(orchestrator).capabilities == queues
         with pytest.raises(InputError, match="is a live worker"):
             orchestrator.register_agent(short, ["weigh"])
 

@@ -22,6 +22,7 @@ from orch.agents.outside import OutsideAgents
 from orch.control.runtime import Runtime
 from orch.errors import JournalError, NotFound
 from orch.journal.line import line_name
+from orch.workflows.notices import ESCALATION_QUEUE
 
 Offers = Mapping[str, Mapping[str, Any]]
 """Capability -> what is published of it."""
@@ -86,7 +87,7 @@ class AgentRegistry:
         profiles = self.journal.read_profiles(said.get("profile", "") for said, _ in workers)
         found: Live = []
         for (said, silent), name in zip(workers, names, strict=True):
-            offered = profiles.get(said.get("profile", ""), {})
+            offered = profiles.get(said.get("profile", "")) or _unsaid(said)
             info = info_of_worker(said, records[name], offered, silent=silent)
             found.append((info, offered))
         return [*found, *self.outside.list()]
@@ -108,6 +109,11 @@ class AgentRegistry:
             return {lines[number] for number in self.journal.find_lines(names)}
         except JournalError:  # an ACL forbids to ask
             return set()
+
+
+def _unsaid(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a worker offers of which nothing else is known, for a time: what its queues are."""
+    return {name: {} for name in said.get("queues", ()) if name != ESCALATION_QUEUE}
 
 
 def _name(said: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ TOLD_EVERY = 5.0
 """Seconds between two times that what it did is kept, if it did anything."""
 
 RENEWED_EVERY = 60.0
-"""Seconds after which it is kept in any case, with what the worker offers."""
+"""Seconds after which it is kept in any case, with what the worker offers: so one that did nothing,
+and was killed before, is not remembered."""
 
 assert RENEWED_EVERY * 1000 < PROFILE_KEPT / 2
 
@@ -46,6 +47,7 @@ class Presence:
         """What its signs of life say of it; what these name is there before them."""
         if not self._digest:
             self._digest = self.journal.keep_profile(self.offered)
+            self._renewed_at = time.monotonic()
         return {"type": self.about.get("type", ""), "profile": self._digest}
 
     def tell(self, *, last: bool = False) -> None:
