@@ -177,6 +177,21 @@ class TestVersions:
         assert place.queue is None
         assert "a@h: its input does not take text; b@h: its input needs path" in place.why
 
+    def test_a_step_is_given_to_no_other_agent_that_has_another_version(
+        self, orchestrator: Orchestrator
+    ) -> None:
+        journal = orchestrator.runtime.journal
+        live(journal, "old@h", {"lint": {"version": "1.0.0"}})
+        live(journal, "new@h", {"lint": {"version": "2.0.0"}})
+        steps = [
+            task("s", capability="lint", **more) for more in ({"capabilityVersion": ">=2"}, {})
+        ]
+        found = [orchestrator.runtime.advancer.agents_for(plan_of(step), "s") for step in steps]
+        assert [sorted(a.name for a in agents) for agents in found] == [
+            ["new@h"],
+            ["new@h", "old@h"],
+        ]
+
     def test_one_that_nobody_serves_fails_after_its_schedule_timeout(
         self, orchestrator: Orchestrator, tmp_path: Path
     ) -> None:

@@ -20,10 +20,12 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Cancelled, Claimed, Ended, Journal, Refused, Settled
 from orch.journal.records import Family
+from orch.workflows.agents import Agent
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
 from orch.workflows.compensating import while_unwinding
 from orch.workflows.falling import failure_to_replace
+from orch.workflows.fitting import misfit
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.outcome import (
@@ -37,7 +39,7 @@ from orch.workflows.outcome import (
     classified,
 )
 from orch.workflows.plan import Plan
-from orch.workflows.rungs import in_rung
+from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, entry_fields_for, fields_for, node_of
@@ -191,7 +193,8 @@ class Committing(ABC):
             late=late,
         )
         if plan.reassigns and isinstance(outcome, Failed | Lost | Overdue):
-            view = replace(view, agents=journal.patiently(journal.live_agents, patience))
+            agents = journal.patiently(partial(self.agents_for, plan, path), patience)
+            view = replace(view, agents=agents)
         if isinstance(outcome, Failed) and not in_rung(path):
             outcome = journal.patiently(
                 partial(self._with_declared, plan, view, path, outcome), patience
@@ -232,6 +235,15 @@ class Committing(ABC):
         if node.step.retry is not None or not node.is_work or not failed.retryable:
             return failed
         return replace(failed, retry=self.declarations.retry(node.capability))
+
+    def agents_for(self, plan: Plan, path: str) -> tuple[Agent, ...]:
+        """The live agents, but for those whose version is not what the step asks for."""
+        agents, node = self.journal.live_agents(), plan.node(subject_of(path))
+        if node.versions is None:
+            return agents
+        profiles = self.journal.read_profiles(agent.profile for agent in agents)
+        offers = {name: found.get(node.capability) for name, found in profiles.items()}
+        return tuple(each for each in agents if not misfit(node, offers.get(each.profile)))
 
     def _left(
         self,
