@@ -323,6 +323,8 @@ class TestRaising:
             "a     10      0.25  1      m",
             "all   10      0.25  1      m",
         ]
+        assert run_command(["status", "x1", *at]) == 0
+        assert "used: 10 tokens, cost 0.25, m" in capsys.readouterr().out.splitlines()
         assert run_command(["usage", "x1", "--json", *at]) == 0
         assert json.loads(capsys.readouterr().out)["total"]["cost"] == 0.25
         assert run_command(["usage", "--days", "90", "--project", "default", "--json", *at]) == 0

@@ -307,7 +307,7 @@ def finish(
         at = f" (step {where})" if where else ""
         output.say(f"{context.error.get('name')}: {context.error.get('message')}{at}")
     if context.usage:
-        output.line(f"used: {context.usage}")
+        output.say(f"used: {context.usage}")
     for line in context.undoing:
         output.say(line)
     if context.degraded:
@@ -466,6 +466,8 @@ def _print_status(context: ExecutionContext) -> None:
         output.line(str(context.cancelling))
     if context.error:
         output.line(f"{context.error.get('name')}: {context.error.get('message')}")
+    if context.usage:
+        output.line(f"used: {context.usage}")
     for line in context.undoing:
         output.line(line)
     if context.holes:

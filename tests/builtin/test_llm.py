@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -386,3 +389,23 @@ def test_a_worker_serves_both_and_waits_as_it_is_asked(
         assert first.error == "ModelRateLimited" and again.started - first.ended >= 900
         assert [line.path for line in execution.logs()] == ["a", "b"]
         assert orchestrator.get_usage(execution.id).total.cost == 0.12
+
+
+@pytest.mark.long
+def test_the_example_prints_the_answer_alone(server: ModelServer, tmp_path: Path) -> None:
+    told = {"ticket": "The shop is down", "why": "no sales"}
+    server.answers = [lambda reply: reply.answer(urgent=[told])]
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "ORCH_REDIS_URL"},
+        "ORCH_LLM_MODEL": "small",
+        "ORCH_LLM_BASE_URL": server.url,
+        "ORCH_LLM_API_KEY": KEY,
+    }
+    example = Path(__file__).parents[2] / "examples" / "triage.yaml"
+    command = [sys.executable, "-m", "orch", "run", str(example), "-i", 'tickets=["The shop"]']
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert json.loads(done.stdout) == {"urgent": [told]}
+    assert "used: 15 tokens, small" in done.stderr
+    assert KEY not in done.stdout + done.stderr
