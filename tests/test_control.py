@@ -962,7 +962,7 @@ class Life(RuleBasedStateMachine):
         status = self.worked.status()
         whole = {""} if status is not None and status.unwinds else set()
         assert set(self.worked.watched()) == live | whole
-        assert status is not None and status.ended == (not live)
+        assert status is not None and status.ended == (not live and not whole)
 
     @invariant()
     def branches_are_counted(self) -> None:
