@@ -176,6 +176,18 @@ def dispatch(
         raise _broker_away(app, exc) from exc
 
 
+def dispatch_first(app: Celery, canvas: Signature, producer: Any, lists: Lists | None) -> None:
+    """As `dispatch`, of one message that has waited already: before others, if the broker can."""
+    if lists is None or not lists.serve():
+        dispatch(app, [canvas], producer)
+        return
+    try:
+        for message in messages_of(app, canvas):
+            lists.push_first(message)
+    except (*BROKER_AWAY, ResponseError) as exc:
+        raise _broker_away(app, exc) from exc
+
+
 def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None:
     """Publish the next link of a running task's chain, and take the chain out of its hands.
 

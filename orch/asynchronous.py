@@ -19,6 +19,7 @@ from orch.control.bulk import Asked
 from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
 from orch.control.filters import Instant
+from orch.control.limits import LimitInfo
 from orch.control.logs import LoggedLine
 from orch.control.manager import Workflow, WorkflowInfo
 from orch.control.migration import Migrated
@@ -47,6 +48,7 @@ from orch.memory.memory import MemoryFilters, MemoryStatistics
 from orch.memory.record import MemoryRecord
 from orch.monitoring.scaling import Aim, CapabilityLoad
 from orch.orchestrator import Definition, Orchestrator
+from orch.resources.advice import CapacityPlan
 from orch.settings import Settings
 from orch.workflows.comparing import Difference
 from orch.workflows.definition import WorkflowDefinition
@@ -583,6 +585,32 @@ class AsyncOrchestrator:
 
     async def remove_schedule(self, name: str) -> bool:
         return await asyncio.to_thread(self.sync.remove_schedule, name)
+
+    async def list_limits(self) -> list[LimitInfo]:
+        return await asyncio.to_thread(self.sync.list_limits)
+
+    async def show_limit(self, name: str, key: str | None = None) -> list[LimitInfo]:
+        return await asyncio.to_thread(self.sync.show_limit, name, key)
+
+    async def list_resources(self) -> list[LimitInfo]:
+        return await asyncio.to_thread(self.sync.list_resources)
+
+    async def show_resource(self, name: str) -> LimitInfo:
+        return await asyncio.to_thread(self.sync.show_resource, name)
+
+    async def define_resource(self, name: str, capacity: int) -> LimitInfo:
+        return await asyncio.to_thread(self.sync.define_resource, name, capacity)
+
+    async def remove_resource(self, name: str) -> None:
+        await asyncio.to_thread(self.sync.remove_resource, name)
+
+    async def plan_capacity(
+        self, resource: str, *, hours: int = 336, wait: float | None = None
+    ) -> CapacityPlan:
+        return await asyncio.to_thread(self.sync.plan_capacity, resource, hours=hours, wait=wait)
+
+    async def optimize_allocation(self, *, hours: int = 336) -> list[CapacityPlan]:
+        return await asyncio.to_thread(self.sync.optimize_allocation, hours=hours)
 
     async def list_breakers(self) -> list[BreakerInfo]:
         return await asyncio.to_thread(self.sync.list_breakers)

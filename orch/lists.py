@@ -86,6 +86,13 @@ class Lists:
                 some = found[first : first + MOST]
                 self._wire.execute_command("LPUSH", list_of(queue, level), *some)
 
+    def push_first(self, message: Message) -> None:
+        """Push a message that is taken before all others of its queue and level."""
+        level = _level(message)
+        self._note(level)
+        queue = list_of(message.queue, level)
+        self._wire.execute_command("RPUSH", queue, self._text(message))
+
     def post(self, message: Message) -> None:
         """Push a message, and do not wait for the answer of Redis.
 

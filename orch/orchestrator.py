@@ -24,6 +24,7 @@ from orch.control.comparison import Comparison
 from orch.control.external import ExternalTask
 from orch.control.filters import Filters, Instant
 from orch.control.forking import Again
+from orch.control.limits import LimitInfo
 from orch.control.logs import LoggedLine
 from orch.control.manager import Started, Workflow, WorkflowInfo, WorkflowManager
 from orch.control.migration import Migrated
@@ -59,6 +60,8 @@ from orch.journal.versions import Canary
 from orch.memory.memory import Memory, MemoryFilters, MemoryStatistics
 from orch.memory.record import MemoryRecord
 from orch.monitoring.scaling import Aim, CapabilityLoad, Scaling
+from orch.resources.advice import CapacityPlan
+from orch.resources.manager import ResourceManager
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 from orch.workflows.comparing import Difference
@@ -96,6 +99,7 @@ class Orchestrator:
         self.assignments = Assignments(self.manager, self.registry)
         self.memory = Memory(self.runtime.journal)
         self.agents = AgentCoordinator(self.runtime)
+        self.resources = ResourceManager(self.runtime)
 
     def define_workflow(
         self,
@@ -184,7 +188,7 @@ class Orchestrator:
 
         ``version``: the hash of one, the beginning of it, or its label; by default the latest.
         ``options``: ``delay`` or ``at``, ``deadline``, ``attributes``, ``priority``,
-        ``concurrency_key``; see `StartGiven`.
+        ``concurrency_key``, ``project``; see `StartGiven`.
         Raises NotFound, InputError, ConcurrencyRejected, Unreachable.
         """
         started = self.manager.start(
@@ -824,6 +828,46 @@ class Orchestrator:
     def drained_agents(self) -> list[DrainedAgent]:
         """The workers that are to take nothing new."""
         return self.agents.drained()
+
+    # Limits that hold over all workers, and resources. ``name``: of a capability, of a limit of
+    # steps, or of a resource. They raise NotFound where there is none.
+
+    def list_limits(self) -> list[LimitInfo]:
+        """Every limit that is declared or in use, resources too, and how it stands."""
+        return self.resources.views.list_all()
+
+    def show_limit(self, name: str, key: str | None = None) -> list[LimitInfo]:
+        """Those of this name, with the steps that hold it or wait. ``key``: of this one alone."""
+        return self.resources.views.show(name, key)
+
+    def list_resources(self) -> list[LimitInfo]:
+        return self.resources.list_all()
+
+    def show_resource(self, name: str) -> LimitInfo:
+        """A resource, with the steps that hold it or wait for it."""
+        return self.resources.show(name)
+
+    def define_resource(self, name: str, capacity: int) -> LimitInfo:
+        """There is so much of it from now on, whatever the settings say. Raises InputError."""
+        return self.resources.define(name, capacity)
+
+    def remove_resource(self, name: str) -> None:
+        """There is no such resource any more: steps that take it fail."""
+        self.resources.remove(name)
+
+    def plan_capacity(
+        self, resource: str, *, hours: int = 336, wait: float | None = None
+    ) -> CapacityPlan:
+        """How much of a resource is enough for its busiest hour, from how it was used.
+
+        ``wait``: seconds that a step may wait on average; without it, a tenth of the mean hold.
+        Raises NotFound, InputError.
+        """
+        return self.resources.plan_capacity(resource, hours=hours, wait=wait)
+
+    def optimize_allocation(self, *, hours: int = 336) -> list[CapacityPlan]:
+        """Limits and resources that are short, or of which less is enough; the worst first."""
+        return self.resources.optimize_allocation(hours=hours)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

@@ -29,8 +29,11 @@ from orch.budget import Budget
 from orch.errors import ErrorClass, SettingsError
 from orch.fallback import Fallback
 from orch.hooks import Hook
+from orch.limits import Limit, check_capacity
 from orch.llm import LlmAgent, LlmPrice
 from orch.redaction import Redactor
+
+_MAKERS: dict[str, Any] = {"breakers": Breaker.of, "fallbacks": Fallback.of, "limits": Limit.of}
 
 SETTINGS_FILE = "orch.toml"
 COMMAND_ENVIRONMENT = (
@@ -337,6 +340,33 @@ class Settings(BaseSettings):
         description="outputs that stand in for those of a capability, by its name; they prevail "
         "over what is declared with it",
     )
+    limits: dict[str, SkipValidation[Limit]] = Field(
+        default_factory=dict,
+        description="how often, and how many at a time, steps of a capability may begin, over all "
+        "workers, by its name; they prevail over what is declared with it",
+    )
+    resources: dict[str, int] = Field(
+        default_factory=dict,
+        description="capacities of resources that steps take, by their names; what "
+        "`orch resources define` says prevails",
+    )
+    tenants: dict[str, float] = Field(
+        default_factory=dict,
+        description="how much of what is limited a project gets beside the others, by its id; "
+        "1 where it is not named",
+    )
+    priority_ageing: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="seconds of waiting that count as much as a level of priority; 0: none do",
+    )
+    limit_patience: float = Field(
+        60.0,
+        gt=0,
+        description="seconds after which a step that waits for several limits at once holds back "
+        "the others that want them",
+    )
     fallback_bytes: int = Field(
         1_048_576, ge=0, description="bytes of outputs of one capability that are kept for these"
     )
@@ -356,12 +386,12 @@ class Settings(BaseSettings):
         None, description="for tests of faults: `NAME:FILE,…`, one process dies there"
     )
 
-    @field_validator("breakers", "fallbacks", mode="before")
+    @field_validator("breakers", "fallbacks", "limits", mode="before")
     @classmethod
     def _declared(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, dict):
             return value
-        make: Any = Breaker.of if info.field_name == "breakers" else Fallback.of
+        make: Any = _MAKERS[info.field_name or ""]
         found = {}
         for name, given in value.items():
             try:
@@ -374,6 +404,21 @@ class Settings(BaseSettings):
     @classmethod
     def _unset(cls, value: Any) -> Any:
         return None if value == "" else value  # else it were the current directory
+
+    @field_validator("resources")
+    @classmethod
+    def _capacities(cls, value: dict[str, int]) -> dict[str, int]:
+        for name, capacity in value.items():
+            check_capacity(name, capacity)
+        return value
+
+    @field_validator("tenants")
+    @classmethod
+    def _weights(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, weight in value.items():
+            if not 0.001 <= weight <= 1000:
+                raise ValueError(f"the weight of {name!r} is {weight}, not from 0.001 to 1000")
+        return value
 
     @field_validator("hooks")
     @classmethod

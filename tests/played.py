@@ -33,6 +33,7 @@ class Played:
         self.chain: list[str] = []  # of the message, the next one last
         self.spread: list[str] = []  # what was sent one by one
         runtime.advancer.dispatch = lambda plan, execution, paths: self.messages.extend(paths)
+        runtime.advancer.dispatch_first = runtime.advancer.dispatch
         self.worked = start(self.journal, *steps, input=input, **more)
         lives = (StepStatus.DISPATCHED,)
         self.messages += [p for p, s in self.states().items() if s.status in lives]

@@ -25,6 +25,7 @@ from orch.cli import (
     flower,
     hooks,
     inbox,
+    limits,
     logs,
     memory,
     output,
@@ -97,6 +98,7 @@ for command, panel in (
     (versions.migrate, LOOK),
     (versions.modify, LOOK),
     (breakers.breakers, LOOK),
+    (limits.limits, LOOK),
     (inbox.escalations, LOOK),
     (hooks.hooks, LOOK),
     (quarantine.quarantine, LOOK),
@@ -134,6 +136,7 @@ for command in (
 app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
 app.add_typer(schedule.schedule, name="schedule", rich_help_panel=RUN)
+app.add_typer(limits.resources, name="resources", rich_help_panel=LOOK)
 app.add_typer(memory.memory, name="memory", rich_help_panel=LOOK)
 
 

@@ -31,6 +31,7 @@ from orch.cli.options import (
     OfVersion,
     Pool,
     Priority,
+    Project,
     Quiet,
     Redis,
     Sets,
@@ -76,6 +77,7 @@ def run(
     attributes: Attributes = None,
     priority: Priority = None,
     concurrency_key: ConcurrencyKey = None,
+    project: Project = None,
     with_workers: Annotated[
         Optional[bool],
         typer.Option(
@@ -118,7 +120,7 @@ def run(
     was cancelled, 5 when it had not ended after --timeout.
     """
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority, concurrency_key)
+    options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
     parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 
@@ -357,6 +359,7 @@ def start(
     attributes: Attributes = None,
     priority: Priority = None,
     concurrency_key: ConcurrencyKey = None,
+    project: Project = None,
     many: Annotated[
         Optional[Path],
         typer.Option(
@@ -385,7 +388,7 @@ def start(
             hint="each line has its own `input` and `idempotency_key`",
         )
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority, concurrency_key)
+    options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
     parameters = parameters_for(target, sets)
     from orch.cli.connection import check_broker, connect
 

@@ -42,6 +42,7 @@ def start_given(
     attributes: Sequence[str] | None,
     priority: int | None,
     concurrency_key: str | None = None,
+    project: str | None = None,
 ) -> StartGiven:
     """The options of a start, as texts were given. Raises InputError."""
     from orch.workflows.starts import start_options
@@ -49,6 +50,8 @@ def start_given(
     given: StartGiven = {"delay": delay, "at": at, "deadline": deadline, "priority": priority}
     if concurrency_key is not None:
         given["concurrency_key"] = concurrency_key
+    if project is not None:
+        given["project"] = project
     if attributes:
         given["attributes"] = read_attributes(attributes)
     start_options(int(time.time() * 1000), given)  # before anything is begun

@@ -151,6 +151,15 @@ ConcurrencyKey = Annotated[
         rich_help_panel=_START,
     ),
 ]
+Project = Annotated[
+    Optional[str],
+    typer.Option(
+        "--project",
+        metavar="ID",
+        help="For whom it works: projects share what is limited. [the setting project_id]",
+        rich_help_panel=_START,
+    ),
+]
 Priority = Annotated[
     Optional[int],
     typer.Option(

@@ -35,6 +35,8 @@ STATES = {
     "redispatched": "dispatched",
     "released": "dispatched",
     "breaker_open": "retrying",
+    "limited": "dispatched",
+    "granted": "dispatched",
     "compensating": "dispatched",
     "lost": "lost",
     "waiting": "waiting",

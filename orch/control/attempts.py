@@ -56,7 +56,9 @@ def _told(attempt: Attempt, entry: HistoryEntry) -> Attempt | None:
     match entry.event:
         case "claimed":
             worker = str(detail.get("worker", "")).rsplit("/", 2)[0]
-            return replace(attempt, started=entry.at, worker=worker)
+            return replace(attempt, outcome="running", started=entry.at, worker=worker)
+        case "limited":
+            return replace(attempt, outcome="limited")
         case "external":
             return replace(attempt, started=entry.at)
         case "reported":

@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature
 
-from orch.app import create_app, dispatch, lists_of
+from orch.app import create_app, dispatch, dispatch_first, lists_of
 from orch.control.addresses import addresses_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
@@ -47,6 +47,7 @@ class Runtime:
         )
         self.advancer.tell = self.tell
         self.declarations = self.advancer.declarations
+        self.advancer.dispatch_first = self.dispatch_first
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
         self._producer = producer
 
@@ -63,13 +64,14 @@ class Runtime:
         Tokens that no live agent may do are sent nowhere: the watch looks at them again.
         ``avoid``: agents that get nothing that others may do as well.
         """
-        self._dispatch(plan, execution, paths, priority, self.settings.handoff, avoid)
+        handoff = self.settings.handoff
+        self.send(self._compile(plan, execution, paths, priority, handoff, avoid))
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """As `dispatch`, a message for each."""
-        self._dispatch(plan, execution, paths, priority, "off")
+        self.send(self._compile(plan, execution, paths, priority, "off"))
 
-    def _dispatch(
+    def _compile(
         self,
         plan: Plan,
         execution: str,
@@ -77,10 +79,10 @@ class Runtime:
         priority: int,
         handoff: str,
         avoid: Collection[str] = (),
-    ) -> None:
+    ) -> list[Signature]:
         placed = self.placing.queues(plan, execution, paths, avoid)
         queues = {path: queue for path, queue in placed.items() if queue is not None}
-        canvases = compile_canvas(
+        return compile_canvas(
             plan,
             execution,
             [path for path in paths if path not in placed or path in queues] if placed else paths,
@@ -90,7 +92,16 @@ class Runtime:
             queues=queues,
             addresses=addresses_of(self.journal, plan, execution, paths),
         )
-        self.send(canvases)
+
+    def dispatch_first(
+        self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0
+    ) -> None:
+        """Send the messages of tokens that have waited already, each by itself."""
+        lists = self.lists if self.lists is not None and self.lists.serve() else None
+        producer = self._producer() if self._producer and lists is None else None
+        for path in paths:
+            for canvas in self._compile(plan, execution, [path], priority, "off"):
+                dispatch_first(self.app, canvas, producer, lists)
 
     def tell(self, event: str, notice: str) -> None:
         """Send the task that delivers a notice. Raises Unreachable when the broker is away."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.errors import InputError, StepError
+from orch.journal.heads import attribute_text
 from orch.journal.journal import Journal, Start
+from orch.journal.spending import PROJECT
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
@@ -70,6 +72,8 @@ def make_start(
     now = journal.clock()
     view = View(execution, key, input=json.loads(input))
     attributes = attributes_of(plan, view, options)
+    if options.project:
+        attributes = {**attributes, PROJECT: options.project}
     later = options.at > now
     own = concurrency_key(plan, view, options)
     gates = make_gates(plan.definition, key, own)
@@ -94,6 +98,7 @@ def make_start(
         within=options.within,
         attributes=attributes,
         priority=plan.definition.priority if options.priority is None else options.priority,
+        project=attribute_text(attributes.get(PROJECT, "")).strip(),
         slots=slots,
     )
 

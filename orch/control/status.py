@@ -17,6 +17,7 @@ from orch.control.escalated import (
     rung_title,
     why_escalated,
 )
+from orch.control.hindrance import why_limited
 from orch.control.placing import Place, Placing
 from orch.control.plans import Plans
 from orch.control.spending import UsageInfo
@@ -210,6 +211,7 @@ class ExecutionContext(BaseModel):
     cancelling: Cancelling | None = None
     attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
     priority: int = Field(0, description="0 to 9, the most urgent")
+    project: str | None = Field(None, description="for whom it works, where its start said so")
     parent: str | None = Field(None, description="the execution that called it")
     origin: Origin | None = Field(None, description="what it was run again, or forked, from")
     input: Any = None
@@ -263,12 +265,17 @@ class Waits:
     branches: Mapping[str, Pause] = field(default_factory=dict)
     place: Callable[[str], Place] | None = None
     found: Place | None = None
+    limited: Mapping[str, str] = field(default_factory=dict)
+    """Path of a token that waits for its limits -> which, and how many before it."""
+    limit: str = ""
 
     def at(self, path: str, node: Node | None = None) -> Waits:
         """As it is for the token at ``path``: with the pauses of the branches around it, and where
         it was sent, if its plan does not say."""
         if node is not None and node.is_placed and self.place is not None:
             return replace(self, found=self.place(path), place=None).at(path)
+        if path in self.limited:
+            return replace(self, limit=self.limited[path], limited={}).at(path)
         if not self.branches:
             return self
         around = [
@@ -327,6 +334,8 @@ class Waits:
         )
 
     def _rests(self, state: StepState, node: Node | None, child: str, listens: str) -> str | None:
+        if state.waits_for_limits:
+            return self.limit
         queue, place = node.queue if node else "", self.found
         if state.status is StepStatus.DISPATCHED and place is not None:
             if place.queue is None:
@@ -444,6 +453,7 @@ def execution_context(
         partial(placing.place, plan, execution) if placing and plan and plan.is_placed else None,
     )
     fields = _without_items(fields, plan)
+    waits = replace(waits, limited=_limited(journal, execution, fields, waits.now))
     seen = [
         _step(record, path, events, fields, plan, waits)
         for path, events in _by_path(history).items()
@@ -465,6 +475,7 @@ def execution_context(
         cancelling=Cancelling.of(record),
         attributes=dict(record.attributes),
         priority=record.priority,
+        project=record.project or None,
         parent=record.parent,
         origin=Origin.of(record.origin),
         input=record.input,
@@ -477,6 +488,18 @@ def execution_context(
         metrics=_metrics(record, seen, history, waits.now),
         usage=UsageInfo.of(record.used) if record.used else None,
     )
+
+
+def _limited(
+    journal: Journal, execution: str, fields: Mapping[str, str], now: int
+) -> dict[str, str]:
+    """For which limits tokens wait, by their paths."""
+    states = {p: StepState.loads(text) for p, text in fields.items() if p[0] not in "=!?"}
+    return {
+        path: why_limited(journal, execution, path, now)
+        for path, state in states.items()
+        if state.waits_for_limits
+    }
 
 
 def _canary(journal: Journal, record: Record) -> float | None:

@@ -23,6 +23,7 @@ from orch.journal.fallbacks import Fallbacks
 from orch.journal.fleet import Fleet
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
+from orch.journal.limits import Limits
 from orch.journal.logs import Logs
 from orch.journal.memories import Memories
 from orch.journal.migration import Migration
@@ -53,7 +54,14 @@ from orch.workflows.frozen import changed
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
-from orch.workflows.view import INPUT_FIELD, PAGE, PRIORITY_FIELD, WORKFLOW_FIELD, View
+from orch.workflows.view import (
+    INPUT_FIELD,
+    PAGE,
+    PRIORITY_FIELD,
+    PROJECT_FIELD,
+    WORKFLOW_FIELD,
+    View,
+)
 
 HANDED_SOUGHT = 1000
 """Items of a map, the latest, among which one is sought that was handed on unheard."""
@@ -145,6 +153,7 @@ class Start:
     within: int = 0  # how long it may take from its beginning, ms, 0: no limit of its own
     attributes: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
+    project: str = ""
     slots: Slots | None = None
 
     @property
@@ -177,6 +186,7 @@ class Journal(
     Versions,
     Migration,
     Gates,
+    Limits,
     Notices,
     Memories,
     Logs,
@@ -231,6 +241,8 @@ class Journal(
             fields["within"] = str(start.within)
         if start.priority:
             fields[PRIORITY_FIELD] = str(start.priority)
+        if start.project:
+            fields[PROJECT_FIELD] = start.project
         if start.attributes:
             fields["attributes"] = encode(start.attributes)
         if start.at:
@@ -636,11 +648,13 @@ class Journal(
         limit: int = 0,
         listens: str = "",
         look: int = 0,
+        granted: bool = False,
     ) -> bool:
         """Say that the token gets a message (or, as ``becomes`` says, a child or a report) again.
 
         ``limit``: when a worker must have taken it, ms; 0: whenever. ``listens``: what it waits
         for, where that is a report. ``look``: when to look at it, if that is soon.
+        ``granted``: its limits let it begin.
         False: it moved on, or must not start.
         """
         now = self.clock()
@@ -657,6 +671,7 @@ class Journal(
             listens=listens,
             limit=limit,
             due=min(now + self.grace, limit or look or now + self.grace),
+            granted=int(granted),
         )
         words = ("DISPATCHED", "SUPERSEDED", "PAUSED", "ENDED", "MISSING")
         return self._word("redispatch", reply, *words) == "DISPATCHED"

@@ -76,11 +76,24 @@ class Keys:
         """ZSET: `execution limit policy` -> place, of those that wait for a slot."""
         return self._in(self.partition(gate), f"q:{gate}")
 
+    # --- of the limits, all in one partition; gone when they are empty, but for resources ----
+
+    def limits(self, what: str) -> str:
+        """What is known of limits and resources, and of those that hold them or wait for them.
+
+        HASHes `requests`, `taken` and `shares`, ZSETs `rates`, `blocked`, `looks` and `nexts`: see
+        `lua/reserve.lua`. HASH `resources`, permanent: `d:` | `s:` and the name of a resource ->
+        its capacity, as it was defined or as the settings say. HASH `declared`, permanent:
+        capability -> JSON of the limit that is declared of it. HASH `usage:…` and an hour,
+        `USAGE_KEPT`: how limits were used in it.
+        """
+        return self._in(self.partition("limits"), f"limits:{what}")
+
     # --- of a partition; permanent -------------------------------------------------------
 
     def watch(self, partition: int) -> str:
-        """ZSET: `execution path` -> when to look at the token again, ms; also `gate:… ` and
-        `notice:… `."""
+        """ZSET: `execution path` -> when to look at the token again, ms; also `gate:… `,
+        `notice:… ` and `limits: `."""
         return self._in(partition, "watch")
 
     def index(self, partition: int) -> str:
@@ -308,6 +321,8 @@ class Keys:
         if key.startswith(f"{self.namespace}:{{schedules}}:") and key != self.beat():
             return True
         if key in exact or key.startswith(tuple(f"{self.namespace}:{kind}:" for kind in kinds)):
+            return True
+        if key in (self.limits("resources"), self.limits("declared")):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
             (":watch", ":index", ":marks", ":listening", ":outbox")

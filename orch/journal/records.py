@@ -29,6 +29,7 @@ from orch.workflows.view import (
     INPUT_FIELD,
     ITEM_MARK,
     PRIORITY_FIELD,
+    PROJECT_FIELD,
     WORKFLOW_FIELD,
     View,
     cancelled_by,
@@ -100,6 +101,7 @@ class Record:
     begun: int = 0  # when it began, if that was not when it was created
     attributes: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
+    project: str = ""
     slots: Slots | None = None
     escalations: Mapping[str, Escalation] = field(default_factory=dict)  # by the step's path
     holes: Mapping[str, tuple[Hole, ...]] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class Family:
     slots: Slots | None = None
     failing: Mapping[str, Any] | None = None  # the error of one that is compensated before it fails
     used: Usage = field(default_factory=Usage)
+    project: str = ""
 
 
 class Records(Connection):
@@ -199,6 +202,7 @@ class Records(Connection):
             "queued",
             "failing",
             USED_FIELD,
+            PROJECT_FIELD,
         ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
@@ -216,6 +220,7 @@ class Records(Connection):
             slots=Slots.loads(found[9], found[10]),
             failing=json.loads(found[11]) if found[11] else None,
             used=Usage.loads(found[12]),
+            project=found[13] or "",
         )
 
     def read_pending(self, execution: str) -> Pending | None:
@@ -442,7 +447,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
             addresses[name[2:]] = Address.loads(text)
         elif name in (INPUT_FIELD, CAUSE_FIELD, FAILING_FIELD, CANCEL_FIELD):
             found[name] = json.loads(text)
-        elif name in (WORKFLOW_FIELD, PRIORITY_FIELD):
+        elif name in (WORKFLOW_FIELD, PRIORITY_FIELD, PROJECT_FIELD):
             found[name] = text
     ending = found.get(FAILING_FIELD)
     if ending is None and CANCEL_FIELD in found:
@@ -458,6 +463,7 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         cause=found.get(CAUSE_FIELD),
         ending=ending,
         priority=int(found.get(PRIORITY_FIELD, 0)),
+        project=found.get(PROJECT_FIELD, ""),
         items=items,
         beats=beats,
         escalations=escalations,
@@ -490,6 +496,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         begun=int(found.get("begun", 0)),
         attributes=json.loads(found.get("attributes", "{}")),
         priority=view.priority,
+        project=view.project,
         slots=Slots.loads(found.get("gates"), found.get("queued")),
         holes=load_holes(found),
         resolutions=load_resolutions(found),

@@ -31,6 +31,7 @@ from orch.tasks.draining import is_draining
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
+from orch.tasks.limits import READS, Reservation, is_limited
 from orch.tasks.meant import came_from, is_meant
 from orch.tasks.pace import is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
@@ -124,6 +125,7 @@ class Message:
         self.execution = execution
         self.about = about
         self.path = path
+        self._reservation: Reservation | None = None
         self.turn = Turn(
             runtime.settings,
             about,
@@ -135,8 +137,10 @@ class Message:
         )
 
     def _may_go_on_with(self, node: Node) -> bool:
-        """Which agent does a step that roams is asked of all, and so takes a message."""
-        return not is_draining() and not node.roams and self.caller_of(node) is not None
+        """Which agent does a step that roams is asked of all, and so takes a message; what is
+        limited may have to wait."""
+        caller = None if is_draining() or node.roams else self.caller_of(node)
+        return caller is not None and not is_limited(node, caller)
 
     def owner(self) -> str:
         return owner_of(current_incarnation(), str(getattr(self.request, "id", "")))
@@ -153,7 +157,9 @@ class Message:
             if self._may_bundle(plan):
                 return self._run_bundle(plan, [path, *others])
             self._spread(plan, others)
-        claimed = _claim(self.runtime, self.request, self.execution, path, plan_key, self.about)
+        claimed = _claim(
+            self.runtime, self.request, self.execution, path, plan_key, self.about, self.call
+        )
         if isinstance(claimed, Refused):
             self.request.chain = None
             logger.debug("%s of execution %s: %s", path, self.execution, claimed.word)
@@ -181,6 +187,7 @@ class Message:
         """Whether the branches are done by this worker: a moment each, and without a limit."""
         node, runtime = self.about, self.runtime
         quick = is_quick(node.capability) and timeout_of(runtime, node) is None
+        quick = quick and not is_limited(node, self.call)
         return quick and may_bundle(plan, node, runtime.settings.handoff)
 
     def _spread(self, plan: Plan, paths: Sequence[str]) -> None:
@@ -211,6 +218,11 @@ class Message:
         node, runtime = node_of(plan, claim.view, path), self.runtime
         caller = self.caller_of(node)
         assert caller is not None
+        if is_limited(node, caller):
+            self._reservation = Reservation(runtime, node, path, claim)
+            hindered = self._reservation.take(getattr(caller, "limit", None))
+            if hindered is not None:
+                return hindered, claim.view
         guard: Guard | None = getattr(caller, "breaker", None)
         if guard is not None and (held := guard.ask(node, path, claim)) is not None:
             return held, claim.view
@@ -264,6 +276,9 @@ class Message:
             skip_dispatch=lambda paths: left_over(request, execution, paths, turn),
             turn=turn,
         )
+        if self._reservation is not None:
+            self._reservation.end(outcome)
+            self._reservation = None
         if isinstance(reply, Refused):
             request.chain = None
             logger.warning(
@@ -285,7 +300,13 @@ def _continue(runtime: Runtime, request: Any, execution: str) -> None:
 
 
 def _claim(
-    runtime: Runtime, request: Any, execution: str, path: str, plan_key: str, about: Node
+    runtime: Runtime,
+    request: Any,
+    execution: str,
+    path: str,
+    plan_key: str,
+    about: Node,
+    call: Caller,
 ) -> tuple[Plan, Claimed] | Refused:
     journal = runtime.journal
     owner = owner_of(current_incarnation())
@@ -300,13 +321,14 @@ def _claim(
             return Refused("MOVED")
         if node.roams and not is_meant(runtime, request, plan, execution, path):
             return Refused("MOVED")
+        reads = fields_for(plan, path)
         reply = journal.claim(
             execution,
             path,
             owner=owner,
             plan=plan.key,
             queue=came_from(request, node) if node.is_placed else node.queue,
-            reads=fields_for(plan, path),
+            reads=(*reads, *READS) if is_limited(node, call) else reads,
             lease=lease_of(runtime, node),
             quiet=plan.is_quiet(path),
         )

@@ -448,6 +448,10 @@ class Warden:
         if allowed is not None and now >= state.due:
             self.advancer.time_out_in_queue(execution, path, state, allowed)
             return
+        if state.waits_for_limits and self.advancer.look_at_limited(execution, path, state):
+            due = now + int(self.settings.recheck_interval * 1000)
+            self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
+            return
         if self._is_of_dead_agent(execution, path, state):
             return
         name = self._queue_of(node, self.runtime.plans.get(key), execution, path)

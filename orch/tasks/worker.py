@@ -36,6 +36,7 @@ from orch.tasks.breaker import Guard
 from orch.tasks.escalation import register_escalation_tasks
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
+from orch.tasks.limits import limit_of
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tally import open_tally
@@ -105,6 +106,12 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     for name, fallback in kept.items():
         if fallback is not None:
             callers[name].fallback = fallback  # type: ignore[attr-defined]
+    limits = {name: limit_of(name, settings) for name in callers}
+    runtime.journal.declare_limits(limits)
+    for name, limit in limits.items():
+        if limit is not None:
+            callers[name].limit = limit  # type: ignore[attr-defined]
+    runtime.journal.declare_resources(settings.resources)
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find)
     open_tally(callers)

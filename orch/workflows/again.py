@@ -10,9 +10,9 @@ from typing import Any
 from orch.workflows.commit import Event, Transition
 from orch.workflows.definition import RetryPolicy
 from orch.workflows.node import Node
-from orch.workflows.outcome import Failed, Failure
+from orch.workflows.outcome import Failed, Failure, Limited
 from orch.workflows.retrying import may_retry, retry_pause
-from orch.workflows.state import StepState, StepStatus
+from orch.workflows.state import BY_LIMITS, StepState, StepStatus
 
 
 def attempt_at_once(
@@ -43,6 +43,14 @@ def policy_of(node: Node, failed: Failed) -> RetryPolicy | None:
         return None
     silent = node.step.retry is None and node.step.delivery != "at_most_once"
     return failed.retry if silent and failed.retry is not None else node.retry
+
+
+def limited(path: str, state: StepState, now: int, outcome: Limited) -> Transition:
+    """The attempt waits for its limits, without a worker or a message; it was not made."""
+    due = min(outcome.due, state.due or outcome.due)
+    waits = replace(state, status=StepStatus.DISPATCHED, since=now, owner=BY_LIMITS)
+    told = Event("limited", path, state.attempt, {"limit": outcome.limit})
+    return Transition(path, waits, due=due, events=(told,))
 
 
 def retried(

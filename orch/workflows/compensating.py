@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
+from orch.workflows.again import attempt_at_once, deferred, limited, policy_of, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.definition import COMPENSATIONS
-from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Lost, Outcome
+from orch.workflows.outcome import Completed, Deferred, Failed, Failure, Limited, Lost, Outcome
 from orch.workflows.rungs import subject_of
 from orch.workflows.state import LIVE, StepState, StepStatus, encode
 
@@ -121,6 +121,8 @@ def decide_compensation(
             state = lost
         case Deferred(due, detail, _):
             return deferred(path, state, now, due, detail)
+        case Limited():
+            return limited(path, state, now, outcome)
         case Failed(failure) as failed:
             policy = policy_of(node, failed)
             next_one = retried(policy, move.view.execution, path, state, failure, now)

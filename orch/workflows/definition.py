@@ -16,7 +16,8 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_
 from pydantic.alias_generators import to_camel
 
 from orch.budget import Budget
-from orch.errors import ErrorClass
+from orch.errors import ErrorClass, SettingsError
+from orch.limits import RateLimit
 from orch.workflows.failing import CLASS_PREFIX
 from orch.workflows.ladder import EscalationPath, Ladder, PathName, Span
 from orch.workflows.model import (
@@ -43,6 +44,14 @@ def _known_class(name: str) -> str:
     if name.startswith(CLASS_PREFIX) and name.removeprefix(CLASS_PREFIX) not in list(ErrorClass):
         raise ValueError(f"{name!r} is no class of errors; they are {', '.join(ErrorClass)}")
     return name
+
+
+def _known_rate(text: str) -> str:
+    try:
+        RateLimit.parse(text)
+    except SettingsError as exc:
+        raise ValueError(f"{exc.message}; {exc.hint}") from None
+    return text
 
 
 ErrorName = Annotated[str, AfterValidator(_known_class)]
@@ -317,6 +326,26 @@ class SubworkflowCall(Model):
     version: str | None = None
 
 
+class StepLimit(Model):
+    """How often a step may begin, and how many of it may be at work, over all workers."""
+
+    name: Name | None = None
+    """What is limited: all steps that give this name share it. Without it, this step alone, in
+    all executions of the workflow."""
+    key: str | None = None
+    """An expression: each of its values is limited by itself; null is not limited."""
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """How many may be at work at a time."""
+    rate_limit: Annotated[str, AfterValidator(_known_rate)] | None = None
+    """How often one may begin: `50/s`, `100/m`, `50/s burst 100`."""
+
+    @model_validator(mode="after")
+    def _one(self) -> StepLimit:
+        if self.concurrency is None and self.rate_limit is None:
+            raise ValueError("takes `concurrency`, `rateLimit`, or both; found neither")
+        return self
+
+
 class WorkflowStep(Model):
     """A node of a definition. The field named like the type holds what the type needs."""
 
@@ -359,6 +388,10 @@ class WorkflowStep(Model):
     heartbeat_timeout: Milliseconds | None = None
     """How long an attempt may go without `context.heartbeat()`, ms; then it fails as
     `HeartbeatTimeout`."""
+    resources: dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]] | None = None
+    """What it holds while it is at work: name of a resource to the units that it takes."""
+    limits: StepLimit | list[StepLimit] | None = None
+    """How often it may begin, and how many may be at work, over all workers."""
     handoff: Literal["auto", "off"] | None = None
     """`off`: always sent as a message of its own; `auto`: the worker that ends the step before
     may go on with it. Without it, what the workflow says."""

@@ -81,6 +81,8 @@ WORDS = (
     "used",
     "budget",
     "addressed",
+    "limited",
+    "granted",
 )
 """A word's number is its place here, from 1: new ones go to the end."""
 

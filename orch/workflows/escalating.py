@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import ErrorClass, NotAllowed
-from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
+from orch.workflows.again import attempt_at_once, deferred, limited, policy_of, retried
 from orch.workflows.approving import Approval
 from orch.workflows.choosing import choose_agent
 from orch.workflows.commit import Event, Open, Transition
@@ -34,6 +34,7 @@ from orch.workflows.outcome import (
     Entered,
     Failed,
     Failure,
+    Limited,
     Lost,
     Outcome,
     Released,
@@ -289,6 +290,8 @@ def decide_work(
             return attempt_at_once(path, state, now, move.grace, told)
         case Deferred(due, said):
             return deferred(path, state, now, due, said)
+        case Limited():
+            return limited(path, state, now, outcome)
         case Lost(reason, poison):
             lost = replace(state, lost=state.lost + 1)
             interrupted = node.step.delivery == "at_most_once"

@@ -18,6 +18,7 @@ from orch.workflows.definition import (
 )
 from orch.workflows.expressions import Compiled, compile_value, parse_expression
 from orch.workflows.ladder import Rung
+from orch.workflows.limits import LimitPolicy
 from orch.workflows.node import EVENT_TIMEOUT, Node
 from orch.workflows.policies import (
     Choice,
@@ -71,7 +72,13 @@ def make_node(
         event=EventPolicy.of(step.event) if step.event else None,
         default_retry=retry,
         affinity=compile_value(step.affinity) if step.affinity else None,
+        limits=_limits_of(step),
     )
+
+
+def _limits_of(step: WorkflowStep) -> tuple[LimitPolicy, ...]:
+    asked = step.limits if isinstance(step.limits, list) else [step.limits]
+    return tuple(LimitPolicy.of(each) for each in asked if each is not None)
 
 
 def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
@@ -82,7 +89,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
     if rung is not None and rung.fallback is not None:
         fallback = rung.fallback
         asked |= {"capability": fallback.capability, "queue": fallback.queue, "task": None}
-        asked |= ANYBODY
+        asked |= {**ANYBODY, "resources": None, "limits": None}
         asked |= {"timeout": fallback.timeout, "schedule_timeout": None, "heartbeat_timeout": None}
         asked["retry"] = _policy(fallback.max_attempts, fallback.interval)
         if fallback.input is not None:
@@ -99,6 +106,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
         asked |= {**ANYBODY, "agent": name.agent}
     elif capability:
         asked |= {**ANYBODY, "capability": capability, "queue": None, "task": None}
+        asked |= {"resources": None, "limits": None}
     elif rung is not None and rung.human is not None:
         asked["retry"] = node.step.retry  # a person let it be tried again
     dropped = ("condition", "output", "next", "on_error", "compensate", "escalation")
@@ -117,6 +125,7 @@ def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:
         on_error=(),
         affinity=node.affinity if step.affinity else None,
         rules=node.rules,
+        limits=_limits_of(step),
     )
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from orch.workflows.agents import agent_queue
 from orch.workflows.definition import ErrorAction, RetryPolicy, StepType, WorkflowStep
 from orch.workflows.expressions import Compiled, Expression
+from orch.workflows.limits import LimitPolicy
 from orch.workflows.policies import (
     Choice,
     EventPolicy,
@@ -56,6 +57,12 @@ class Node:
     default_retry: RetryPolicy | None = None
     affinity: Compiled | None = None
     rules: Rules | None = None  # for its messages
+    limits: tuple[LimitPolicy, ...] = ()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it says itself that it must reserve something before it begins."""
+        return bool(self.limits or self.step.resources)
 
     @property
     def id(self) -> str:
@@ -166,6 +173,11 @@ class Node:
         if self.step.retry is not None or not (self.is_work or self.external):
             return self.step.retry
         return None if self.step.delivery == "at_most_once" else self.default_retry
+
+    def limit_reads(self) -> set[tuple[str, ...]]:
+        """What the keys of its limits read."""
+        keys = (policy.key for policy in self.limits)
+        return {read for key in keys if key is not None for read in key.reads}
 
     def targets(self) -> Iterator[str]:
         """Ids of all steps of the scope that may follow when the step succeeds."""

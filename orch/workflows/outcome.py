@@ -97,6 +97,15 @@ class Deferred:
 
 
 @dataclass(frozen=True)
+class Limited:
+    """The attempt was given back before it began: it waits for its limits. ``due``: when it is
+    looked at again, ms; ``limit``: the name of that for which it waits."""
+
+    due: int
+    limit: str
+
+
+@dataclass(frozen=True)
 class Branched:
     """The branches of a parallel step or a map are decided, or the iteration of a loop ended.
 
@@ -124,7 +133,9 @@ class Ruled:
     ruling: Ruling
 
 
-Outcome = Completed | Failed | Lost | Released | Deferred | Branched | Entered | Overdue | Ruled
+Outcome = (
+    Completed | Failed | Lost | Released | Deferred | Limited | Branched | Entered | Overdue | Ruled
+)
 
 
 def classified(outcome: Outcome, table: Mapping[str, ErrorClass]) -> Outcome:

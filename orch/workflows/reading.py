@@ -44,6 +44,7 @@ class Reading(Asking):
             again = [node] if node.loop else []
             found |= node.poll.until.reads if node.poll else set()
             found |= node.event.reads() if node.event else set()
+            found |= node.limit_reads()
             self._read_on(found, *again, *self._after(node), *self._on_failure(node))
             self._reads[node.key] = frozenset(found)
         return self._reads[node.key]

@@ -33,7 +33,7 @@ class StartGiven(TypedDict, total=False):
     ``delay``: how long after the call it begins; ``at``: the instant. ``deadline``: an instant,
     or how long it may take from its beginning. ``attributes``: what it is found by.
     ``priority``: 0 to 9, the highest goes first. ``concurrency_key``: instead of the one that
-    the definition tells.
+    the definition tells. ``project``: for whom it works; the same as its attribute `project_id`.
     Durations are seconds, `timedelta`, or text like "10m", "1h30m" or "PT10M"; instants
     `datetime` with a time zone, or ISO 8601 text.
     """
@@ -44,6 +44,7 @@ class StartGiven(TypedDict, total=False):
     attributes: Mapping[str, Scalar] | None
     priority: int | None
     concurrency_key: Scalar | None
+    project: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class StartOptions:
     attributes: Mapping[str, Scalar] = field(default_factory=dict)
     priority: int | None = None
     concurrency_key: str | None = None
+    project: str = ""
 
 
 def start_options(now: int, given: StartGiven) -> StartOptions:
@@ -89,7 +91,18 @@ def start_options(now: int, given: StartGiven) -> StartOptions:
         raise InputError(f"`priority` is a number from 0 to 9, the most urgent; found {priority!r}")
     attributes = checked_attributes(given.get("attributes") or {})
     key = key_text(given.get("concurrency_key"))
-    return StartOptions(begins, ends, within, attributes, priority, key)
+    project = _project(given.get("project"))
+    return StartOptions(begins, ends, within, attributes, priority, key, project)
+
+
+def _project(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT:
+        raise InputError(
+            f"`project` is a text of 1 to {MOST_TEXT} characters; found {str(value)[:100]!r}"
+        )
+    return value
 
 
 def checked_attributes(given: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -51,6 +51,9 @@ LIVE = frozenset(
 )
 
 
+BY_LIMITS = "limits"
+"""The owner of a dispatched token that has no message: it waits for its limits."""
+
 _RELATIVE = (frozenset(StepStatus) - LIVE) | {StepStatus.WAITING}
 
 
@@ -144,6 +147,11 @@ class StepState:
             last = max(at for at, value in enumerate(rest) if value)
             first += "," + ",".join(map(str, rest[: last + 1]))
         return first + "]"
+
+    @property
+    def waits_for_limits(self) -> bool:
+        """Whether it is dispatched, and has no message until its limits let it begin."""
+        return self.status is StepStatus.DISPATCHED and self.owner == BY_LIMITS
 
     @property
     def iteration(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orch.workflows.again import attempt_at_once, deferred, policy_of, retried
+from orch.workflows.again import attempt_at_once, deferred, limited, policy_of, retried
 from orch.workflows.commit import Event, Open, Transition
 from orch.workflows.compensating import decide_compensation, in_compensation, kept_of
 from orch.workflows.escalating import decide_overdue, decide_work
@@ -23,6 +23,7 @@ from orch.workflows.outcome import (
     Entered,
     Failed,
     Failure,
+    Limited,
     Lost,
     Outcome,
     Overdue,
@@ -122,6 +123,8 @@ def _decide(
             return attempt_at_once(path, state, now, grace, told, node.schedule_limit(now))
         case Deferred(due, detail, _):
             return deferred(path, state, now, due, detail)
+        case Limited():
+            return limited(path, state, now, outcome)
         case Failed(failure, retryable):
             if failure.name in INTERRUPTIONS and node.step.delivery == "at_most_once":
                 failure = _interrupted(node, path, state, failure.message)

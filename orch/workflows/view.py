@@ -35,6 +35,7 @@ class View:
     cause: Mapping[str, Any] | None = None  # what the error handlers were called for
     ending: Mapping[str, Any] | None = None  # the error with which it will end; it unwinds
     priority: int = 0  # of the messages of its steps
+    project: str = ""  # '': that of the settings
     items: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     """Scope path of an item of a map -> what the map calls its items, and the item."""
     beats: Mapping[str, Beat] = field(default_factory=dict)  # path -> its last heartbeat
@@ -48,6 +49,10 @@ WORKFLOW_FIELD = "workflow"
 
 
 PRIORITY_FIELD = "priority"
+
+
+PROJECT_FIELD = "project"
+"""For whom it works: those that wait for a limit share it by this."""
 
 
 FIXED_FIELDS = (WORKFLOW_FIELD, PRIORITY_FIELD)

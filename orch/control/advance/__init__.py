@@ -13,11 +13,12 @@ from orch.control.advance.committing import Dispatch, FindPlan, Turn, find_nothi
 from orch.control.advance.delivery import Delivery
 from orch.control.advance.ending import Ending
 from orch.control.advance.escalated import Escalated
+from orch.control.advance.granting import Granting
 from orch.control.advance.reporting import Reporting
 from orch.control.advance.timers import Timers
 
 __all__ = ["Advancer", "Dispatch", "FindPlan", "Turn", "find_nothing"]
 
 
-class Advancer(Children, Ending, Beginning, Delivery, Reporting, Timers, Escalated):
+class Advancer(Children, Ending, Beginning, Delivery, Reporting, Timers, Granting, Escalated):
     """Moves tokens on. ``dispatch`` may fail: the watch brings such tokens back."""

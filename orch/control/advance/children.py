@@ -22,6 +22,7 @@ from orch.errors import (
 from orch.faults import fault
 from orch.journal.journal import Refused, Settled
 from orch.journal.records import Family
+from orch.journal.spending import PROJECT
 from orch.workflows.calls import Call, callee
 from orch.workflows.outcome import (
     Failed,
@@ -105,7 +106,10 @@ class Children(Committing):
             parent=call,
             depth=parent.depth + 1,
             deadline=parent.deadline,
-            options=StartOptions(priority=own.definition.priority or view.priority),
+            options=StartOptions(
+                priority=own.definition.priority or view.priority,
+                project="" if PROJECT in own.definition.attributes else parent.project,
+            ),
             gated=self.gated,
         )
         self.gating.admit(start)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeGuard
 from orch.control.declared import Declarations
 from orch.control.fallbacks import Falling
 from orch.control.gating import Gating
+from orch.control.limiting import Limiting
 from orch.control.plans import Plans
 from orch.control.triggers import start_triggered
 from orch.control.unwinding import Unwinding
@@ -99,6 +100,7 @@ class Committing(ABC):
         self.unwinding = Unwinding(journal, plans)
         self.start_triggered = start_triggered
         self.gating = Gating(journal)
+        self.limiting = Limiting(journal)
         self.falling = Falling(journal)
         self.declarations = Declarations(journal)
         self._begun = {
@@ -109,6 +111,7 @@ class Committing(ABC):
         }
         self.gated = True
         self.tell: Tell = leave_to_watch
+        self.dispatch_first = dispatch
 
     def settle(
         self,
@@ -384,6 +387,11 @@ class Committing(ABC):
             return
         view = self.journal.read_view(execution, fields_for(plan, path))
         self.settle(plan, view, path, state, outcome)
+        call = Call(execution, path, state.attempt)
+        if state.waits_for_limits:
+            self._do([(self._give_up_limits, (call,))])
+        elif state.status is StepStatus.RUNNING and not _is_tried_at_once(plan, path, outcome):
+            self._do([(self._leave_limits, (call, state.owner))])
 
     def _plan_of(self, execution: str) -> Plan | None:
         key = self.journal.plan_of(execution)
@@ -451,6 +459,15 @@ class Committing(ABC):
     def _look_at_gate(self, call: Call) -> Sequence[Todo]: ...
 
     @abstractmethod
+    def _look_at_limits(self, call: Call) -> Sequence[Todo]: ...
+
+    @abstractmethod
+    def _leave_limits(self, call: Call, owner: str) -> Sequence[Todo]: ...
+
+    @abstractmethod
+    def _give_up_limits(self, call: Call) -> Sequence[Todo]: ...
+
+    @abstractmethod
     def call(self, execution: str, path: str) -> None: ...
 
     @abstractmethod
@@ -458,6 +475,12 @@ class Committing(ABC):
 
     @abstractmethod
     def take_report(self, execution: str, path: str) -> None: ...
+
+
+def _is_tried_at_once(plan: Plan, path: str, outcome: Outcome) -> bool:
+    """Whether the next attempt takes over what this one held of the limits."""
+    lost = isinstance(outcome, Lost) and not outcome.poison
+    return lost and plan.node(path).step.delivery == "at_least_once"
 
 
 def is_replanned(reply: Settled | Refused) -> TypeGuard[Refused]:
@@ -482,6 +505,7 @@ def to_dispatch(transition: Transition, reply: Settled | None = None) -> tuple[s
     """Paths that need a message now: not the one that the worker goes on with."""
     state = transition.state
     again = state is not None and state.status is StepStatus.DISPATCHED
+    again = again and not (state is not None and state.waits_for_limits)
     paths = (transition.path, *transition.dispatched) if again else transition.dispatched
     if reply is None or reply.handed is None:
         return paths

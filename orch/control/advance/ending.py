@@ -14,6 +14,7 @@ from orch.journal.journal import Cancelled, Ended, Refused
 from orch.journal.records import Family
 from orch.workflows.calls import Call
 from orch.workflows.gates import GATE_MARK, Slots
+from orch.workflows.limits import LIMITS_MARK
 from orch.workflows.notices import NOTICE_MARK
 from orch.workflows.outcome import Failure
 from orch.workflows.state import ExecutionStatus, encode
@@ -138,6 +139,9 @@ class Ending(Committing):
         """An execution is due as a whole: out of time, to begin, or a child nobody waits for."""
         if execution.startswith(GATE_MARK):
             self._do([(self._look_at_gate, (Call(execution, "", 0),))])
+            return
+        if execution.startswith(LIMITS_MARK):
+            self._do([(self._look_at_limits, (Call(execution, "", 0),))])
             return
         if execution.startswith(NOTICE_MARK):
             self.look_at_notice(execution)

@@ -16,6 +16,7 @@
 -- ARGV  listens  str   the subscription of what becomes external, or ''
 -- ARGV  limit    int   when a worker must have taken it, ms, or 0
 -- ARGV  due      int   when to look at it again, ms
+-- ARGV  granted  int   1: it waited for its limits, and they let it begin
 --
 -- USES  tell pause_over unwinds
 --
@@ -43,6 +44,7 @@ if pauses and pause_over(cjson.decode(pauses), path) then
     return {'PAUSED'}
 end
 local word = ({retrying = 'retried', polling = 'asked'})[expect] or 'redispatched'
+word = granted == 1 and 'granted' or word
 if becomes ~= 'dispatched' then
     word = becomes
     state[7] = now
@@ -56,6 +58,7 @@ if limit > 0 then
 end
 state[1] = becomes
 state[5] = now
+state[6] = ''
 redis.call('HSET', steps, path, cjson.encode(state))
 redis.call('ZADD', watch, due, member)
 tell({cjson.encode({now, word, path, state[2]})})

@@ -1,0 +1,1 @@
+"""Named resources, and advice on how much of what is limited is needed."""
