@@ -12,10 +12,13 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.app import create_app, queue_depth
+from orch.broker import list_of
 from orch.errors import InputError
 from orch.settings import Settings
+from orch.tasks.ageing import Ageing
+from orch.workflows.ageing import Rise, rise_of
 from orch.workflows.canvas import compile_canvas
-from tests.build import parallel, plan_of, task
+from tests.build import FakeClock, parallel, plan_of, task
 
 CAPABILITIES = """
 import time
@@ -119,6 +122,44 @@ class TestLists:
         define(orchestrator)
         with pytest.raises(InputError, match="from 0 to 9"):
             orchestrator.start_workflow("w", priority=priority)
+
+
+class TestAgeing:
+    def test_a_level_is_worth_so_much_waiting(self) -> None:
+        found = [rise_of(0, age, 30_000, 3, 3000) for age in (0, 29_999, 30_000, 33_000, 61_000)]
+        assert [each.level for each in found] == [None, None, 1, None, 2]
+        assert [each.next for each in found] == [30_000, 30_000, 60_000, 60_000, 90_000]
+
+    def test_nobody_rises_above_the_most_urgent_nor_where_ageing_is_off(self) -> None:
+        assert rise_of(3, 30_000, 30_000, 3, 3000) == Rise(None, 0)
+        assert rise_of(2, 30_000, 30_000, 3, 3000) == Rise(3, 0)
+        assert rise_of(2, 60_000, 30_000, 3, 3000) == Rise(None, 0)
+        assert rise_of(0, 30_000, 0, 9, 3000) == Rise(None, 0)
+
+    def test_what_waits_for_long_is_sent_once_more_a_level_higher(
+        self, orchestrator: Orchestrator, redis: Redis
+    ) -> None:
+        define(orchestrator)
+        runtime = orchestrator.runtime
+        clock = runtime.journal.clock = FakeClock()
+        execution = orchestrator.start_workflow("w", {"name": "x"})
+        key = runtime.journal.plan_of(execution.id)
+        assert key is not None
+        plan, ageing = runtime.plans.get(key), Ageing(runtime)
+
+        def look(later: int) -> int:
+            found = runtime.journal.read_state(execution.id, "a")
+            assert found is not None
+            now = clock.advance(later)
+            return ageing.rise(plan, execution.id, "a", found[1], 60_000) - now
+
+        assert look(31_000) == 60_000
+        assert redis.llen("work") == 1  # nobody uses a level
+        redis.sadd("orch:priorities", 2)
+        ageing = Ageing(runtime)
+        assert look(0) == 29_000
+        assert look(29_000) == 60_000
+        assert [redis.llen(list_of("work", level)) for level in range(4)] == [1, 1, 1, 0]
 
 
 def test_rabbitmq_is_told_how_many_levels_there_are(settings: Settings) -> None:

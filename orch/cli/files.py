@@ -71,6 +71,7 @@ def review(
         known_workflows=known_workflows(path, settings),
         known_paths=settings.escalation_paths or (),
         known_queues=settings.inbox_queues or None,
+        known_resources=settings.resources or None,
     )
     if definition is not None and not errors_in(findings):
         try:
@@ -90,6 +91,7 @@ def checked_definition(
         known_workflows=known_workflows(path, settings),
         known_paths=settings.escalation_paths or (),
         known_queues=settings.inbox_queues or None,
+        known_resources=settings.resources or None,
     )
     errors = errors_in(findings)
     if definition is None or errors:

@@ -20,6 +20,7 @@ from orch.settings import Settings
 from orch.workflows.calls import callee
 from orch.workflows.canary import is_chosen
 from orch.workflows.definition import StepType, WorkflowDefinition
+from orch.workflows.limits import LimitName
 from orch.workflows.loading import (
     Parameters,
     filled,
@@ -139,6 +140,13 @@ class Catalog:
             "known_queues": self.settings.inbox_queues or None,
             "known_declared": self.journal.declared_capabilities(),
             "known_outside": list(self.journal.registered_agents()),
+            "known_resources": self._known_resources(),
+        }
+
+    def _known_resources(self) -> dict[str, int]:
+        defined = self.journal.read_resources().items()
+        return self.settings.resources | {
+            LimitName.parse(name).name: capacity for name, (capacity, _) in defined
         }
 
     def check(self, key: str, definition: Mapping[str, Any]) -> WorkflowDefinition:

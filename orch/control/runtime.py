@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from celery import Celery
-from celery.canvas import Signature
+from celery.canvas import Signature, _chain
 
 from orch.app import create_app, dispatch, dispatch_first, lists_of
 from orch.control.addresses import addresses_of
@@ -102,6 +102,14 @@ class Runtime:
         for path in paths:
             for canvas in self._compile(plan, execution, [path], priority, "off"):
                 dispatch_first(self.app, canvas, producer, lists)
+
+    def raise_priority(self, plan: Plan, execution: str, path: str, level: int) -> None:
+        """Send the message of a token once more, as urgent as ``level`` says."""
+        canvases = self._compile(plan, execution, [path], level, "off")
+        for canvas in canvases:
+            first = canvas.tasks[0] if isinstance(canvas, _chain) else canvas
+            first.options["priority"] = level
+        self.send(canvases)
 
     def tell(self, event: str, notice: str) -> None:
         """Send the task that delivers a notice. Raises Unreachable when the broker is away."""

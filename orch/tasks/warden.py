@@ -33,6 +33,7 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.journal.line import Line
 from orch.settings import Settings
 from orch.tasks import request as step_request
+from orch.tasks.ageing import Ageing
 from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.draining import Draining, is_draining
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
@@ -94,6 +95,7 @@ class Warden:
     it has code for, and what is known of each."""
 
     lookout: Lookout | None = None
+    ageing: Ageing | None = None
     draining: Draining | None = None
     _idle = False
 
@@ -123,6 +125,7 @@ class Warden:
         self.presence = Presence(self.journal, self.incarnation, offered or {}, kind)
         self.lease = lease
         self.overdue = Overdue(self.runtime)
+        self.ageing = Ageing(self.runtime)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
@@ -471,6 +474,9 @@ class Warden:
             longest = min(longest, PLACED)  # its agent may be gone
         pause = min(max(ahead, age // 4, self.journal.grace), max(age, self.journal.grace), longest)
         due = now + pause
+        if self.ageing is not None:
+            plan = self.runtime.plans.get(key)
+            due = self.ageing.rise(plan, execution, path, state, pause)
         self.journal.postpone(execution, path, text, min(due, state.due) if allowed else due)
 
     def _queue_of(self, node: Node, plan: Plan, execution: str, path: str) -> str | None:

@@ -12,7 +12,13 @@ import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from orch.budget import Budget
@@ -390,7 +396,7 @@ class WorkflowStep(Model):
     `HeartbeatTimeout`."""
     resources: dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]] | None = None
     """What it holds while it is at work: name of a resource to the units that it takes."""
-    limits: StepLimit | list[StepLimit] | None = None
+    limits: list[StepLimit] | None = None
     """How often it may begin, and how many may be at work, over all workers."""
     handoff: Literal["auto", "off"] | None = None
     """`off`: always sent as a message of its own; `auto`: the worker that ends the step before

@@ -77,8 +77,7 @@ def make_node(
 
 
 def _limits_of(step: WorkflowStep) -> tuple[LimitPolicy, ...]:
-    asked = step.limits if isinstance(step.limits, list) else [step.limits]
-    return tuple(LimitPolicy.of(each) for each in asked if each is not None)
+    return tuple(LimitPolicy.of(each) for each in step.limits or ())
 
 
 def make_work(node: Node, key: str, rung: Rung | None, name: RungName) -> Node:

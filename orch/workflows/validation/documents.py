@@ -24,6 +24,7 @@ def validate_document(
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
     known_outside: Collection[str] | None = None,
+    known_resources: Mapping[str, int] | None = None,
 ) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition, if its structure allows one, and all that is wrong. Never raises.
 
@@ -31,7 +32,8 @@ def validate_document(
     those that some agent serves, None where nobody knows; ``known_paths`` the paths of
     escalation that the settings have, ``known_queues`` those of the inbox that somebody
     watches, None where nobody knows; ``known_declared`` what is declared of capabilities;
-    ``known_outside`` the agents outside that are registered, None where nobody knows.
+    ``known_outside`` the agents outside that are registered, None where nobody knows;
+    ``known_resources`` the capacities of resources, None where nobody knows.
     """
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
@@ -50,6 +52,7 @@ def validate_document(
         known_queues,
         known_declared,
         known_outside,
+        known_resources,
     )
     # A rule of a model that the review explains better is said once.
     structure = [f for f in structure if f.hint is not MODEL_RULE or f.path not in reviewed.shapes]
@@ -68,6 +71,7 @@ def validate_definition(
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
     known_outside: Collection[str] | None = None,
+    known_resources: Mapping[str, int] | None = None,
 ) -> list[Finding]:
     """All that is wrong with a definition that has the right structure."""
     try:
@@ -85,5 +89,6 @@ def validate_definition(
         known_queues,
         known_declared,
         known_outside,
+        known_resources,
     )
     return sorted(dict.fromkeys(findings + reviewed.findings), key=order)

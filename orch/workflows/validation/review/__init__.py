@@ -12,6 +12,7 @@ from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
 from orch.workflows.validation.review.idempotence import check_idempotence
 from orch.workflows.validation.review.ladders import check_ladders
+from orch.workflows.validation.review.limits import check_limits
 from orch.workflows.validation.review.messages import check_messages
 from orch.workflows.validation.review.models import check_budgets, check_models
 from orch.workflows.validation.review.outside import check_outside
@@ -61,6 +62,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_outside,
     check_versions,
     check_names,
+    check_limits,
     check_ladders,
     check_approvals,
     check_models,
@@ -77,11 +79,13 @@ def review(
     known_queues: Collection[str] | None = None,
     known_declared: Mapping[str, Declared] | None = None,
     known_outside: Collection[str] | None = None,
+    known_resources: Mapping[str, int] | None = None,
 ) -> Review:
     """Run all checks, each of which may build on those before it."""
     subject = Review(document, known_workflows, known_capabilities, known_paths, known_queues)
     subject.known_declared = known_declared or {}
     subject.known_outside = known_outside
+    subject.known_resources = known_resources
     for check in _CHECKS:
         check(subject)
     return subject

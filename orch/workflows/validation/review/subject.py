@@ -31,6 +31,7 @@ class Review:
         self.known_capabilities = known_capabilities
         self.known_paths = known_paths
         self.known_queues = known_queues
+        self.known_resources: Mapping[str, int] | None = None
         self.known_declared: Mapping[str, Declared] = {}
         self.known_outside: Collection[str] | None = None
         self.outline: Outline = outline(document)

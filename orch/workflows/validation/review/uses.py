@@ -31,6 +31,7 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     choice = as_mapping(step.get("decision"))
     yield from _whole(f"{path}.decision.expression", choice.get("expression"), roots=roots)
     yield from _wait_uses(review, step)
+    yield from _limit_uses(review, step)
     for name, value in as_mapping(step.get("output")).items():
         yield from texts(review, join(f"{path}.output", name), value, after=True, roots=roots)
     undoing = as_mapping(step.get("compensate")).get("input")
@@ -47,6 +48,14 @@ def uses_of(review: Review, step: Step) -> Iterator[Use]:
     )
     for name in ("correlation", "payload"):
         yield from texts(review, f"{path}.event.{name}", event.get(name), roots=roots)
+
+
+def _limit_uses(review: Review, step: Step) -> Iterator[Use]:
+    """The keys of its limits."""
+    found = step.get("limits")
+    for number, limit in enumerate(found if isinstance(found, list) else ()):
+        place = f"{step.path}.limits[{number}].key"
+        yield from texts(review, place, as_mapping(limit).get("key"), roots=step.scope.roots)
 
 
 def _wait_uses(review: Review, step: Step) -> Iterator[Use]:
