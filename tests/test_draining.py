@@ -132,6 +132,7 @@ def test_one_that_stays_is_drained_until_it_is_resumed_over_restarts_too(
             again.wait(timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"] if LONG else ["prefork"])
 def test_a_worker_that_is_told_to_end_in_the_midst_of_work_loses_nothing(
     orchestrator: Orchestrator, code: str, pool: str, wait_until: WaitUntil

@@ -73,6 +73,7 @@ def live(journal: Journal, name: str, offers: dict[str, Any], **said: Any) -> No
 
 
 class TestAffinity:
+    @pytest.mark.slow
     def test_steps_of_a_key_go_to_one_agent_and_to_another_when_it_dies_or_is_drained(
         self, orchestrator: Orchestrator, tmp_path: Path, wait_until: WaitUntil
     ) -> None:
@@ -143,6 +144,7 @@ class TestAffinity:
 
 
 class TestVersions:
+    @pytest.mark.slow
     def test_a_step_goes_to_an_agent_of_its_range_and_waits_for_one(
         self, orchestrator: Orchestrator, tmp_path: Path, wait_until: WaitUntil
     ) -> None:
