@@ -174,6 +174,33 @@ def test_the_commands_say_the_same(
     assert "removed: gpu" in run("resources", "remove", "gpu")
 
 
+# --- for whom ------------------------------------------------------------------------------------
+
+
+def test_an_execution_works_for_a_project_and_its_children_do(orchestrator: Orchestrator) -> None:
+    call = {"id": "call", "type": "subworkflow", "subworkflow": "child"}
+    own = {**CHILD, "attributes": {"project_id": "$.workflowName"}}
+    orchestrator.define_workflow("child", CHILD)
+    orchestrator.define_workflow("parent", {"name": "parent", "steps": [call]})
+    parent = orchestrator.start_workflow("parent", project="acme")
+    assert parent.status().project == "acme"
+    assert parent.status().attributes == {"project_id": "acme"}
+    assert projects(orchestrator, "child") == ["acme"]
+    orchestrator.define_workflow("child", own)
+    orchestrator.start_workflow("parent", project="acme")
+    assert sorted(projects(orchestrator, "child")) == ["acme", "child"]
+    by_attribute = orchestrator.start_workflow("parent", attributes={"project_id": 7})
+    assert by_attribute.status().project == "7"
+
+
+CHILD = {"name": "child", "steps": [{"id": "a", "capability": "work"}]}
+
+
+def projects(orchestrator: Orchestrator, workflow: str) -> list[str | None]:
+    found = orchestrator.list_executions(workflow=workflow)
+    return [orchestrator.get_execution_status(each.id).project for each in found]
+
+
 # --- settings -------------------------------------------------------------------------------------
 
 
