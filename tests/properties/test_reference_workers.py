@@ -16,7 +16,7 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.control.simulation import attempts_of
-from orch.orchestrator import Execution
+from orch.execution import Execution
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from tests.conftest import LONG

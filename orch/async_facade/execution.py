@@ -1,0 +1,118 @@
+"""An execution, for coroutines: Redis is talked to in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from orch.control.attempts import Attempt
+from orch.control.logs import LoggedLine
+from orch.control.migration import Migrated
+from orch.control.status import ExecutionContext
+from orch.execution import Execution, not_ended
+from orch.journal.journal import HistoryEntry
+
+
+class AsyncExecution:
+    """An `Execution` whose methods are coroutines."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self.id = execution.id
+        self.existed = execution.existed
+        self.warnings = execution.warnings
+
+    async def status(self) -> ExecutionContext:
+        return await asyncio.to_thread(self._execution.status)
+
+    async def wait(self, timeout: float | None = None) -> ExecutionContext:
+        """As `Execution.wait`, without a thread that is held while it waits."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while not await asyncio.to_thread(self._execution._manager.ended, self.id):
+            if limit is not None and time.monotonic() >= limit:
+                raise not_ended(self._execution, timeout)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return await self.status()
+
+    async def history(self) -> list[HistoryEntry]:
+        return await asyncio.to_thread(self._execution.history)
+
+    async def attempts(self, path: str) -> tuple[Attempt, ...]:
+        return await asyncio.to_thread(self._execution.attempts, path)
+
+    async def logs(
+        self, path: str | None = None, level: str = "debug", *, follow: bool = False
+    ) -> AsyncIterator[LoggedLine]:
+        """As `Execution.logs`, for `async for`."""
+        found = await asyncio.to_thread(self._execution.logs, path, level, follow=follow)
+        while (line := await asyncio.to_thread(next, found, None)) is not None:
+            yield line
+
+    async def results(self, path: str) -> AsyncIterator[Any]:
+        """As `Execution.results`, for `async for`."""
+        found = await asyncio.to_thread(self._execution.results, path)
+        end = object()
+        while (each := await asyncio.to_thread(next, found, end)) is not end:
+            yield each
+
+    async def pause(
+        self, reason: str = "", *, branch: str | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.pause, reason, branch=branch, by=by)
+
+    async def resume(
+        self,
+        input: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        branch: str | None = None,
+        by: str | None = None,
+    ) -> bool:
+        return await asyncio.to_thread(
+            self._execution.resume, input, reason=reason, branch=branch, by=by
+        )
+
+    async def cancel(
+        self, reason: str = "", *, grace: float | None = None, by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.cancel, reason, grace=grace, by=by)
+
+    async def terminate(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.terminate, reason, by=by)
+
+    async def retry(self, reason: str = "", *, by: str | None = None) -> bool:
+        return await asyncio.to_thread(self._execution.retry, reason, by=by)
+
+    async def skip(
+        self, path: str, output: Any = None, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        return await asyncio.to_thread(self._execution.skip, path, output, reason=reason, by=by)
+
+    async def migrate(
+        self,
+        version: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        migrate = self._execution.migrate
+        return await asyncio.to_thread(
+            migrate, version, mapping, by=by, reason=reason, dry_run=dry_run
+        )
+
+    async def modify(
+        self,
+        changes: Sequence[Mapping[str, Any]],
+        *,
+        by: str | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Migrated:
+        modify = self._execution.modify
+        return await asyncio.to_thread(modify, changes, by=by, reason=reason, dry_run=dry_run)

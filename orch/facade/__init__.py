@@ -1,0 +1,1 @@
+"""The parts of the facade, by subject: see `orch/orchestrator.py`."""

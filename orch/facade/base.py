@@ -1,0 +1,29 @@
+"""What all parts of the facade have at hand."""
+
+from __future__ import annotations
+
+from orch.agents.assignments import Assignments
+from orch.agents.coordinator import AgentCoordinator
+from orch.agents.registry import AgentRegistry
+from orch.control.manager import WorkflowManager
+from orch.control.runtime import Runtime
+from orch.escalation.manager import EscalationManager
+from orch.escalation.quarantine import QuarantineManager
+from orch.memory.memory import Memory
+from orch.resources.manager import ResourceManager
+from orch.settings import Settings
+
+
+class Base:
+    """Made by `Orchestrator`, of which the parts are layers."""
+
+    settings: Settings
+    runtime: Runtime
+    manager: WorkflowManager
+    escalations: EscalationManager
+    quarantine: QuarantineManager
+    registry: AgentRegistry
+    assignments: Assignments
+    memory: Memory
+    agents: AgentCoordinator
+    resources: ResourceManager
