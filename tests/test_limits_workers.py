@@ -66,6 +66,7 @@ def start_over(count: int, lasting: float, begun: list[float]) -> int:
     return max(sum(at <= each < at + lasting for each in begun) for at in begun)
 
 
+@pytest.mark.slow
 def test_workers_keep_a_rate_together(redis: Redis, settings: Settings, module: Path) -> None:
     with (
         Orchestrator(settings) as orchestrator,
@@ -79,6 +80,7 @@ def test_workers_keep_a_rate_together(redis: Redis, settings: Settings, module: 
     assert start_over(120, 1.0, begun) <= 50 + 20 + 10  # what is ahead, what was made up for
 
 
+@pytest.mark.slow
 def test_three_cards_are_never_used_by_four_steps_kills_included(
     redis: Redis, settings: Settings, module: Path, wait_until: Callable[..., Any]
 ) -> None:
@@ -106,3 +108,26 @@ def test_three_cards_are_never_used_by_four_steps_kills_included(
         assert (told.held, told.waiting) == (0, 0)
         counted = orchestrator.plan_capacity("card", hours=2)
         assert counted.peak == 3
+
+
+@pytest.mark.slow
+def test_who_dies_between_taking_and_giving_back_loses_nobody_anything(
+    redis: Redis, settings: Settings, module: Path, wait_until: Callable[..., Any]
+) -> None:
+    here = module.parent
+    points = ["limits_taken", "limits_waits", "limits_held", "limits_granted"]
+    armed = ",".join(f"{point}:{here / point}" for point in points)
+    environment = {"ORCH_RESOURCES": '{"card": 3}', "ORCH_FAULT_POINT": armed}
+    with (
+        Orchestrator(settings) as orchestrator,
+        orchestrator.workers(
+            include=[str(module)], count=2, concurrency=4, environment=environment
+        ),
+    ):
+        step = {"capability": "render", "input": {"seconds": 0.05}, "resources": {"card": 1}}
+        orchestrator.define_workflow("w", in_a_map(20, **step))
+        execution = orchestrator.start_workflow("w", {"items": [0] * 20})
+        assert execution.wait(timeout=90).status == "completed"
+        assert [point for point in points if not (here / point).exists()] == []
+        assert numbers(here / "violations") == []
+        assert wait_until(lambda: not orchestrator.runtime.journal.read_requests(), timeout=40)
