@@ -60,7 +60,30 @@ def test_the_agent_that_is_named_does_it_and_nobody_else(
 def test_one_that_is_away_is_waited_for_and_why_says_so(orchestrator: Orchestrator) -> None:
     orchestrator.define_workflow("w", {"name": "w", "steps": [step(0, "gone", None)]})
     execution = orchestrator.start_workflow("w")
-    assert "agent.gone" in execution.status().waiting_for["s0"]
+    said = execution.status().waiting_for["s0"]
+    assert said == "no live agent is called 'gone'; start it: orch worker --name gone"
+
+
+def test_an_agent_that_nobody_has_heard_of_is_found_by_the_validator(
+    orchestrator: Orchestrator, tmp_path: Path
+) -> None:
+    code = tmp_path / "who_code.py"
+    code.write_text(CODE)
+    unknown = step(0, "nobody", None) | {"backup": ["noone"]}
+    with orchestrator.workers(include=[str(code)], concurrency=1, pool="solo"):
+        (live,) = orchestrator.runtime.journal.live_workers()
+        name = str(live["name"])
+        known = [step(n, said, None) for n, said in enumerate((name, name.partition("@")[0]))]
+        known[0]["next"] = "s1"
+        definition = {"name": "w", "timeoutMs": 1000, "steps": known}
+        assert orchestrator.validate_workflow(definition) == []
+        definition = {"name": "w", "timeoutMs": 1000, "steps": [unknown]}
+        found = orchestrator.validate_workflow(definition)
+    said = "no agent {!r}, which step 's0' names, lives or is remembered"
+    assert [(each.path, each.message) for each in found] == [
+        ("steps[0].agent", said.format("nobody")),
+        ("steps[0].backup", said.format("noone")),
+    ]
 
 
 def test_a_name_that_no_agent_can_have_is_refused(orchestrator: Orchestrator) -> None:

@@ -128,7 +128,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        cells = [*map(_cell, row[:-1]), str(row[-1] or "")]
+        cells = [*map(_cell, row[:-1]), "" if row[-1] is None else str(row[-1])]
         made.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in cells))
     shown = console(sys.stdout)
     with shown.capture() as captured:

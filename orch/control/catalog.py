@@ -38,6 +38,7 @@ from orch.workflows.validation import (
     validate_definition,
     validate_document,
 )
+from orch.workflows.validation.review.subject import Known
 
 logger = logging.getLogger(__name__)
 
@@ -130,9 +131,8 @@ class Catalog:
             )
         return made, findings
 
-    def _known(self, beside: Path | None) -> dict[str, Any]:
-        """What a definition may name: workflows, paths of escalation, queues of the inbox,
-        and what is declared of capabilities."""
+    def _known(self, beside: Path | None) -> Known:
+        """What a definition may name."""
         found = self.plans.escalations
         return {
             "known_workflows": self._known_names(beside),
@@ -140,8 +140,13 @@ class Catalog:
             "known_queues": self.settings.inbox_queues or None,
             "known_declared": self.journal.declared_capabilities(),
             "known_outside": list(self.journal.registered_agents()),
+            "known_agents": self._known_agents(),
             "known_resources": self._known_resources(),
         }
+
+    def _known_agents(self) -> list[str]:
+        live = (str(said.get("name") or said["id"]) for said in self.journal.live_workers())
+        return sorted({*live, *self.journal.known_agents(), *self.journal.registered_agents()})
 
     def _known_resources(self) -> dict[str, int]:
         defined = self.journal.read_resources().items()

@@ -24,7 +24,7 @@ from orch.control.spending import UsageInfo
 from orch.errors import NotFound
 from orch.journal.finding import Found
 from orch.journal.journal import HistoryEntry, Journal, Record
-from orch.workflows.agents import queues_of_agent
+from orch.workflows.agents import agent_of_queue, queues_of_agent
 from orch.workflows.beat import Beat
 from orch.workflows.calls import Call
 from orch.workflows.definition import StepType
@@ -346,8 +346,7 @@ class Waits:
                 return f"{alone._rests(state, node, child, listens)}; {place.why}"
         match state.status:
             case StepStatus.DISPATCHED if not self.served.get(queue):
-                start = f"celery -A worker worker -Q {queue}"
-                return f"no live worker serves {queue!r}; start one: {start}"
+                return nobody_serves(queue)
             case StepStatus.DISPATCHED:
                 depth = self.depth(queue)
                 ahead = "" if depth is None else f", at most {max(depth - 1, 0)} messages before it"
@@ -807,6 +806,13 @@ def _served(journal: Journal) -> dict[str, list[str]]:
         for queue in (*worker.get("queues", ()), *own):
             found.setdefault(queue, []).append(worker.get("name") or worker["id"])
     return found
+
+
+def nobody_serves(queue: str) -> str:
+    agent = agent_of_queue(queue)
+    if agent is not None:
+        return f"no live agent is called {agent!r}; start it: orch worker --name {agent}"
+    return f"no live worker serves {queue!r}; start one: celery -A worker worker -Q {queue}"
 
 
 def unserved(journal: Journal, plan: Plan) -> dict[str, str]:

@@ -92,9 +92,17 @@ class Drain:
         return self.stay or self.incarnation in ("", incarnation)
 
 
+AGENT_QUEUE = "agent."
+
+
 def agent_queue(name: str) -> str:
     """The queue of what one agent alone is to do."""
-    return f"agent.{name}"
+    return f"{AGENT_QUEUE}{name}"
+
+
+def agent_of_queue(queue: str) -> str | None:
+    """Whose queue it is; None: that of a capability."""
+    return queue.removeprefix(AGENT_QUEUE) if queue.startswith(AGENT_QUEUE) else None
 
 
 def queues_of_agent(name: str) -> list[str]:

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 
-from orch.workflows.declared import Declared
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation.findings import Finding, Severity, order
 from orch.workflows.validation.plain import TOO_DEEP, plain_json
 from orch.workflows.validation.review import review
+from orch.workflows.validation.review.subject import Known
 from orch.workflows.validation.structure import MODEL_RULE, structure_findings, without_mark
 
 
 def validate_document(
-    raw: Mapping[str, Any],
-    *,
-    known_workflows: Collection[str] = (),
-    known_capabilities: Collection[str] | None = None,
-    known_paths: Collection[str] | None = None,
-    known_queues: Collection[str] | None = None,
-    known_declared: Mapping[str, Declared] | None = None,
-    known_outside: Collection[str] | None = None,
-    known_resources: Mapping[str, int] | None = None,
+    raw: Mapping[str, Any], **known: Unpack[Known]
 ) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """The definition, if its structure allows one, and all that is wrong. Never raises.
 
-    ``known_workflows`` are the keys under which workflows are defined; ``known_capabilities``
-    those that some agent serves, None where nobody knows; ``known_paths`` the paths of
-    escalation that the settings have, ``known_queues`` those of the inbox that somebody
-    watches, None where nobody knows; ``known_declared`` what is declared of capabilities;
-    ``known_outside`` the agents outside that are registered, None where nobody knows;
-    ``known_resources`` the capacities of resources, None where nobody knows.
+    ``known``: what is known around it.
     """
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
@@ -44,16 +31,7 @@ def validate_document(
         definition = WorkflowDefinition.model_validate(document)
     except ValidationError as error:
         structure = structure_findings(document, error)
-    reviewed = review(
-        document,
-        known_workflows,
-        known_capabilities,
-        known_paths,
-        known_queues,
-        known_declared,
-        known_outside,
-        known_resources,
-    )
+    reviewed = review(document, known)
     # A rule of a model that the review explains better is said once.
     structure = [f for f in structure if f.hint is not MODEL_RULE or f.path not in reviewed.shapes]
     found = findings + [without_mark(f) for f in structure] + reviewed.findings
@@ -62,17 +40,7 @@ def validate_document(
     return definition, sorted(dict.fromkeys(found), key=order)
 
 
-def validate_definition(
-    definition: WorkflowDefinition,
-    *,
-    known_workflows: Collection[str] = (),
-    known_capabilities: Collection[str] | None = None,
-    known_paths: Collection[str] | None = None,
-    known_queues: Collection[str] | None = None,
-    known_declared: Mapping[str, Declared] | None = None,
-    known_outside: Collection[str] | None = None,
-    known_resources: Mapping[str, int] | None = None,
-) -> list[Finding]:
+def validate_definition(definition: WorkflowDefinition, **known: Unpack[Known]) -> list[Finding]:
     """All that is wrong with a definition that has the right structure."""
     try:
         raw = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -81,14 +49,5 @@ def validate_definition(
     document, findings = plain_json(raw)
     if not isinstance(document, dict):
         return findings
-    reviewed = review(
-        document,
-        known_workflows,
-        known_capabilities,
-        known_paths,
-        known_queues,
-        known_declared,
-        known_outside,
-        known_resources,
-    )
+    reviewed = review(document, known)
     return sorted(dict.fromkeys(findings + reviewed.findings), key=order)

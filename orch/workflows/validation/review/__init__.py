@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from orch.workflows.declared import Declared
-from orch.workflows.validation.review.agents import check_versions
+from orch.workflows.validation.review.agents import check_agents, check_versions
 from orch.workflows.validation.review.approvals import check_approvals
 from orch.workflows.validation.review.declared import check_schemas
 from orch.workflows.validation.review.flow import check_cycles, check_reachability
@@ -27,7 +26,7 @@ from orch.workflows.validation.review.steps import (
     check_shapes,
     check_targets,
 )
-from orch.workflows.validation.review.subject import Review
+from orch.workflows.validation.review.subject import Known, Review
 from orch.workflows.validation.review.times import (
     check_heartbeats,
     check_retries,
@@ -60,6 +59,7 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
     check_retries,
     check_idempotence,
     check_outside,
+    check_agents,
     check_versions,
     check_names,
     check_limits,
@@ -71,21 +71,9 @@ _CHECKS: tuple[Callable[[Review], None], ...] = (
 )
 
 
-def review(
-    document: Mapping[str, Any],
-    known_workflows: Collection[str],
-    known_capabilities: Collection[str] | None,
-    known_paths: Collection[str] | None = None,
-    known_queues: Collection[str] | None = None,
-    known_declared: Mapping[str, Declared] | None = None,
-    known_outside: Collection[str] | None = None,
-    known_resources: Mapping[str, int] | None = None,
-) -> Review:
+def review(document: Mapping[str, Any], known: Known) -> Review:
     """Run all checks, each of which may build on those before it."""
-    subject = Review(document, known_workflows, known_capabilities, known_paths, known_queues)
-    subject.known_declared = known_declared or {}
-    subject.known_outside = known_outside
-    subject.known_resources = known_resources
+    subject = Review(document, known)
     for check in _CHECKS:
         check(subject)
     return subject

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from orch.workflows.declared import Declared
 from orch.workflows.graph import Outline, Step, as_mapping, handler_steps, outline
@@ -15,25 +15,42 @@ MAX_SUGGESTIONS = 100
 """Findings of one document that look for a similar name, which takes time."""
 
 
+class Known(TypedDict, total=False):
+    """What is known around a definition. What is left out, or None, nobody knows.
+
+    known_workflows     keys under which workflows are defined
+    known_capabilities  those that some agent serves
+    known_paths         paths of escalation that the settings have
+    known_queues        queues of the inbox that somebody watches
+    known_declared      what is declared of capabilities
+    known_outside       agents outside that are registered
+    known_agents        agents that live, or are remembered
+    known_resources     capacities of resources
+    """
+
+    known_workflows: Collection[str]
+    known_capabilities: Collection[str] | None
+    known_paths: Collection[str] | None
+    known_queues: Collection[str] | None
+    known_declared: Mapping[str, Declared] | None
+    known_outside: Collection[str] | None
+    known_agents: Collection[str] | None
+    known_resources: Mapping[str, int] | None
+
+
 class Review:
     """The subject of all checks. Each check reads it and adds to ``findings``."""
 
-    def __init__(
-        self,
-        document: Mapping[str, Any],
-        known_workflows: Collection[str],
-        known_capabilities: Collection[str] | None,
-        known_paths: Collection[str] | None = None,
-        known_queues: Collection[str] | None = None,
-    ) -> None:
+    def __init__(self, document: Mapping[str, Any], known: Known) -> None:
         self.document = document
-        self.known_workflows = known_workflows
-        self.known_capabilities = known_capabilities
-        self.known_paths = known_paths
-        self.known_queues = known_queues
-        self.known_resources: Mapping[str, int] | None = None
-        self.known_declared: Mapping[str, Declared] = {}
-        self.known_outside: Collection[str] | None = None
+        self.known_workflows = known.get("known_workflows", ())
+        self.known_capabilities = known.get("known_capabilities")
+        self.known_paths = known.get("known_paths")
+        self.known_queues = known.get("known_queues")
+        self.known_resources = known.get("known_resources")
+        self.known_declared = known.get("known_declared") or {}
+        self.known_outside = known.get("known_outside")
+        self.known_agents = known.get("known_agents")
         self.outline: Outline = outline(document)
         self.findings: list[Finding] = []
         self._suggestions = MAX_SUGGESTIONS
