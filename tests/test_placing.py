@@ -229,7 +229,7 @@ class TestBackup:
     ) -> None:
         execution = start(orchestrator, lint("s", agent="gone", backup=["too"]))
         said = orchestrator.manager.why(execution.id).waiting_for["s"]
-        assert "agent.gone" in said and "not there: gone, too" in said
+        assert "called 'gone'" in said and "not there: gone, too" in said
 
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -282,7 +282,7 @@ class TestCoordinator:
         waiting = {each.agent: each.waiting for each in orchestrator.balance_agents()}
         assert waiting == {"a@h": 1, "b@h": 1}
         for execution, agent in ((keyed, "b@h"), (pinned, "a@h")):
-            assert agent_queue(agent) in orchestrator.manager.why(execution.id).waiting_for["s"]
+            assert agent in orchestrator.manager.why(execution.id).waiting_for["s"]
 
     def test_of_an_overloaded_agent_what_asks_for_versions_goes_to_another(
         self, orchestrator: Orchestrator
