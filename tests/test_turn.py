@@ -19,9 +19,13 @@ from orch.journal.journal import Claimed, Journal, Settled
 from orch.settings import Settings
 from orch.tasks.incarnation import message_of
 from orch.tasks.turn import MOST_SECONDS, WITHIN_LIMIT, Turn
-from orch.workflows.handoff import hand_over
+from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.handoff import hand_over, is_settled
 from orch.workflows.outcome import Completed
-from orch.workflows.state import ExecutionStatus, StepStatus
+from orch.workflows.plan import Plan
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.transition import decide
+from orch.workflows.view import View
 from tests.build import Worked, decided, plan_of, start, task, view
 from tests.played import Played
 
@@ -137,6 +141,21 @@ class TestWhereItGoes:
         played.act = fail
         assert played.run() == 1
         assert played.runs == ["s0", "help"]
+
+    def test_not_beside_a_join_that_is_decided_at_once(self) -> None:
+        """What follows from it may cancel the other branch: nobody should do that in vain."""
+        choice = {"expression": "$.input.n", "branches": {"2": "x"}}
+        inner = {"branches": [{"steps": [{"id": "d", "type": "decision", "decision": choice},
+                                         {"id": "x", "capability": "work"}]}]}  # fmt: skip
+        outer = {"branches": [{"steps": [{"id": "i", "type": "parallel", "parallel": inner}]},
+                              {"steps": [{"id": "b", "capability": "work"}]}]}  # fmt: skip
+        steps = [{"id": "a", "capability": "work", "next": "p"},
+                 {"id": "p", "type": "parallel", "parallel": outer}]  # fmt: skip
+        plan = Plan(WorkflowDefinition.model_validate({"name": "w", "steps": steps}))
+        running = StepState(StepStatus.RUNNING, since=1, owner="w/1/x", started=1)
+        done = decide(plan, View("x", "w", input={}), "a", running, Completed(None), 2, 3000)
+        assert {o.path: o.state.status for o in done.opens}["p/1/b"] is StepStatus.DISPATCHED
+        assert not is_settled(done)
 
     def test_round_and_round_a_loop(self, play: Make) -> None:
         of = {"steps": [task("body")], "while": "$.index < 4", "maxIterations": 9}

@@ -67,9 +67,11 @@ def shown_value(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if hasattr(value, "as_dict"):  # which leaves out what is secret
+        return value.as_dict()
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return value.as_dict() if hasattr(value, "as_dict") else value
+    return value
 
 
 def source_of(name: str, options: Mapping[str, str], found: Settings) -> str:

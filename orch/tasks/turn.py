@@ -12,6 +12,7 @@ from orch.workflows.handoff import (
     Handoff,
     entry_after,
     hand_over,
+    is_settled,
     make_handoff,
 )
 from orch.workflows.message import addresses_in
@@ -76,7 +77,7 @@ class Turn:
                 return None
             owner, lease = self._owner(), self._lease(entry)
             return make_handoff(plan, transition.branch, owner, lease, view)
-        opened = self._first_of(plan, transition)
+        opened = self._first_of(plan, transition) if is_settled(transition) else None
         if opened is None or not self._has_turn():
             return None
         lease = self._lease(_node_of(plan, transition, opened))

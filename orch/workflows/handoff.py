@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orch.workflows.commit import BranchEnd, Event, Open
+from orch.workflows.commit import BranchEnd, Event, Open, Transition
 from orch.workflows.frozen import changed
 from orch.workflows.node import Node
 from orch.workflows.paths import join_path, split
@@ -70,6 +70,15 @@ class Handoff:
         assert self.open is not None
         running = StepStatus.RUNNING
         return changed(self.open.state, status=running, since=now, owner=self.owner, started=now)
+
+
+def is_settled(transition: Transition) -> bool:
+    """Whether all that the transition opens stays open for now.
+
+    Where it decides a join at once, what follows from that may cancel what else it opens, and a
+    worker that had taken such a step would do it for nobody.
+    """
+    return all(opened.state.status is not StepStatus.JOINED for opened in transition.opens)
 
 
 def entry_after(plan: Plan, ended: BranchEnd | None) -> Node | None:

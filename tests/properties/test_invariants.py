@@ -33,7 +33,7 @@ from orch.tasks.warden import Warden
 from orch.workflows.canvas import may_bundle
 from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.handoff import Handoff, entry_after, hand_over, make_handoff
+from orch.workflows.handoff import Handoff, entry_after, hand_over, is_settled, make_handoff
 from orch.workflows.message import Address
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.paths import join_of, split, split_lap
@@ -251,7 +251,9 @@ class PlayedTurn:
             entry = entry_after(plan, transition.branch)
             return make_handoff(plan, transition.branch, owner, 3000) if entry else None
         opened = [o for o in transition.opens if o.state.status is StepStatus.DISPATCHED]
-        return hand_over(plan, opened[0], view, owner, 3000) if opened else None
+        if not opened or not is_settled(transition):
+            return None
+        return hand_over(plan, opened[0], view, owner, 3000)
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         assert self.taken is None
