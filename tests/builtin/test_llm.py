@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,9 +218,25 @@ class TestStopping:
         assert server.broken.wait(10)
         assert beats[-1]["characters"] > 0 and beats[-1]["text"].endswith("word ")
 
-    def test_a_deadline_ends_the_stream(self, server: ModelServer) -> None:
-        import time
+    def test_one_that_is_cancelled_at_any_moment_is_cancelled_and_nothing_else(
+        self, server: ModelServer
+    ) -> None:
+        ask(Context())  # what is loaded at the first call takes time
 
+        async def cancelled_after(turns: int) -> BaseException | str:
+            task = asyncio.create_task(asking.ask(asking.Question("Say hello"), Context()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            (found,) = await asyncio.gather(task, return_exceptions=True)
+            return found
+
+        for turns in range(30):
+            found = asyncio.run(cancelled_after(turns))
+            assert isinstance(found, asyncio.CancelledError | str), (turns, found)
+
+    def test_a_deadline_ends_the_stream(self, server: ModelServer) -> None:
+        ask(Context())  # what is loaded at the first call takes time
         server.answers = [lambda reply: reply.say(*["word "] * 1000, pause=0.02)]
         with pytest.raises(StepError) as caught:
             ask(Context(deadline=time.time() + 0.5))

@@ -169,8 +169,8 @@ class _Conversation:
             question.text, model_settings=settings, usage_limits=limits
         )
         async with running as events:
-            self._events = events
             async for event in events:
+                self._events = events  # which tells of its usage once it has begun
                 if isinstance(event, AgentRunResultEvent):
                     self._note(events.usage)
                     context.log.info("answered by %s: %s", self._model(events), self._noted)
