@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orch.errors import ErrorClass, SettingsError
+from orch.tables import from_table
 
 WAIT, FAIL, FALLBACK = "wait", "fail", "fallback"
 
@@ -56,19 +56,7 @@ class Breaker:
     @classmethod
     def of(cls, given: Any) -> Breaker:
         """Of what a settings file says. Raises SettingsError."""
-        if isinstance(given, Breaker):
-            return given
-        known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping):
-            raise SettingsError(
-                f"a breaker is a table of fields, found {given!r}", hint=f"{', '.join(known)}"
-            )
-        for name in given:
-            if name not in known:
-                raise SettingsError(
-                    f"a breaker has no field {name!r}", hint=f"its fields are {', '.join(known)}"
-                )
-        return cls(**given)
+        return from_table(cls, given, "breaker")
 
     @classmethod
     def loads(cls, text: str) -> Breaker:

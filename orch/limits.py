@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orch.errors import SettingsError
+from orch.tables import from_table
 
 UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 """Of rates: ms."""
@@ -85,19 +85,7 @@ class Limit:
     @classmethod
     def of(cls, given: Any) -> Limit:
         """Of what a settings file says. Raises SettingsError."""
-        if isinstance(given, Limit):
-            return given
-        known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping):
-            raise SettingsError(
-                f"a limit is a table of fields, found {given!r}", hint=f"{', '.join(known)}"
-            )
-        for name in given:
-            if name not in known:
-                raise SettingsError(
-                    f"a limit has no field {name!r}", hint=f"its fields are {', '.join(known)}"
-                )
-        return cls(**given)
+        return from_table(cls, given, "limit")
 
     @property
     def rate(self) -> RateLimit | None:

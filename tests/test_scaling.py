@@ -21,8 +21,9 @@ from redis import Redis
 from orch import Orchestrator
 from orch.embedded import ephemeral
 from orch.errors import InputError, SettingsError
+from orch.monitoring.advice import Aim
 from orch.monitoring.exporter import serve
-from orch.monitoring.scaling import Aim, CapabilityLoad
+from orch.monitoring.scaling import CapabilityLoad
 from orch.settings import Settings
 
 CODE = """

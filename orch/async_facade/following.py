@@ -18,7 +18,8 @@ from orch.control.status import ExecutionContext
 from orch.control.subscription import AsyncSubscription, EventFilter, ExecutionEvent, Listener
 from orch.control.transfer import Exported, Imported
 from orch.journal.journal import HistoryEntry
-from orch.monitoring.scaling import Aim, CapabilityLoad
+from orch.monitoring.advice import Aim
+from orch.monitoring.scaling import CapabilityLoad
 
 
 class Following(Base):

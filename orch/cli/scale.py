@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from orch.cli import output
 from orch.cli.inputs import read_seconds
 from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.monitoring.advice import Aim
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
-
-if TYPE_CHECKING:
-    from orch.monitoring.scaling import Aim
 
 Target = Annotated[
     str,
@@ -52,7 +49,7 @@ def scale(
     from orch.cli.connection import connect
 
     with connect(redis, data_dir, broker) as orchestrator:
-        loads = orchestrator.get_scaling(capabilities or (), aim())
+        loads = orchestrator.get_scaling(capabilities or (), aim)
     if as_json:
         output.print_json([load.model_dump() for load in loads])
         return
@@ -95,7 +92,7 @@ def metrics(
     with connect(redis, data_dir, broker) as orchestrator:
         from orch.monitoring.exporter import serve
 
-        with serve(orchestrator.runtime, host, port, aim()) as server:
+        with serve(orchestrator.runtime, host, port, aim) as server:
             url = f"http://{host}:{server.server_port}"
             if as_json:
                 output.print_json({"url": url}, compact=True)
@@ -106,15 +103,8 @@ def metrics(
                 raise typer.Exit(0) from None
 
 
-def _aim(target: str, slots: int | None, least: int, most: int | None) -> Callable[[], Aim]:
-    seconds = read_seconds("--target", target)
-
-    def made() -> Aim:
-        from orch.monitoring.scaling import Aim
-
-        return Aim(seconds, slots, least, most)
-
-    return made
+def _aim(target: str, slots: int | None, least: int, most: int | None) -> Aim:
+    return Aim(read_seconds("--target", target), slots, least, most)
 
 
 def _seconds(value: float | None) -> str:

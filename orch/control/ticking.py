@@ -67,7 +67,7 @@ class Ticker:
         schedule = stored.schedule
         progress, ticks = look(schedule, stored.progress, now, next_sun)
         match act(schedule, progress, self._runs(progress.latest)):
-            case None:
+            case None | Act.WAIT:
                 return not self._store(stored, progress, ticks)
             case Act.SKIP:
                 why = f"{progress.latest} has not ended"
@@ -76,8 +76,6 @@ class Ticker:
                 return True
             case Act.CANCEL:
                 self._cancel(schedule, progress)
-                return not self._store(stored, progress, ticks)
-            case Act.WAIT:
                 return not self._store(stored, progress, ticks)
         if not progress.starting:
             self._store(stored, chosen(progress), ticks)

@@ -18,7 +18,8 @@ from orch.control.transfer import Exported, Imported
 from orch.execution import Execution
 from orch.facade.base import Base
 from orch.journal.journal import HistoryEntry
-from orch.monitoring.scaling import Aim, CapabilityLoad, Scaling
+from orch.monitoring.advice import Aim
+from orch.monitoring.scaling import CapabilityLoad, Scaling
 
 
 class Following(Base):

@@ -10,6 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orch.errors import InputError
+
+TARGET = 30.0
+"""Seconds within which a queue is to be empty."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -29,6 +34,36 @@ class Load:
     workers: int = 0
     duration: float | None = None
     rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is wanted of the workers.
+
+    ``target``: seconds within which a queue is to be empty. ``slots``: of a worker; None: as many
+    as those have that there are. ``least``, ``most``: workers. Raises InputError for what nobody
+    can want.
+    """
+
+    target: float = TARGET
+    slots: int | None = None
+    least: int = 0
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.target > 0:
+            raise InputError(
+                f"a target of {self.target:g} s cannot be met", hint="give more than 0 seconds"
+            )
+        if self.slots is not None and self.slots < 1:
+            raise InputError(
+                f"a worker with {self.slots} slots does nothing", hint="give 1 or more"
+            )
+        if self.most is not None and self.most < self.least:
+            raise InputError(
+                f"at least {self.least} workers and at most {self.most} cannot both be",
+                hint="let the least be no more than the most",
+            )
 
 
 def drain_time(load: Load) -> float | None:

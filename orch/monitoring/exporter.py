@@ -15,7 +15,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from orch.control.runtime import Runtime
 from orch.errors import OrchError, SettingsError
-from orch.monitoring.scaling import Aim, Scaling
+from orch.monitoring.advice import Aim
+from orch.monitoring.scaling import Scaling
 from orch.workflows.agents import Tallied
 
 try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -11,13 +10,9 @@ from pydantic import BaseModel, Field
 
 from orch.control.backlog import Backlog, read_backlogs
 from orch.control.runtime import Runtime
-from orch.errors import InputError
-from orch.monitoring.advice import Load, advised_workers, drain_time
+from orch.monitoring.advice import Aim, Load, advised_workers, drain_time
 from orch.workflows.agents import Tallied
 from orch.workflows.notices import ESCALATION_QUEUE
-
-TARGET = 30.0
-"""Seconds within which a queue is to be empty."""
 
 SLOTS = 4
 """Of a worker that is to be started, where none serves the capability yet."""
@@ -36,36 +31,6 @@ class CapabilityLoad(BaseModel):
     rate: float | None = Field(None, description="calls that end per second")
     drain: float | None = Field(None, description="until the queue is empty; null: not known")
     advised: int = Field(0, description="workers that empty it within the target")
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What is wanted of the workers.
-
-    ``target``: seconds within which a queue is to be empty. ``slots``: of a worker; None: as many
-    as those have that there are. ``least``, ``most``: workers. Raises InputError for what nobody
-    can want.
-    """
-
-    target: float = TARGET
-    slots: int | None = None
-    least: int = 0
-    most: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.target > 0:
-            raise InputError(
-                f"a target of {self.target:g} s cannot be met", hint="give more than 0 seconds"
-            )
-        if self.slots is not None and self.slots < 1:
-            raise InputError(
-                f"a worker with {self.slots} slots does nothing", hint="give 1 or more"
-            )
-        if self.most is not None and self.most < self.least:
-            raise InputError(
-                f"at least {self.least} workers and at most {self.most} cannot both be",
-                hint="let the least be no more than the most",
-            )
 
 
 class Scaling:
