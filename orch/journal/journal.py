@@ -14,6 +14,7 @@ from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
+from orch.journal.counting import Counting
 from orch.journal.declared import Declarations
 from orch.journal.drains import Drains
 from orch.journal.escalations import EscalationRecords
@@ -194,6 +195,7 @@ class Journal(
     EscalationRecords,
     Quarantine,
     Schedules,
+    Counting,
 ):
     """The journal of all executions in one Redis.
 
