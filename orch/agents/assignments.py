@@ -55,6 +55,8 @@ class AgentTask(BaseModel):
 class TaskAssignment(BaseModel):
     """A task, and how it stands. Instants are ISO 8601 in UTC."""
 
+    model_config = ConfigDict(frozen=True)
+
     id: str
     agent_id: str | None = Field(description="who is to do it; None: any, and none has taken it")
     task_name: str = Field(description="the capability")

@@ -15,7 +15,7 @@ from orch.control.versions import WorkflowVersion
 from orch.facade.defining import Definition
 from orch.journal.versions import Canary
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.validation import Finding
+from orch.workflows.validation import ValidationResult
 
 
 class Defining(Base):
@@ -71,5 +71,5 @@ class Defining(Base):
         self,
         definition: WorkflowDefinition | Mapping[str, Any],
         parameters: Mapping[str, Any] | None = None,
-    ) -> list[Finding]:
+    ) -> ValidationResult:
         return await asyncio.to_thread(self.sync.validate_workflow, definition, parameters)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Unpack
 
 from orch.async_facade.base import Base
 from orch.async_facade.execution import AsyncExecution
 from orch.control.archive import Archived
 from orch.control.attempts import Attempt
+from orch.control.filters import Filters
 from orch.control.logs import LoggedLine
 from orch.control.search import ExecutionPage
 from orch.control.spending import DaySpending, ExecutionUsage
-from orch.control.status import ExecutionContext
+from orch.control.status import ExecutionContext, ExecutionInfo
 from orch.control.subscription import AsyncSubscription, EventFilter, ExecutionEvent, Listener
 from orch.control.transfer import Exported, Imported
 from orch.journal.journal import HistoryEntry
@@ -72,16 +73,40 @@ class Following(Base):
     async def get_spending(self, project: str | None = None, *, days: int = 7) -> list[DaySpending]:
         return await asyncio.to_thread(self.sync.get_spending, project, days=days)
 
-    async def set_budget(self, id: str, path: str | None = None, **given: Any) -> None:
-        await asyncio.to_thread(lambda: self.sync.set_budget(id, path, **given))
+    async def set_budget(
+        self,
+        id: str,
+        path: str | None = None,
+        *,
+        cost: float | None = None,
+        tokens: int | None = None,
+        by: str | None = None,
+        reason: str = "",
+    ) -> None:
+        budget = self.sync.set_budget
+        await asyncio.to_thread(budget, id, path, cost=cost, tokens=tokens, by=by, reason=reason)
 
-    async def list_executions(self, **given: Any) -> ExecutionPage:
-        return await asyncio.to_thread(lambda: self.sync.list_executions(**given))
+    async def list_executions(
+        self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]
+    ) -> ExecutionPage:
+        return await asyncio.to_thread(
+            lambda: self.sync.list_executions(limit=limit, cursor=cursor, **filters)
+        )
+
+    async def list_active_executions(self, workflow: str | None = None) -> list[ExecutionInfo]:
+        return await asyncio.to_thread(self.sync.list_active_executions, workflow)
 
     async def export_executions(
-        self, target: Path | str | BinaryIO, ids: Sequence[str] | None = None, **given: Any
+        self,
+        target: Path | str | BinaryIO,
+        ids: Sequence[str] | None = None,
+        *,
+        live: bool = False,
+        **filters: Unpack[Filters],
     ) -> Exported:
-        return await asyncio.to_thread(lambda: self.sync.export_executions(target, ids, **given))
+        return await asyncio.to_thread(
+            lambda: self.sync.export_executions(target, ids, live=live, **filters)
+        )
 
     async def import_executions(self, source: Path | str | BinaryIO) -> Imported:
         return await asyncio.to_thread(self.sync.import_executions, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
@@ -15,10 +16,29 @@ class Memories(Base):
     """The memory of projects."""
 
     async def store_memory(
-        self, agent_role: str, project_id: str | None, content: str, **given: Any
+        self,
+        agent_role: str,
+        project_id: str | None,
+        content: str,
+        *,
+        tags: Sequence[str] = (),
+        data: Any = None,
+        related: Sequence[str] = (),
+        confidence: float = 1.0,
+        source: str = "",
+        id: str | None = None,
     ) -> MemoryRecord:
         return await asyncio.to_thread(
-            lambda: self.sync.store_memory(agent_role, project_id, content, **given)
+            self.sync.store_memory,
+            agent_role,
+            project_id,
+            content,
+            tags=tags,
+            data=data,
+            related=related,
+            confidence=confidence,
+            source=source,
+            id=id,
         )
 
     async def search_memory(

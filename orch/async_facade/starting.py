@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from orch.async_facade.base import Base
@@ -44,13 +44,35 @@ class Starting(Base):
             await asyncio.to_thread(lambda: self.sync.rerun_workflow(id, input, **given))
         )
 
-    async def fork_workflow(self, id: str, from_step: str, **given: Any) -> AsyncExecution:
+    async def fork_workflow(
+        self,
+        id: str,
+        from_step: str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        input: Any = None,
+        **given: Any,
+    ) -> AsyncExecution:
+        fork = self.sync.fork_workflow
         return AsyncExecution(
-            await asyncio.to_thread(lambda: self.sync.fork_workflow(id, from_step, **given))
+            await asyncio.to_thread(
+                lambda: fork(id, from_step, variables=variables, input=input, **given)
+            )
         )
 
     async def diff_executions(self, a: str, b: str) -> Difference:
         return await asyncio.to_thread(self.sync.diff_executions, a, b)
 
-    async def trigger_event(self, event: str, payload: Any = None, **given: Any) -> Told:
-        return await asyncio.to_thread(lambda: self.sync.trigger_event(event, payload, **given))
+    async def trigger_event(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        correlation: str | None = None,
+        execution: str | None = None,
+        id: str | None = None,
+    ) -> Told:
+        trigger = self.sync.trigger_event
+        return await asyncio.to_thread(
+            trigger, event, payload, correlation=correlation, execution=execution, id=id
+        )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from orch.control.canaries import Canaries
 from orch.control.plans import Plans
@@ -34,6 +35,7 @@ from orch.workflows.loading import (
 from orch.workflows.plan import Plan
 from orch.workflows.validation import (
     Finding,
+    ValidationResult,
     errors_in,
     validate_definition,
     validate_document,
@@ -46,9 +48,10 @@ MOST_OTHERS = 100
 """Plans of versions that are not the latest, which are remembered."""
 
 
-@dataclass(frozen=True)
-class Workflow:
+class Workflow(BaseModel):
     """A stored definition. ``key`` is the name under which it is started."""
+
+    model_config = ConfigDict(frozen=True)
 
     key: str
     version: str
@@ -56,9 +59,10 @@ class Workflow:
     warnings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True)
-class WorkflowInfo:
+class WorkflowInfo(BaseModel):
     """One line of a list of workflows. ``source``: redis | directory | library."""
+
+    model_config = ConfigDict(frozen=True)
 
     key: str
     name: str
@@ -110,7 +114,7 @@ class Catalog:
         if beside is not None:
             self._define_called(plan, beside)
         warnings = tuple(f for f in findings if f.severity != "error")
-        return Workflow(key, made.content_hash(), made, warnings)
+        return Workflow(key=key, version=made.content_hash(), definition=made, warnings=warnings)
 
     def _checked(
         self, key: str, definition: WorkflowDefinition | Mapping[str, Any], beside: Path | None
@@ -164,16 +168,16 @@ class Catalog:
         *,
         beside: Path | None = None,
         parameters: Parameters = None,
-    ) -> list[Finding]:
+    ) -> ValidationResult:
         """All findings of a definition; nothing is stored."""
         known = self._known(beside)
         if isinstance(definition, WorkflowDefinition):
-            return validate_definition(definition, **known)
+            return ValidationResult(validate_definition(definition, **known))
         try:
             definition = filled(definition, "the definition", None, parameters)
         except InvalidWorkflow as error:
-            return list(error.findings)
-        return validate_document(definition, **known)[1]
+            return ValidationResult(error.findings)
+        return ValidationResult(validate_document(definition, **known)[1])
 
     def load(
         self,
@@ -198,7 +202,7 @@ class Catalog:
         """The latest version of a workflow. Raises NotFound, naming those that are there."""
         version = self.journal.latest_version(key)
         if version is not None:
-            return Workflow(key, version, self.plans.definition(version))
+            return Workflow(key=key, version=version, definition=self.plans.definition(version))
         definition = self._find_file(key)
         if definition is None:
             names = ", ".join(sorted(self._known_names(None))) or "none"
@@ -318,5 +322,9 @@ class Catalog:
 
 def _info(key: str, definition: WorkflowDefinition, source: str) -> WorkflowInfo:
     return WorkflowInfo(
-        key, definition.name, definition.content_hash(), definition.description, source
+        key=key,
+        name=definition.name,
+        version=definition.content_hash(),
+        description=definition.description,
+        source=source,
     )

@@ -38,6 +38,7 @@ from orch.control.starting import (
 )
 from orch.control.status import (
     ExecutionContext,
+    ExecutionInfo,
     execution_context,
     unserved,
 )
@@ -55,6 +56,8 @@ from orch.workflows.starts import StartGiven, start_options
 from orch.workflows.state import ExecutionStatus
 
 __all__ = ["Started", "Workflow", "WorkflowInfo", "WorkflowManager", "execution_id"]
+
+ACTIVE = tuple(status for status in ExecutionStatus if not status.ended)
 
 MOST_COMPARED = 5000
 """Executions of each version that a comparison reads."""
@@ -211,6 +214,10 @@ class WorkflowManager(Catalog):
     ) -> ExecutionPage:
         """A page of executions, newest first. See `Orchestrator.list_executions`."""
         return self.search.page(limit, cursor, filters)
+
+    def active_executions(self, workflow: str | None = None) -> list[ExecutionInfo]:
+        """See `Orchestrator.list_active_executions`."""
+        return self.search.every({"workflow": workflow, "status": ACTIVE})
 
     def archive(self, directory: Path | None = None, *, all: bool = False) -> Archived:
         """See `Orchestrator.archive_executions`."""

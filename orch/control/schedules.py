@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orch.control.starting import checked_input
 from orch.control.status import instant as shown_instant
@@ -41,6 +41,8 @@ Change = Callable[[Schedule, Progress, int], tuple[Schedule, Progress]]
 class TickInfo(BaseModel):
     """What became of an instant. Instants are ISO 8601 in UTC."""
 
+    model_config = ConfigDict(frozen=True)
+
     instant: str
     outcome: str = Field(description="started, skipped, missed, failed, triggered or backfilled")
     at: str = Field(description="when that was decided")
@@ -51,6 +53,8 @@ class TickInfo(BaseModel):
 
 class ScheduleInfo(BaseModel):
     """A schedule as it stands. Instants are ISO 8601 in UTC."""
+
+    model_config = ConfigDict(frozen=True)
 
     name: str
     workflow: str

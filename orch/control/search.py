@@ -17,6 +17,9 @@ from orch.workflows.calls import capabilities_in
 from orch.workflows.durations import parse_instant
 from orch.workflows.state import ExecutionStatus
 
+PAGE = 500
+"""Executions that are read at a time where all are wanted."""
+
 
 class ExecutionPage(list[ExecutionInfo]):
     """Executions, newest first. ``cursor`` gives the page behind this one; None: there is none."""
@@ -41,6 +44,15 @@ class Search:
         found, following = self.journal.find(self.query(filters), limit, cursor)
         now = self.journal.clock()
         return ExecutionPage((execution_info(one, now) for one in found), following or None)
+
+    def every(self, filters: Filters) -> list[ExecutionInfo]:
+        """All that are meant, newest first. Raises InputError."""
+        page = self.page(PAGE, None, filters)
+        found = list(page)
+        while page.cursor is not None:
+            page = self.page(PAGE, page.cursor, filters)
+            found += page
+        return found
 
     def ids(self, filters: Filters) -> list[str]:
         """All that are meant, newest first. Raises InputError."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from orch.control.escalated import (
     EscalationStatus,
@@ -80,6 +80,8 @@ def votes_in_words(votes: Iterable[Voted | Mapping[str, Any]]) -> str:
 
 class StepExecution(BaseModel):
     """One step of an execution. Instants are ISO 8601 in UTC, durations ms."""
+
+    model_config = ConfigDict(frozen=True)
 
     path: str
     step: str
@@ -184,6 +186,8 @@ class HoleInfo(BaseModel):
 
 
 class ExecutionMetrics(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
     duration: int = Field(0, description="ms from its beginning to its end, or to now")
     step_count: int = 0
     completed_steps: int = 0
@@ -194,6 +198,8 @@ class ExecutionMetrics(BaseModel):
 
 class ExecutionContext(BaseModel):
     """All that one asks of an execution."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     workflow: str
@@ -388,6 +394,8 @@ class Waits:
 
 class ExecutionInfo(BaseModel):
     """One line of a list of executions."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     workflow: str

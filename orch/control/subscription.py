@@ -7,14 +7,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 
 from orch.errors import InputError, OrchError, PositionLost, Unreachable
-from orch.journal.journal import Journal
+from orch.journal.journal import HistoryEntry, Journal
 from orch.journal.stream import Position, StreamEntry, dump_position, parse_position
 
 logger = logging.getLogger(__name__)
@@ -62,9 +68,10 @@ class EventFilter(BaseModel):
         )
 
 
-@dataclass(frozen=True)
-class ExecutionEvent:
+class ExecutionEvent(BaseModel):
     """Something that happened to an execution. ``at``: ms since the epoch."""
+
+    model_config = ConfigDict(frozen=True)
 
     execution: str
     workflow: str
@@ -72,8 +79,8 @@ class ExecutionEvent:
     event: str
     path: str = ""
     attempt: int = 0
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    _position: Position = field(default_factory=dict, repr=False, compare=False)
+    detail: Mapping[str, Any] = Field(default_factory=dict)
+    _position: Position = PrivateAttr(default_factory=dict)
 
     @property
     def position(self) -> str:
@@ -180,7 +187,7 @@ class Subscription:
         for entry in entries:
             if entry is None:
                 logger.warning("events are missing here: they came faster than they were read")
-                yield ExecutionEvent("", "", self.journal.clock(), GAP, _position=self._now())
+                yield _placed(HistoryEntry(self.journal.clock(), GAP, "", 0), "", "", self._now())
                 continue
             # The entry is behind us with its last event: one that is dealt with in part comes
             # again.
@@ -188,16 +195,7 @@ class Subscription:
             behind = {**self._position, entry.partition: entry.id}
             for number, told in enumerate(entry.events, 1):
                 position = behind if number == len(entry.events) else self._position
-                event = ExecutionEvent(
-                    entry.execution,
-                    workflow,
-                    told.at,
-                    told.event,
-                    told.path,
-                    told.attempt,
-                    told.detail,
-                    position,
-                )
+                event = _placed(told, entry.execution, workflow, position)
                 if self.filter.takes(event):
                     yield event
                 if self._closed:
@@ -214,6 +212,22 @@ class Subscription:
             new = sorted(executions)
         found = self.journal.workflows_of(new) if new else []
         self._workflows.update((e, w or "") for e, w in zip(new, found, strict=True))
+
+
+def _placed(
+    told: HistoryEntry, execution: str, workflow: str, position: Position
+) -> ExecutionEvent:
+    event = ExecutionEvent(
+        execution=execution,
+        workflow=workflow,
+        at=told.at,
+        event=told.event,
+        path=told.path,
+        attempt=told.attempt,
+        detail=told.detail,
+    )
+    event._position = position
+    return event
 
 
 class AsyncSubscription:

@@ -13,7 +13,7 @@ from orch.control.versions import WorkflowVersion
 from orch.facade.base import Base
 from orch.journal.versions import Canary
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.validation import Finding
+from orch.workflows.validation import ValidationResult
 
 Definition = WorkflowDefinition | Mapping[str, Any] | str
 """A model, its content as a mapping, or YAML or JSON text."""
@@ -92,6 +92,6 @@ class Defining(Base):
         self,
         definition: WorkflowDefinition | Mapping[str, Any],
         parameters: Mapping[str, Any] | None = None,
-    ) -> list[Finding]:
-        """All findings of a definition; nothing is stored."""
+    ) -> ValidationResult:
+        """All findings of a definition, a list, and whether it is ``valid``; nothing is stored."""
         return self.manager.validate(definition, parameters=parameters)

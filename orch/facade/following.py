@@ -12,7 +12,7 @@ from orch.control.filters import Filters
 from orch.control.logs import LoggedLine
 from orch.control.search import ExecutionPage
 from orch.control.spending import DaySpending, ExecutionUsage, set_budget, spending, usage_of
-from orch.control.status import ExecutionContext
+from orch.control.status import ExecutionContext, ExecutionInfo
 from orch.control.subscription import EventFilter, ExecutionEvent, Listener, Subscription
 from orch.control.transfer import Exported, Imported
 from orch.execution import Execution
@@ -113,6 +113,13 @@ class Following(Base):
         What is started meanwhile does not move the pages. Raises InputError.
         """
         return self.manager.executions(limit=limit, cursor=cursor, **filters)
+
+    def list_active_executions(self, workflow: str | None = None) -> list[ExecutionInfo]:
+        """All executions that have not ended, paused and scheduled ones too, newest first.
+
+        ``workflow``: only those of this one.
+        """
+        return self.manager.active_executions(workflow)
 
     def export_executions(
         self,

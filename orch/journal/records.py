@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic.dataclasses import dataclass as checked
+
 from orch.errors import NotFound
 from orch.journal.connection import Connection
 from orch.workflows.beat import Beat
@@ -44,7 +46,7 @@ ITEMS_READ = 1000
 """Items of a map whose results are read at a time."""
 
 
-@dataclass(frozen=True)
+@checked(frozen=True)
 class HistoryEntry:
     """One event of an execution. ``at``: ms since the epoch."""
 

@@ -6,7 +6,7 @@ its missing targets. The reference of all findings is docs/validation.md.
 """
 
 from orch.workflows.validation.documents import validate_definition, validate_document
-from orch.workflows.validation.findings import Finding, Severity, errors_in
+from orch.workflows.validation.findings import Finding, Severity, ValidationResult, errors_in
 from orch.workflows.validation.language import SCHEMA_ID, json_schema
 from orch.workflows.validation.mismatches import check_input, check_output, sentences_of
 from orch.workflows.validation.plain import MAX_DEPTH, MAX_NODES
@@ -21,6 +21,7 @@ __all__ = [
     "SCHEMA_ID",
     "Finding",
     "Severity",
+    "ValidationResult",
     "check_input",
     "check_output",
     "errors_in",

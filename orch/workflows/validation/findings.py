@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from pydantic.dataclasses import dataclass
 
 
 class Severity(StrEnum):
@@ -34,6 +35,19 @@ class Finding:
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
         return f"{self.severity}: {self.path or 'workflow'}: {self.message}{hint}"
+
+
+class ValidationResult(list[Finding]):
+    """All that is found of a definition: errors first."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether it can be used: warnings do not matter."""
+        return not self.errors
+
+    @property
+    def errors(self) -> list[Finding]:
+        return errors_in(self)
 
 
 def errors_in(findings: Iterable[Finding]) -> list[Finding]:
