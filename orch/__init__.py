@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from orch.execution import Execution
     from orch.fallback import Cached, Fallback
     from orch.journal.records import HistoryEntry
+    from orch.monitoring.metrics import SystemMetrics, WorkflowMetrics
+    from orch.monitoring.performance import PerformanceMonitor
     from orch.orchestrator import Orchestrator
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
@@ -51,6 +53,7 @@ _HOME = {
     "OrchError": "orch.errors",
     "Orchestrator": "orch.orchestrator",
     "OutsideAgent": "orch.agents.outside",
+    "PerformanceMonitor": "orch.monitoring.performance",
     "RetryAfter": "orch.errors",
     "Settings": "orch.settings",
     "StartRequest": "orch.control.bulk",
@@ -58,11 +61,13 @@ _HOME = {
     "StepError": "orch.errors",
     "StepExecution": "orch.control.status",
     "Subscription": "orch.control.subscription",
+    "SystemMetrics": "orch.monitoring.metrics",
     "TaskAssignment": "orch.agents.assignments",
     "ValidationResult": "orch.workflows.validation",
     "Workflow": "orch.control.catalog",
     "WorkflowDefinition": "orch.workflows.definition",
     "WorkflowInfo": "orch.control.catalog",
+    "WorkflowMetrics": "orch.monitoring.metrics",
     "WorkflowStep": "orch.workflows.definition",
     "capability": "orch.agents.capability",
 }
@@ -88,6 +93,7 @@ __all__ = [
     "OrchError",
     "Orchestrator",
     "OutsideAgent",
+    "PerformanceMonitor",
     "RetryAfter",
     "Settings",
     "StartRequest",
@@ -95,11 +101,13 @@ __all__ = [
     "StepError",
     "StepExecution",
     "Subscription",
+    "SystemMetrics",
     "TaskAssignment",
     "ValidationResult",
     "Workflow",
     "WorkflowDefinition",
     "WorkflowInfo",
+    "WorkflowMetrics",
     "WorkflowStep",
     "capability",
 ]

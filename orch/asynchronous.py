@@ -11,6 +11,7 @@ from orch.async_facade.following import Following
 from orch.async_facade.inbox import Inbox
 from orch.async_facade.limits import Limits
 from orch.async_facade.memories import Memories
+from orch.async_facade.monitoring import Monitoring
 from orch.async_facade.schedules import Schedules
 from orch.async_facade.starting import Starting
 from orch.async_facade.steering import Steering
@@ -20,7 +21,17 @@ from orch.settings import Settings
 
 
 class AsyncOrchestrator(
-    Defining, Starting, Following, Steering, Tasks, Agents, Limits, Schedules, Inbox, Memories
+    Defining,
+    Starting,
+    Following,
+    Monitoring,
+    Steering,
+    Tasks,
+    Agents,
+    Limits,
+    Schedules,
+    Inbox,
+    Memories,
 ):
     """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
 

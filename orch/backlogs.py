@@ -39,6 +39,18 @@ def peek(redis: Redis, queues: Sequence[str]) -> dict[str, Peeked]:
     return found
 
 
+def depths(redis: Redis, queues: Sequence[str], levels: Sequence[int]) -> dict[str, int]:
+    """How many messages wait in each of some queues. ``levels``: of priority that were ever used,
+    beside 0. Raises what the Redis client raises."""
+    used = sorted({0, *levels})
+    pipe = redis.pipeline(transaction=False)
+    for queue in queues:
+        for level in used:
+            pipe.llen(list_of(queue, level))
+    found = iter(pipe.execute())
+    return {queue: sum(int(next(found)) for _ in used) for queue in queues}
+
+
 def _token(text: str) -> tuple[str, str] | None:
     """The execution and path that a message is for; None: it is for no step."""
     try:

@@ -18,18 +18,30 @@ from orch.facade.following import Following
 from orch.facade.inbox import Inbox
 from orch.facade.limits import Limits
 from orch.facade.memories import Memories
+from orch.facade.monitoring import Monitoring
 from orch.facade.schedules import Schedules
 from orch.facade.starting import Starting
 from orch.facade.steering import Steering
 from orch.facade.tasks import Tasks
 from orch.memory.memory import Memory
+from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
 from orch.server import find_server
 from orch.settings import Settings, load_settings
 
 
 class Orchestrator(
-    Defining, Starting, Following, Steering, Tasks, Agents, Limits, Schedules, Inbox, Memories
+    Defining,
+    Starting,
+    Following,
+    Monitoring,
+    Steering,
+    Tasks,
+    Agents,
+    Limits,
+    Schedules,
+    Inbox,
+    Memories,
 ):
     """Define workflows, start them, ask of them.
 
@@ -56,6 +68,7 @@ class Orchestrator(
         self.memory = Memory(self.runtime.journal)
         self.agents = AgentCoordinator(self.runtime)
         self.resources = ResourceManager(self.runtime)
+        self.performance = PerformanceMonitor(self.runtime)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

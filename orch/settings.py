@@ -330,6 +330,9 @@ class Settings(BaseSettings):
         description="directory to which executions go that were kept for `retention`; "
         "None: they are dropped",
     )
+    monitor_error_rate: float = Field(
+        0.25, gt=0, le=1, description="share of the calls of a minute that may fail"
+    )
     breakers: dict[str, Breaker] = Field(
         default_factory=dict,
         description="circuit breakers by the name of a capability; they prevail over what is "

@@ -24,7 +24,7 @@ INTERFACE = (
     *("registerAgent", "unregisterAgent", "listAgents", "getAgentCapabilities"),
     *("findAgentsByCapability", "assignTask", "bulkAssignTasks", "getTaskStatus", "completeTask"),
     *("failTask", "listActiveExecutions", "getExecutionHistory", "subscribeToEvents"),
-    "triggerEvent",
+    *("triggerEvent", "getWorkflowMetrics", "getSystemMetrics"),
 )
 TWINS = {"Execution": "AsyncExecution", "Subscription": "AsyncSubscription"}
 ONLY_SYNC = {"workers"}

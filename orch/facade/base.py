@@ -10,6 +10,7 @@ from orch.control.runtime import Runtime
 from orch.escalation.manager import EscalationManager
 from orch.escalation.quarantine import QuarantineManager
 from orch.memory.memory import Memory
+from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
 from orch.settings import Settings
 
@@ -27,3 +28,4 @@ class Base:
     memory: Memory
     agents: AgentCoordinator
     resources: ResourceManager
+    performance: PerformanceMonitor

@@ -366,6 +366,13 @@ class Records(Connection):
         """How many events its history has."""
         return int(self.read(self.redis.llen, self.keys.history(execution)))
 
+    def told_of(self, executions: Sequence[str]) -> list[int]:
+        """How many events the history of each of many executions has."""
+        pipe = self.redis.pipeline(transaction=False)
+        for execution in executions:
+            pipe.llen(self.keys.history(execution))
+        return [int(count) for count in self.read(pipe.execute)] if executions else []
+
     def histories(self, executions: Sequence[str]) -> Iterator[list[HistoryEntry]]:
         """The events of each of many executions."""
         for first in range(0, len(executions), HISTORIES_READ):

@@ -32,6 +32,10 @@ KEPT_EVERY = 5.0
 """Seconds between the sums that are kept for it."""
 
 
+Before = tuple[float, float, float]
+"""Calls, failures and seconds, as they once were."""
+
+
 class Tally:
     """Counts of some capabilities. Made before the pool is, so that its processes inherit it."""
 
@@ -42,7 +46,7 @@ class Tally:
         self._cells = memoryview(self._memory).cast("d")
         self._row: int | None = None
         self._lock = threading.Lock()
-        self._kept: deque[tuple[float, dict[str, tuple[float, float]]]] = deque()
+        self._kept: deque[tuple[float, dict[str, Before]]] = deque()
         os.register_at_fork(after_in_child=self._begin_anew)
 
     def begin(self, name: str) -> None:
@@ -70,7 +74,7 @@ class Tally:
         window, before = self._recent(now, sums)
         found = {}
         for name, (begun, calls, failures, seconds) in sums.items():
-            calls_before, seconds_before = before.get(name, (0.0, 0.0))
+            calls_before, failures_before, seconds_before = before.get(name, (0.0, 0.0, 0.0))
             found[name] = Tallied(
                 calls=int(calls),
                 failures=int(failures),
@@ -79,6 +83,7 @@ class Tally:
                 recent_calls=int(calls - calls_before),
                 recent_seconds=round(seconds - seconds_before, 4),
                 window=round(window, 1),
+                recent_failures=int(failures - failures_before),
             )
         return found
 
@@ -98,11 +103,12 @@ class Tally:
 
     def _recent(
         self, now: float, sums: Mapping[str, list[float]]
-    ) -> tuple[float, dict[str, tuple[float, float]]]:
+    ) -> tuple[float, dict[str, Before]]:
         """For how many seconds the latest figures are, and the sums at their beginning."""
         kept = self._kept
         if not kept or now - kept[-1][0] >= KEPT_EVERY:
-            kept.append((now, {n: (each[CALLS], each[SECONDS]) for n, each in sums.items()}))
+            said = {n: (each[CALLS], each[FAILURES], each[SECONDS]) for n, each in sums.items()}
+            kept.append((now, said))
         while len(kept) > 1 and now - kept[1][0] >= RECENT:
             kept.popleft()
         began, before = kept[0]

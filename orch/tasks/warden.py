@@ -42,6 +42,7 @@ from orch.tasks.overdue import Overdue
 from orch.tasks.presence import Presence
 from orch.tasks.step import timeout_of
 from orch.tasks.tally import current_tally
+from orch.tasks.usage import Usage
 from orch.workflows.agents import queues_of_agent
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
 from orch.workflows.outcome import Failed, Failure, Released
@@ -124,6 +125,7 @@ class Warden:
         kind = {"type": settings.agent_type, "host": socket.gethostname(), **self.about}
         self.presence = Presence(self.journal, self.incarnation, offered or {}, kind)
         self.lease = lease
+        self._usage = Usage()
         self.overdue = Overdue(self.runtime)
         self.ageing = Ageing(self.runtime)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
@@ -317,6 +319,7 @@ class Warden:
             "line": self.line.number,
             "kept": kept,
             "tally": {n: found.as_list() for n, found in current_tally().read().items()},
+            "usage": self._usage.read(),
         }
         self.journal.renew_worker(self.incarnation, json.dumps(content), ttl, kept)
         self._alive_said = time.monotonic()

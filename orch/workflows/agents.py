@@ -32,7 +32,8 @@ class Agent:
 class Tallied:
     """What an agent has done of one capability since it began; times are seconds.
 
-    ``busy``: calls that run. ``recent_calls`` and ``recent_seconds``: of the last ``window``.
+    ``busy``: calls that run. ``recent_calls``, ``recent_seconds`` and ``recent_failures``: of the
+    last ``window``.
     """
 
     calls: int = 0
@@ -42,11 +43,12 @@ class Tallied:
     recent_calls: int = 0
     recent_seconds: float = 0.0
     window: float = 1.0
+    recent_failures: int = 0
 
     @classmethod
     def of(cls, said: Sequence[Any]) -> Tallied:
-        """From the list that a sign of life has."""
-        return cls(*said)
+        """From the list that a sign of life has; what a newer release adds is left aside."""
+        return cls(*said[: len(cls.__dataclass_fields__)])
 
     def as_list(self) -> list[int | float]:
         return list(astuple(self))
