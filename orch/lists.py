@@ -152,6 +152,8 @@ class Lists:
             "stamped_headers": None,
             "stamps": {},
         }
+        if message.headers is not None:
+            headers |= message.headers
         properties = {
             "correlation_id": message.id,
             "reply_to": message.reply_to or "",

@@ -7,6 +7,7 @@ once. What goes over the wire is the same, word for word.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature, _chain, _chord
 from kombu.utils.uuid import uuid
+
+SENT = "orch_sent"
+"""Header of a message that carries a trace: when it was sent, ms since the epoch."""
 
 Link = dict[str, Any]
 """A signature as a message carries it: what is left of a chain, or the body of a chord."""
@@ -37,6 +41,7 @@ class Message:
     group_index: int | None = None
     parent_id: str | None = None
     root_id: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 def messages_of(app: Celery, canvas: Signature) -> Iterator[Message]:
@@ -101,6 +106,8 @@ def _link(signature: Signature, reply_to: str) -> Link:
 
 
 def _message(task: str, args: Sequence[Any], options: Mapping[str, Any], **more: Any) -> Message:
+    if headers := options.get("headers"):
+        more["headers"] = {**headers, SENT: str(int(time.time() * 1000))}
     return Message(
         task=task,
         args=args,
@@ -140,5 +147,6 @@ def send(app: Celery, message: Message, producer: Any) -> None:
         # A list in Redis is there by being written to; other brokers drop what has no queue.
         declare=[] if producer.connection.transport.driver_type == "redis" else None,
         argsrepr=message.argsrepr,
+        headers=message.headers,
         **({"priority": message.priority} if message.priority else {}),
     )

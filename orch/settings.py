@@ -270,6 +270,11 @@ class Settings(BaseSettings):
         ge=1000,
         description="bytes of lines that are kept of one execution; the oldest make room",
     )
+    tracing: Literal["off", "otel"] = Field(
+        "off",
+        description="otel: spans of executions and attempts are sent by OpenTelemetry, as its own "
+        "variables `OTEL_*` say",
+    )
     secrets_dir: Path | None = Field(
         None,
         description="directory with a file for each secret that steps may ask for, such as "

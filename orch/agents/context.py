@@ -43,7 +43,8 @@ def _listed(value: Any) -> Iterator[Any]:
     return iter(value)
 
 
-_LOGGER = logging.getLogger("orch.step")
+STEP_LOGGER = "orch.step"
+_LOGGER = logging.getLogger(STEP_LOGGER)
 
 
 class Context:

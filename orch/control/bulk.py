@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from celery.canvas import Signature
+
 from orch.control.starting import (
     START_PATIENCE,
     Started,
@@ -161,7 +163,7 @@ class Bulk:
             execution,
             text,
             idempotency_key=request.idempotency_key,
-            options=start_options(journal.clock(), request.options),
+            options=start_options(journal.clock(), self.runtime.below_caller(request.options)),
         )
         self.runtime.advancer.gating.admit(start)
         return _Made(number, request, plan, start)
@@ -197,11 +199,12 @@ class Bulk:
     def _publish(self, begun: Sequence[_Made]) -> None:
         """Messages of all in one batch; what cannot be sent is left to the watch."""
         links = self.runtime.settings.chain_links
-        canvases = [
-            canvas
-            for each in begun
-            if each.start.transition is not None and each.start.slots is None
-            for canvas in compile_canvas(
+        tracing = self.runtime.tracing
+        canvases: list[Signature] = []
+        for each in begun:
+            if each.start.transition is None or each.start.slots is not None:
+                continue
+            found = compile_canvas(
                 each.plan,
                 each.start.id,
                 each.start.transition.dispatched,
@@ -210,7 +213,10 @@ class Bulk:
                 handoff=self.runtime.settings.handoff,
                 addresses=addresses_in(each.start.transition.fields),
             )
-        ]
+            if tracing is not None:
+                tracing.note_start(each.start)
+                tracing.mark(found, each.start.id)
+            canvases += found
         self.runtime.advancer.publish(lambda: self.runtime.send(canvases))
         for each in begun:
             if each.start.status is ExecutionStatus.QUEUED:

@@ -126,7 +126,7 @@ class WorkflowManager(Catalog):
             execution,
             text,
             idempotency_key=idempotency_key,
-            options=start_options(self.journal.clock(), given),
+            options=start_options(self.journal.clock(), self.runtime.below_caller(given)),
         )
         return self._start(plan, start)
 
@@ -145,6 +145,8 @@ class WorkflowManager(Catalog):
             gating.take_back(start.id, start.slots)
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
+        if self.runtime.tracing is not None:
+            self.runtime.tracing.note_start(start)
         fault("started")
         if start.status is ExecutionStatus.QUEUED:
             self.runtime.advancer.begin(execution)

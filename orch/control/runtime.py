@@ -14,11 +14,13 @@ from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
 from orch.control.placing import Placing
 from orch.control.plans import Plans
+from orch.control.tracing import open_tracing
 from orch.journal.journal import Journal, open_redis
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.notices import ESCALATION_QUEUE, notice_task
 from orch.workflows.plan import Plan
+from orch.workflows.starts import StartGiven
 
 
 class Runtime:
@@ -46,6 +48,7 @@ class Runtime:
             self.journal, self.plans, self.dispatch, Catalog(settings, self.plans).plan
         )
         self.advancer.tell = self.tell
+        self.tracing = self.advancer.tracing = open_tracing(settings, self.journal)
         self.declarations = self.advancer.declarations
         self.advancer.dispatch_first = self.dispatch_first
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
@@ -82,7 +85,7 @@ class Runtime:
     ) -> list[Signature]:
         placed = self.placing.queues(plan, execution, paths, avoid)
         queues = {path: queue for path, queue in placed.items() if queue is not None}
-        return compile_canvas(
+        canvases = compile_canvas(
             plan,
             execution,
             [path for path in paths if path not in placed or path in queues] if placed else paths,
@@ -92,6 +95,9 @@ class Runtime:
             queues=queues,
             addresses=addresses_of(self.journal, plan, execution, paths),
         )
+        if self.tracing is not None:
+            self.tracing.mark(canvases, execution)
+        return canvases
 
     def dispatch_first(
         self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0
@@ -122,6 +128,14 @@ class Runtime:
         producer = self._producer() if self._producer and lists is None else None
         dispatch(self.app, canvases, producer, lists)
 
+    def below_caller(self, given: StartGiven) -> StartGiven:
+        """What was given with a start, and the trace that the caller is in, if it says none."""
+        if self.tracing is None or given.get("traceparent") is not None:
+            return given
+        return {**given, "traceparent": self.tracing.caller() or None}
+
     def close(self) -> None:
+        if self.tracing is not None:
+            self.tracing.close()
         self.journal.redis.close()
         self.app.close()

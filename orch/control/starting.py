@@ -100,6 +100,7 @@ def make_start(
         priority=plan.definition.priority if options.priority is None else options.priority,
         project=attribute_text(attributes.get(PROJECT, "")).strip(),
         slots=slots,
+        traceparent=options.traceparent,
     )
 
 

@@ -37,6 +37,7 @@ from orch.workflows.pausing import pauses_over
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, subject_of
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.traces import TraceContext, trace_of
 from orch.workflows.view import scopes_up
 
 ITEMS_SHOWN = 100
@@ -229,6 +230,7 @@ class ExecutionContext(BaseModel):
     steps: list[StepExecution] = Field(default_factory=list)
     metrics: ExecutionMetrics = Field(default_factory=ExecutionMetrics)
     usage: UsageInfo | None = Field(None, description="what its steps used")
+    trace_id: str | None = Field(None, description="of its spans, where `tracing` is on")
 
     @property
     def undoing(self) -> list[str]:
@@ -494,7 +496,13 @@ def execution_context(
         steps=steps,
         metrics=_metrics(record, seen, history, waits.now),
         usage=UsageInfo.of(record.used) if record.used else None,
+        trace_id=_trace_id(record) if journal.settings.tracing != "off" else None,
     )
+
+
+def _trace_id(record: Record) -> str:
+    above = TraceContext.of(record.trace)
+    return f"{above.trace if above is not None else trace_of(record.id):032x}"
 
 
 def _limited(

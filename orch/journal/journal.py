@@ -46,6 +46,7 @@ from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
+from orch.journal.traces import Traces
 from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
 from orch.workflows.calls import Call
@@ -55,6 +56,7 @@ from orch.workflows.frozen import changed
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.traces import TRACE_FIELD
 from orch.workflows.view import (
     INPUT_FIELD,
     PAGE,
@@ -156,6 +158,7 @@ class Start:
     priority: int = 0
     project: str = ""
     slots: Slots | None = None
+    traceparent: str = ""  # below which its spans stand
 
     @property
     def status(self) -> ExecutionStatus:
@@ -196,6 +199,7 @@ class Journal(
     Quarantine,
     Schedules,
     Counting,
+    Traces,
 ):
     """The journal of all executions in one Redis.
 
@@ -245,6 +249,8 @@ class Journal(
             fields[PRIORITY_FIELD] = str(start.priority)
         if start.project:
             fields[PROJECT_FIELD] = start.project
+        if start.traceparent:
+            fields[TRACE_FIELD] = start.traceparent
         if start.attributes:
             fields["attributes"] = encode(start.attributes)
         if start.at:

@@ -22,6 +22,7 @@ from orch.workflows.paths import iteration_path
 from orch.workflows.pausing import load_pauses
 from orch.workflows.resolving import load_resolutions
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.traces import TRACE_FIELD
 from orch.workflows.usage import USED_FIELD, Usage, usage_by_path
 from orch.workflows.view import (
     ALL_VARIABLES,
@@ -113,6 +114,7 @@ class Record:
     usage: Mapping[str, Usage] = field(default_factory=dict)  # by the step's path
     addresses: Mapping[str, Address] = field(default_factory=dict)
     """Where the messages of steps go that rules may send elsewhere, by the step's path."""
+    trace: str = ""  # the context that it was started with, a `traceparent`
 
     def duration(self, now: int) -> int:
         """Ms from its beginning to its end, or to ``now``; 0 if it has not begun."""
@@ -153,6 +155,7 @@ class Family:
     failing: Mapping[str, Any] | None = None  # the error of one that is compensated before it fails
     used: Usage = field(default_factory=Usage)
     project: str = ""
+    trace: str = ""  # the context that it was started with, a `traceparent`
 
 
 class Records(Connection):
@@ -205,6 +208,7 @@ class Records(Connection):
             "failing",
             USED_FIELD,
             PROJECT_FIELD,
+            TRACE_FIELD,
         ]
         found = self.read(self.redis.hmget, self.keys.record(execution), names)
         if found[0] is None:
@@ -223,6 +227,7 @@ class Records(Connection):
             failing=json.loads(found[11]) if found[11] else None,
             used=Usage.loads(found[12]),
             project=found[13] or "",
+            trace=found[14] or "",
         )
 
     def read_pending(self, execution: str) -> Pending | None:
@@ -506,6 +511,7 @@ def _record(execution: str, found: Mapping[str, str]) -> Record:
         attributes=json.loads(found.get("attributes", "{}")),
         priority=view.priority,
         project=view.project,
+        trace=found.get(TRACE_FIELD, ""),
         slots=Slots.loads(found.get("gates"), found.get("queued")),
         holes=load_holes(found),
         resolutions=load_resolutions(found),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from orch.app import dispatch_link, others_wait
 from orch.control.addresses import node_at
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
+from orch.control.tracing import Attempt
 from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
@@ -126,6 +128,7 @@ class Message:
         self.about = about
         self.path = path
         self._reservation: Reservation | None = None
+        self._span: Attempt | None = None
         self.turn = Turn(
             runtime.settings,
             about,
@@ -203,7 +206,7 @@ class Message:
             self.execution,
             paths,
             self.owner(),
-            self._perform,
+            self._perform_bundled,
             self.turn,
             lease_of(self.runtime, self.about),
             self.runtime.journal.priority_of(self.execution),
@@ -235,7 +238,13 @@ class Message:
             pulse = make_pulse(runtime, node, path, claim)
             pulse.report.purse = Purse.of(runtime.journal, plan, node, self.execution, path)
         shown = self._show(plan, node, path, claim.state.attempt)
-        outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
+        if (tracing := runtime.tracing) is None:
+            outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
+        else:
+            request = self.request if path == self.path else None
+            with tracing.attempt(plan, node, self.execution, path, claim.state, request) as span:
+                outcome = span.outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
+            self._span = span
         if guard is not None:
             guard.tell(path, claim, outcome)
         declared: Fallback | None = getattr(caller, "fallback", None)
@@ -250,6 +259,25 @@ class Message:
         pulse.end()
         beat = pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
+
+    def _perform_bundled(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, View]:
+        """As `_perform`, of one that is committed with others."""
+        found = self._perform(plan, path, claim)
+        if self._span is not None:
+            self._end_span(path, None)
+        return found
+
+    def _end_span(self, path: str, reply: Settled | Refused | None) -> None:
+        """Send the span of an attempt, unless somebody else has done so who ended it before."""
+        span, self._span = self._span, None
+        assert span is not None
+        if not isinstance(reply, Refused):
+            span.end()
+            return
+        with suppress(Unreachable):
+            found = self.runtime.journal.read_state(self.execution, path)
+            if found is not None and found[1].status is StepStatus.CANCELLED:
+                span.end(refused=found[1].status.value)
 
     def _show(self, plan: Plan, node: Node, path: str, attempt: int) -> Shown | None:
         """For those who watch; Celery itself tells of the step that the message is for."""
@@ -276,6 +304,8 @@ class Message:
             skip_dispatch=lambda paths: left_over(request, execution, paths, turn),
             turn=turn,
         )
+        if self._span is not None:
+            self._end_span(path, reply)
         if self._reservation is not None:
             self._reservation.end(outcome)
             self._reservation = None

@@ -705,3 +705,5 @@ class WardenStep(bootsteps.StartStopStep):
     def _end(self, **_: Any) -> None:
         if self.warden is not None:
             self.warden.stop()
+            if self.warden.runtime.tracing is not None:
+                self.warden.runtime.tracing.close()

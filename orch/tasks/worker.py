@@ -40,6 +40,7 @@ from orch.tasks.limits import limit_of
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tally import open_tally
+from orch.tasks.traced import trace_worker
 from orch.tasks.tracing import Tracer, step_tracer
 from orch.tasks.warden import Warden, WardenStep
 from orch.workflows.agents import queues_of_agent
@@ -86,6 +87,8 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     runtime.journal.check()
     arm(settings.fault_point)
     current_incarnation()
+    if runtime.tracing is not None:
+        trace_worker(runtime.tracing)
     callers = {name: call_capability(found) for name, found in registry().items()}
     callers |= {task.name: call_celery_task(task) for task in celery_tasks(modules)}
     declarations = declared_of(callers)

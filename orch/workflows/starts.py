@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from orch.errors import InputError
 from orch.workflows.durations import MAX_DURATION, parse_duration, parse_instant, parse_span
+from orch.workflows.traces import TraceContext
 
 Scalar = str | int | float | bool
 
@@ -34,6 +35,7 @@ class StartGiven(TypedDict, total=False):
     or how long it may take from its beginning. ``attributes``: what it is found by.
     ``priority``: 0 to 9, the highest goes first. ``concurrency_key``: instead of the one that
     the definition tells. ``project``: for whom it works; the same as its attribute `project_id`.
+    ``traceparent``: the place in a trace that it stands below, as W3C Trace Context writes it.
     Durations are seconds, `timedelta`, or text like "10m", "1h30m" or "PT10M"; instants
     `datetime` with a time zone, or ISO 8601 text.
     """
@@ -45,6 +47,7 @@ class StartGiven(TypedDict, total=False):
     priority: int | None
     concurrency_key: Scalar | None
     project: str | None
+    traceparent: str | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class StartOptions:
     priority: int | None = None
     concurrency_key: str | None = None
     project: str = ""
+    traceparent: str = ""
 
 
 def start_options(now: int, given: StartGiven) -> StartOptions:
@@ -92,7 +96,19 @@ def start_options(now: int, given: StartGiven) -> StartOptions:
     attributes = checked_attributes(given.get("attributes") or {})
     key = key_text(given.get("concurrency_key"))
     project = _project(given.get("project"))
-    return StartOptions(begins, ends, within, attributes, priority, key, project)
+    above = _traceparent(given.get("traceparent"))
+    return StartOptions(begins, ends, within, attributes, priority, key, project, above)
+
+
+def _traceparent(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or TraceContext.of(value) is None:
+        raise InputError(
+            f"`traceparent` is no place in a trace; found {str(value)[:100]!r}",
+            hint="give it as W3C Trace Context has it: 00-TRACE-SPAN-FLAGS, in hexadecimal",
+        )
+    return value
 
 
 def _project(value: Any) -> str:

@@ -108,6 +108,11 @@ def _no_schema(reason: str) -> StepError:
 
 def _agent(question: Question, context: Context) -> Agent[None, Any]:
     model = find_model(question.model)
+    if model_settings().tracing != "off":
+        # Spans by the conventions for generative models; what is asked and answered stays out.
+        from pydantic_ai.models.instrumented import InstrumentationSettings, instrument_model
+
+        model = instrument_model(model, InstrumentationSettings(include_content=False))
     tools = make_tools(find_tools(question.tools), context)
     from pydantic_ai import Agent, StructuredDict
 

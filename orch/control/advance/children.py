@@ -97,6 +97,9 @@ class Children(Committing):
         input = node.input.evaluate(context_of(view, call.path))
         if input is None and own.definition.input is not None:
             input = {}
+        given = parent.trace
+        if self.tracing is not None:
+            given = self.tracing.for_child(call.execution, call.path, call.attempt)
         start = make_start(
             self.journal,
             own,
@@ -109,6 +112,7 @@ class Children(Committing):
             options=StartOptions(
                 priority=own.definition.priority or view.priority,
                 project="" if PROJECT in own.definition.attributes else parent.project,
+                traceparent=given,
             ),
             gated=self.gated,
         )

@@ -15,6 +15,7 @@ from orch.control.fallbacks import Falling
 from orch.control.gating import Gating
 from orch.control.limiting import Limiting
 from orch.control.plans import Plans
+from orch.control.tracing import Tracing
 from orch.control.triggers import start_triggered
 from orch.control.unwinding import Unwinding
 from orch.errors import NotFound, OrchError, Unreachable
@@ -112,6 +113,7 @@ class Committing(ABC):
         self.gated = True
         self.tell: Tell = leave_to_watch
         self.dispatch_first = dispatch
+        self.tracing: Tracing | None = None
 
     def settle(
         self,
@@ -226,6 +228,8 @@ class Committing(ABC):
                 continue
             if not is_replanned(reply):
                 _give(turn, plan, reply)
+                if self.tracing is not None and not late and isinstance(reply, Settled):
+                    self.tracing.tell_attempt(plan, execution, path, state, outcome)
                 return plan, reply, transition
             plan = journal.patiently(partial(self.plans.get, reply.rest[0]), patience)
             view = journal.patiently(
@@ -277,6 +281,8 @@ class Committing(ABC):
         if transition.unwinds or fails:
             fault("unwound")
             todo.append((self._unwind, (Call(execution, transition.path, 0),)))
+        if transition.is_over and self.tracing is not None:
+            self.tracing.tell_execution(execution)
         if transition.is_over and reply.repeated:
             family = self.journal.read_family(execution)
             if family is not None:

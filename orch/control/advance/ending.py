@@ -98,6 +98,8 @@ class Ending(Committing):
         return ()
 
     def _behind_end(self, execution: str, ended: Ended) -> list[Todo]:
+        if self.tracing is not None:
+            self.tracing.tell_execution(execution)
         todo: list[Todo] = [(self._cancel_child, (call,)) for call in ended.calls]
         return todo + self._after(execution, ended.parent, ended.slots)
 
