@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orch.monitoring.metrics import SystemMetrics, WorkflowMetrics
     from orch.monitoring.performance import PerformanceMonitor
     from orch.orchestrator import Orchestrator
+    from orch.services.service import ExternalService
     from orch.settings import Settings
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
     from orch.workflows.validation import Finding, ValidationResult
@@ -46,6 +47,7 @@ _HOME = {
     "ExecutionEvent": "orch.control.subscription",
     "ExecutionInfo": "orch.control.status",
     "ExecutionMetrics": "orch.control.status",
+    "ExternalService": "orch.services.service",
     "Fallback": "orch.fallback",
     "Finding": "orch.workflows.validation",
     "HistoryEntry": "orch.journal.records",
@@ -86,6 +88,7 @@ __all__ = [
     "ExecutionEvent",
     "ExecutionInfo",
     "ExecutionMetrics",
+    "ExternalService",
     "Fallback",
     "Finding",
     "HistoryEntry",

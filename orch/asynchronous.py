@@ -13,6 +13,7 @@ from orch.async_facade.limits import Limits
 from orch.async_facade.memories import Memories
 from orch.async_facade.monitoring import Monitoring
 from orch.async_facade.schedules import Schedules
+from orch.async_facade.services import Services
 from orch.async_facade.starting import Starting
 from orch.async_facade.steering import Steering
 from orch.async_facade.tasks import Tasks
@@ -32,6 +33,7 @@ class AsyncOrchestrator(
     Schedules,
     Inbox,
     Memories,
+    Services,
 ):
     """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from orch.agents.assignments import Assignments
 from orch.agents.coordinator import AgentCoordinator
 from orch.agents.registry import AgentRegistry
+from orch.agents.secret import read_secret
 from orch.control.manager import WorkflowManager
 from orch.control.runtime import Runtime
 from orch.control.workers import WorkerProcesses
@@ -20,6 +22,7 @@ from orch.facade.limits import Limits
 from orch.facade.memories import Memories
 from orch.facade.monitoring import Monitoring
 from orch.facade.schedules import Schedules
+from orch.facade.services import Services
 from orch.facade.starting import Starting
 from orch.facade.steering import Steering
 from orch.facade.tasks import Tasks
@@ -27,6 +30,7 @@ from orch.memory.memory import Memory
 from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
 from orch.server import find_server
+from orch.services.calling import ServiceCaller
 from orch.settings import Settings, load_settings
 
 
@@ -42,6 +46,7 @@ class Orchestrator(
     Schedules,
     Inbox,
     Memories,
+    Services,
 ):
     """Define workflows, start them, ask of them.
 
@@ -69,6 +74,7 @@ class Orchestrator(
         self.agents = AgentCoordinator(self.runtime)
         self.resources = ResourceManager(self.runtime)
         self.performance = PerformanceMonitor(self.runtime)
+        self.services = ServiceCaller(self.runtime.journal, partial(read_secret, self.settings))
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import socket
-import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from orch.exchange import Answer, exchange
 from orch.signing import signature
 
-WORTH_RETRYING = frozenset({408, 425, 429})
+__all__ = ["Answer", "post"]
+
 AGENT = "orch-webhook/1"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """``body``: as much of it as was asked for."""
-
-    status: int
-    body: bytes = b""
-
-    @property
-    def accepts(self) -> bool:
-        return 200 <= self.status < 300
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether another try may be accepted, where this one was not."""
-        return self.status >= 500 or self.status in WORTH_RETRYING
 
 
 def post(
@@ -50,29 +29,8 @@ def post(
     of the signature; ``token``: sent as `Authorization: Bearer`. ``most``: bytes of the answer
     that are read. Raises OSError, HTTPException; ValueError for a secret that is none.
     """
-    parts = urlsplit(url)
-    assert parts.hostname is not None
     headers = _headers(id, body, secret, token)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=timeout)
-    watch = threading.Timer(timeout, _hang_up, (connection,))
-    watch.daemon = True
-    watch.start()
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, body.encode(), headers)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.read(most) if most else b"")
-    finally:
-        watch.cancel()
-        connection.close()
-
-
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    """The timeout of a socket is for each read: who sends a byte now and then outlives it."""
-    if connection.sock is not None:
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+    return exchange("POST", url, headers, body, timeout=timeout, most=most)
 
 
 def _headers(id: str, body: str, secret: str | None, token: str | None) -> dict[str, str]:

@@ -25,6 +25,7 @@ INTERFACE = (
     *("findAgentsByCapability", "assignTask", "bulkAssignTasks", "getTaskStatus", "completeTask"),
     *("failTask", "listActiveExecutions", "getExecutionHistory", "subscribeToEvents"),
     *("triggerEvent", "getWorkflowMetrics", "getSystemMetrics"),
+    *("registerExternalService", "callExternalService"),
 )
 TWINS = {"Execution": "AsyncExecution", "Subscription": "AsyncSubscription"}
 ONLY_SYNC = {"workers"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from math import isfinite
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from orch.agents.notebook import Notebook
 from orch.agents.secret import read_no_secret
 from orch.agents.steplog import KeepLine, StepLog, unkept
-from orch.errors import StepCancelled
+from orch.errors import NotFound, StepCancelled
 from orch.workflows.rungs import subject_of
 from orch.workflows.usage import Usage
 
@@ -47,6 +47,14 @@ STEP_LOGGER = "orch.step"
 _LOGGER = logging.getLogger(STEP_LOGGER)
 
 
+CallService = Callable[..., Any]
+"""(service, operation, parameters, key, check) -> `ServiceAnswer`."""
+
+
+def _no_service(service: str, *_: Any, **__: Any) -> Any:
+    raise NotFound(f"there is no service {service!r}: this context has none")
+
+
 class Context:
     """One attempt of one step, as its code sees it.
 
@@ -64,6 +72,7 @@ class Context:
     keep_line     called for each line of `log`
     on_use        called by `use(…)`
     read_left     called by `left()`
+    call_service  called by `call_service(service, operation, parameters)`
     last_progress what the attempt before this one said last, or None
     """
 
@@ -84,6 +93,7 @@ class Context:
         keep_line: KeepLine = unkept,
         on_use: Callable[[Usage], None] = _unused,
         read_left: Callable[..., Left] = _all_left,
+        call_service: CallService = _no_service,
         last_progress: Any = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -102,6 +112,7 @@ class Context:
         self._read_secret = read_secret
         self._on_use = on_use
         self._read_left = read_left
+        self._call_service = call_service
         fields = {"execution_id": execution_id, "path": path, "attempt": attempt}
         self.log = StepLog(logger or _LOGGER, fields, keep_line)
 
@@ -190,6 +201,20 @@ class Context:
     def left(self) -> Left:
         """Cost and tokens that the attempt may use yet, by all budgets; None: any."""
         return self._read_left()
+
+    def call_service(
+        self, service: str, operation: str, parameters: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call an operation of a service that is registered; its `ServiceAnswer`: `status`,
+        `body`, `headers`. The idempotency key of the step, the service and the operation is sent
+        along.
+
+        Raises NotFound, InputError, StepError, RetryAfter, as `ServiceCaller.call`.
+        """
+        key = f"{self.idempotency_key}/{service}.{operation}"
+        return self._call_service(
+            service, operation, parameters, key=key, check=self.raise_if_cancelled
+        )
 
     def remember(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
         """Keep a record `ORCH:AREA: …` in the memory of the execution's project, by the role of

@@ -12,6 +12,7 @@ from orch.escalation.quarantine import QuarantineManager
 from orch.memory.memory import Memory
 from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
+from orch.services.calling import ServiceCaller
 from orch.settings import Settings
 
 
@@ -29,3 +30,4 @@ class Base:
     agents: AgentCoordinator
     resources: ResourceManager
     performance: PerformanceMonitor
+    services: ServiceCaller

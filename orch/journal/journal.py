@@ -42,6 +42,7 @@ from orch.journal.records import (
 )
 from orch.journal.schedules import Schedules
 from orch.journal.scripts import flat
+from orch.journal.services import Services
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
 from orch.journal.steering import Steered, Steering
@@ -198,6 +199,7 @@ class Journal(
     EscalationRecords,
     Quarantine,
     Schedules,
+    Services,
     Counting,
     Traces,
 ):

@@ -198,6 +198,15 @@ class Keys:
         """HASH, permanent: id of an agent outside of Celery -> JSON; `@id` -> its heartbeat."""
         return f"{self.namespace}:registered"
 
+    def services(self) -> str:
+        """HASH, permanent: name of a service outside -> JSON of what is registered of it."""
+        return f"{self.namespace}:services"
+
+    def service_rate(self, service: str) -> str:
+        """STRING, until it has no say any more: when the next call may begin; see
+        `lua/take_slot.lua`."""
+        return f"{self.namespace}:{{v:{service}}}:slot"
+
     def push(self, task: str) -> str:
         """STRING, as long as the task may be open: whether it was sent to its agent."""
         return f"{self.namespace}:push:{task}"
@@ -316,6 +325,7 @@ class Keys:
             self.registered(),
             self.queues(),
             self.resolved(),
+            self.services(),
         }
         kinds = ("definition", "plan", "triggers", "versions")
         if key.startswith(f"{self.namespace}:{{schedules}}:") and key != self.beat():

@@ -511,7 +511,15 @@ def make_context(
         keep_line=pulse.report.keep_line,
         on_use=pulse.report.use,
         read_left=pulse.report.left,
+        call_service=partial(_call_service, runtime),
     )
+
+
+def _call_service(runtime: Runtime, *args: Any, **given: Any) -> Any:
+    from orch.services.calling import ServiceCaller
+
+    caller = ServiceCaller(runtime.journal, partial(read_secret, runtime.settings))
+    return caller.call(*args, **given)
 
 
 class _Cancelled:

@@ -20,6 +20,7 @@ BUILTIN_MODULES = (
     "orch.agents.builtin.project_analysis",
     "orch.agents.builtin.project_scaffolding",
     "orch.agents.builtin.security_scanning",
+    "orch.agents.builtin.service_call",
     "orch.agents.builtin.specification_generation",
     "orch.agents.builtin.system_monitoring",
     "orch.agents.builtin.task_planning",

@@ -1,0 +1,1 @@
+"""Services outside, which steps and programs call by name; and webhooks, which are told."""
