@@ -24,6 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orch.areas import AREAS
 from orch.breaker import Breaker
 from orch.budget import Budget
 from orch.errors import ErrorClass, SettingsError
@@ -325,10 +326,20 @@ class Settings(BaseSettings):
     memory_retention: float = Field(
         7_776_000.0, gt=0, description="seconds for which a record of the memory is kept"
     )
+    memory_retention_by_area: dict[str, float] = Field(
+        default_factory=dict,
+        description="the same for records of an area, by its name, such as `WORKFLOW`",
+    )
     memory_limit: int = Field(
         100_000,
         ge=1,
-        description="most records in the memory of a project; the oldest make room",
+        description="most records in the memory of a project; those that expire first make room",
+    )
+    memory_compact_after: float | None = Field(
+        None,
+        gt=0,
+        description="seconds after which records of the memory that say the same are merged, each "
+        "hour, by the workers that fill the archive; None: only by `orch memory compact`",
     )
     archive_dir: Path | None = Field(
         None,
@@ -426,6 +437,16 @@ class Settings(BaseSettings):
         for name, weight in value.items():
             if not 0.001 <= weight <= 1000:
                 raise ValueError(f"the weight of {name!r} is {weight}, not from 0.001 to 1000")
+        return value
+
+    @field_validator("memory_retention_by_area")
+    @classmethod
+    def _areas(cls, value: dict[str, float]) -> dict[str, float]:
+        for area, seconds in value.items():
+            if area not in AREAS:
+                raise ValueError(f"no area {area!r}; there are: {', '.join(AREAS)}")
+            if not 0 < seconds < float("inf"):
+                raise ValueError(f"records of {area} are kept for {seconds} seconds, not above 0")
         return value
 
     @field_validator("hooks")

@@ -16,14 +16,17 @@ import pytest
 from redis import Redis
 
 from orch import AsyncOrchestrator, Orchestrator
+from orch.areas import AREAS
 from orch.cli.app import run_command
 from orch.errors import InputError, NotFound
 from orch.journal.journal import Journal
 from orch.memory.entries import MOST_WORDS, entries_of, words_of
 from orch.memory.memory import Memory
-from orch.memory.record import AREAS, dumps, new_record
+from orch.memory.record import dumps, new_record
+from orch.memory.statistics import statistics
 from orch.settings import Settings
 from tests.build import NOW, FakeClock
+from tests.remembered import say, small, told
 
 DAY = 86_400_000
 LIMIT = 0.05
@@ -35,22 +38,6 @@ TRIES = 5
 @pytest.fixture
 def memory(journal: Journal) -> Memory:
     return Memory(journal)
-
-
-def small(journal: Journal, **given: Any) -> Memory:
-    """A memory with other settings."""
-    settings = journal.settings.model_copy(update=given)
-    return Memory(Journal(journal.redis, settings, clock=journal.clock))
-
-
-def told(memory: Memory, **given: Any) -> list[str]:
-    return [record.content.partition(": ")[2] for record in memory.search(**given)]
-
-
-def say(memory: Memory, text: str, area: str = "WORKFLOW", **given: Any) -> str:
-    project = given.pop("project", None)
-    role = given.pop("agent_role", "ORCHESTRATOR")
-    return memory.store(role, project, f"ORCH:{area}: {text}", **given).id
 
 
 def test_a_record_is_read_back_as_it_was_written(memory: Memory) -> None:
@@ -78,7 +65,7 @@ def test_the_same_id_is_there_once_and_the_first_one_counts(
     assert memory.store("B", None, "ORCH:WORKFLOW: other words", id="n1", tags=["two"]) == first
     assert told(memory) == ["began"]
     assert told(memory, tag="two") == told(memory, text="other") == []
-    assert memory.statistics().records == 1
+    assert statistics(memory).records == 1
 
 
 def test_many_who_write_the_same_id_at_once_write_one(memory: Memory) -> None:
@@ -99,7 +86,7 @@ def test_projects_do_not_see_each_other(memory: Memory) -> None:
     assert memory.get("n1", "shop").content != memory.get("n1", "bank {p00}: *").content
     with pytest.raises(NotFound, match="project 'default' has no record 'n1'"):
         memory.get("n1")
-    assert memory.statistics().projects == ["bank {p00}: *", "shop"]
+    assert statistics(memory).projects == ["bank {p00}: *", "shop"]
 
 
 def test_the_setting_names_the_project_of_those_who_name_none(journal: Journal) -> None:
@@ -174,7 +161,7 @@ def test_what_cannot_be_remembered_or_sought_is_refused_and_nothing_changes(
 ) -> None:
     with pytest.raises(InputError, match=words):
         call(memory)
-    assert memory.statistics() == memory.statistics().model_copy(update={"records": 0})
+    assert statistics(memory) == statistics(memory).model_copy(update={"records": 0})
 
 
 def test_secrets_are_not_remembered(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,12 +184,12 @@ def test_a_record_is_forgotten_when_its_time_is_over(
     assert told(memory) == told(memory, tag="kept") == ["young"]
     with pytest.raises(NotFound):
         memory.get(old)
-    assert memory.statistics().by_tag == {"kept": 1}
+    assert statistics(memory).by_tag == {"kept": 1}
     assert journal.redis.hkeys(journal.keys.memories("default")) != ["n1"]
     say(memory, "old, told anew", id="n1")
     assert told(memory) == ["old, told anew", "young"]
     clock.advance(200 * DAY)
-    assert memory.statistics().model_dump(exclude={"project_id"}) == {
+    assert statistics(memory).model_dump(exclude={"project_id"}) == {
         "records": 0, "by_area": {}, "by_agent": {}, "by_tag": {}, "oldest": None,
         "newest": None, "projects": [],
     }  # fmt: skip
@@ -234,7 +221,7 @@ def test_the_oldest_make_room(journal: Journal, clock: FakeClock) -> None:
         say(memory, f"number {number}", tags=[f"n{number}"])
         clock.advance(1000)
     assert told(memory) == ["number 4", "number 3", "number 2"]
-    assert memory.statistics().by_tag == {"n2": 1, "n3": 1, "n4": 1}
+    assert statistics(memory).by_tag == {"n2": 1, "n3": 1, "n4": 1}
 
 
 def test_the_statistics_count_by_area_agent_and_tag(memory: Memory, clock: FakeClock) -> None:
@@ -242,7 +229,7 @@ def test_the_statistics_count_by_area_agent_and_tag(memory: Memory, clock: FakeC
     clock.advance(1000)
     say(memory, "two", "AGENT", tags=["x"], agent_role="REVIEWER")
     say(memory, "three", "AGENT")
-    found = memory.statistics()
+    found = statistics(memory)
     assert found.records == 3
     assert found.by_area == {"AGENT": 2, "WORKFLOW": 1}
     assert found.by_agent == {"ORCHESTRATOR": 2, "REVIEWER": 1}
@@ -272,6 +259,7 @@ def fill(memory: Memory, count: int) -> None:
         given.append(
             {
                 **journal._of_memory("default"),
+                "merged": journal.keys.memory_merged("default"),
                 "now": now,
                 "id": id,
                 "text": dumps(record),
@@ -386,7 +374,9 @@ def test_the_command_line_searches_shows_counts_and_exports(
     assert "deploy failed" in run("search", *given, "--since", "1h", *here)
     assert run("search", *given, "--until", "1h", *here) == ""
     assert 'data: {"n": 1}' in run("show", written.id, *here)
-    assert json.loads(run("show", written.id, *here, "--json")) == written.model_dump()
+    told = json.loads(run("show", written.id, *here, "--json"))
+    assert (told.pop("reads"), bool(told.pop("last_read"))) == (2, True)
+    assert told == written.model_dump()
     assert run("show", written.id, code=2) == ""
     assert "area ESCALATION: 1" in run("stats", *here)
     assert json.loads(run("stats", "--json"))["projects"] == ["shop"]

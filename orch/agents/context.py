@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from datetime import timedelta
 from math import isfinite
 from typing import Any
 
@@ -216,14 +217,39 @@ class Context:
             service, operation, parameters, key=key, check=self.raise_if_cancelled
         )
 
-    def remember(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
+    def remember(
+        self,
+        content: str,
+        tags: Sequence[str] = (),
+        data: Any = None,
+        *,
+        private: bool = False,
+        related: Sequence[str] = (),
+        confidence: float = 1.0,
+        keep: float | timedelta | None = None,
+    ) -> None:
         """Keep a record `ORCH:AREA: …` in the memory of the execution's project, by the role of
         the step's capability.
 
-        The same content of the same step is kept once, however often the step is tried. Raises
-        InputError for what cannot be kept, Unreachable.
+        ``private``: only steps of this capability find it, until it is shared. ``related``: ids
+        of other records. ``confidence``: 0 to 1. ``keep``: seconds, or a timedelta, instead of
+        what the settings say. The same content of the same step is kept once, however often the
+        step is tried. Raises InputError for what cannot be kept, Unreachable.
         """
-        self.memory.store(content, tags, data)
+        self.memory.store(
+            content,
+            tags,
+            data,
+            private=private,
+            related=related,
+            confidence=confidence,
+            keep=keep,
+        )
+
+    def recall(self, text: str | None = None, *, limit: int = 50, **filters: Any) -> list[Any]:
+        """Records of the execution's project that say ``text``, the newest first, with those that
+        are private to the step's capability; as `context.memory.search`."""
+        return self.memory.search(text=text, limit=limit, **filters)
 
     def __repr__(self) -> str:
         return f"Context({self.idempotency_key!r}, attempt={self.attempt})"

@@ -12,7 +12,7 @@ from orch.errors import InputError
 from orch.escalation.notice import Notice
 from orch.faults import fault
 from orch.memory.memory import Memory
-from orch.memory.record import LONGEST_TAG
+from orch.memory.record import LONGEST_TAG, MemoryRecord
 from orch.memory.step import project_of
 from orch.workflows.escalation import escalation_id
 
@@ -70,10 +70,18 @@ def _tags(notice: Notice) -> list[str]:
 def _raising(
     memory: Memory, project: str | None, source: str, raised: int, notice: Notice
 ) -> list[str]:
-    """The record of when it was raised, where that was not now."""
+    """The record of when it was raised, where that was not now; it may have been merged."""
     if notice.event == "raised":
         return []
     at = datetime.fromtimestamp(raised / 1000, UTC)
     found = memory.search(project=project, source=source, tag="event:raised", since=at, limit=100)
-    ids = [record.id for record in found if datetime.fromisoformat(record.created) == at]
+    ids = [each.id for each in found if _first(each) <= at <= _instant(each.created)]
     return ids[:1]
+
+
+def _first(record: MemoryRecord) -> datetime:
+    return _instant(record.first or record.created)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)

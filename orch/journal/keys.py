@@ -277,6 +277,18 @@ class Keys:
         """ZSET: id of a record of the memory -> when it expires, ms."""
         return self._of_project(project, "ends")
 
+    def memory_reads(self, project: str) -> str:
+        """HASH: id of a record of the memory -> how often it was read, and when last, ms."""
+        return self._of_project(project, "reads")
+
+    def memory_merged(self, project: str) -> str:
+        """HASH: id of a record that was merged -> id of the one that stands for it."""
+        return self._of_project(project, "merged")
+
+    def memory_merged_ends(self, project: str) -> str:
+        """ZSET: id of a record that was merged -> when it would have expired, ms."""
+        return self._of_project(project, "merged-ends")
+
     def _of_project(self, project: str, rest: str) -> str:
         quoted = quote(project, safe="", errors="surrogatepass")
         return f"{self.namespace}:{{m:{quoted}}}:{rest}"

@@ -6,8 +6,8 @@ All of a project has a hash tag of its own, so that no search of one sees anothe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from orch.journal.connection import Connection
@@ -31,21 +31,47 @@ class Range:
         return f"[{self.low}", f"({self.high}"
 
 
+@dataclass(frozen=True)
+class Added:
+    """What became of a record that was to be kept under ``id``.
+
+    ``known``: JSON of the one there is, and nothing changed; its id may be another one. ``gone``:
+    ids of records that have to be forgotten; where it is not ``kept``, before it is.
+    """
+
+    id: str
+    known: str | None = None
+    kept: bool = False
+    gone: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What changes. ``before``: id -> JSON that was read, or None, of each record that is meant.
+    ``after``: id -> (JSON, when it expires), of those that stay; the others go. ``out``, ``into``:
+    their entries before and after. ``stand_in``: (id of one that goes, id of the one that stands
+    for it from then on, when it would expire)."""
+
+    before: Mapping[str, str | None]
+    after: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    out: frozenset[str] = frozenset()
+    into: frozenset[str] = frozenset()
+    stand_in: Sequence[tuple[str, str, int]] = ()
+
+
 class Memories(Connection):
     """Every method may raise Unreachable."""
 
     def add_memory(
         self, project: str, id: str, text: str, found_by: Sequence[str], expires: int, most: int
-    ) -> tuple[str | None, list[str]]:
-        """Keep a record; (None, ids that have to be forgotten), or (JSON of the one there is, []).
-
-        With the id itself among those to be forgotten, it is not kept yet.
-        """
+    ) -> Added:
+        """Keep a record, unless there is one of its id, or one that it was merged into."""
         # Before the record: a project that is listed and has none does no harm.
         self.read(self.redis.zadd, self.keys.projects(), {project: expires}, gt=True)
         reply = self.run(
             "store_memory",
             **self._of_memory(project),
+            merged=self.keys.memory_merged(project),
             now=self.clock(),
             id=id,
             text=text,
@@ -54,26 +80,44 @@ class Memories(Connection):
             most=most,
         )
         word = self._word("store_memory", reply, "STORED", "KNOWN", "EXPIRED")
-        return (str(reply[1]), []) if word == "KNOWN" else (None, list(reply[1]))
+        if word == "KNOWN":
+            return Added(id=str(reply[2]), known=str(reply[1]))
+        return Added(id=id, kept=word == "STORED", gone=list(reply[1]))
 
     def read_memories(self, project: str, ids: Sequence[str]) -> list[str | None]:
         """JSON of records, in their order; None: there is none."""
-        if not ids:
-            return []
-        return list(self.read(self.redis.hmget, self.keys.memories(project), list(ids)))
+        return self._fields(self.keys.memories(project), ids)
 
-    def forget_memories(self, project: str, found_by: Mapping[str, Iterable[str]]) -> None:
-        """Drop records, by their ids, with their entries."""
-        if not found_by:
-            return
-        keys = self._of_memory(project)
-        pipe = self.redis.pipeline(transaction=True)
-        pipe.hdel(keys["memories"], *found_by)
-        pipe.zrem(keys["ends"], *found_by)
-        for entries in found_by.values():
-            if members := list(entries):
-                pipe.zrem(keys["entries"], *members)
-        self.read(pipe.execute)
+    def revise_memories(self, project: str, revision: Revision) -> bool:
+        """Change records, all or none; False: somebody else was faster, and nothing changed."""
+        reply = self.run("revise_memories", **self._revised(project, revision))
+        return self._word("revise_memories", reply, "REVISED", "OTHER") == "REVISED"
+
+    def merged_memories(self, project: str, ids: Sequence[str]) -> list[str | None]:
+        """The ids of the records that stand for those that were merged; None: it was not."""
+        return self._fields(self.keys.memory_merged(project), ids)
+
+    def forget_merged(self, project: str) -> None:
+        """Drop the ids of merged records that would have expired by now."""
+        names, ends = self.keys.memory_merged(project), self.keys.memory_merged_ends(project)
+        now = self.clock()
+        while ids := self.read(self.redis.zrangebyscore, ends, "-inf", now, start=0, num=READ):
+            pipe = self.redis.pipeline(transaction=True)
+            pipe.hdel(names, *ids)
+            pipe.zrem(ends, *ids)
+            self.read(pipe.execute)
+
+    def count_memory_reads(self, project: str, ids: Sequence[str]) -> None:
+        """Count that records were read, now; those that are not there are not counted."""
+        memories, reads = self.keys.memories(project), self.keys.memory_reads(project)
+        given = {"now": self.clock(), "ids": list(ids)}
+        reply = self.run("count_reads", memories=memories, reads=reads, **given)
+        self._word("count_reads", reply, "COUNTED")
+
+    def memory_reads(self, project: str, ids: Sequence[str]) -> list[tuple[int, int | None]]:
+        """How often each record was read, and when last, ms; (0, None): never."""
+        found = self._fields(self.keys.memory_reads(project), ids)
+        return [_reads(text) for text in found]
 
     def expired_memories(self, project: str) -> list[str]:
         """Ids of records whose time is over, some hundreds at most."""
@@ -124,9 +168,36 @@ class Memories(Connection):
         text = self.read(self.redis.hget, self.keys.record(execution), "attributes")
         return json.loads(text).get(name) if text else None
 
+    def _fields(self, key: str, names: Sequence[str]) -> list[str | None]:
+        """Fields of a hash, some at a time."""
+        found: list[str | None] = []
+        for first in range(0, len(names), READ):
+            found += self.read(self.redis.hmget, key, list(names[first : first + READ]))
+        return found
+
+    def _revised(self, project: str, revision: Revision) -> dict[str, Any]:
+        return {
+            **self._of_memory(project),
+            "reads": self.keys.memory_reads(project),
+            "merged": self.keys.memory_merged(project),
+            "merged_ends": self.keys.memory_merged_ends(project),
+            "before": [part for id, text in revision.before.items() for part in (id, text or "")],
+            "after": [part for id, kept in revision.after.items() for part in (id, *kept)],
+            "out": sorted(revision.out - revision.into),
+            "into": sorted(revision.into - revision.out),
+            "stand_in": [part for each in revision.stand_in for part in each],
+        }
+
     def _of_memory(self, project: str) -> dict[str, str]:
         return {
             "memories": self.keys.memories(project),
             "entries": self.keys.memory_entries(project),
             "ends": self.keys.memory_ends(project),
         }
+
+
+def _reads(text: str | None) -> tuple[int, int | None]:
+    if text is None:
+        return 0, None
+    count, _, last = text.partition(" ")
+    return int(count), int(last)

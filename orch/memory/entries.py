@@ -10,6 +10,9 @@ records in the order of their time.
     sx1:deploy           what it tells of
     tworkflow%3Aorders   a tag
     wtimeout             a word of its text
+    rn7                  the id of a record that it is related to
+    p                    it is private
+    d6                   its confidence is below 1: 0.6 or more, and below 0.7
 
 Pure: what a record is found by follows from the record alone.
 """
@@ -31,6 +34,10 @@ MOST_WORDS = 200
 """Different words of a text, the first ones, by which it is found."""
 
 EVERY, AREA, AGENT, SOURCE, TAG, WORD = "*", "a", "g", "s", "t", "w"
+RELATED, PRIVATE, DOUBT = "r", "p", "d"
+
+TENTHS = 10
+"""Parts of a confidence that the index tells apart."""
 
 _WORD = re.compile(r"[^\W_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -81,12 +88,29 @@ def heads_of(record: Mapping[str, Any]) -> Iterator[str]:
     yield head(EVERY)
     yield head(AREA, record["area"])
     yield head(AGENT, record["agent_role"])
-    if record["source"]:
-        yield head(SOURCE, record["source"])
+    for source in (record["source"], *record.get("sources", ())):
+        if source:
+            yield head(SOURCE, source)
     for tag in record["tags"]:
         yield head(TAG, tag)
     for word in words_of(told(record)):
         yield head(WORD, word)
+    for id in record["related"]:
+        yield head(RELATED, id)
+    if record.get("private"):
+        yield head(PRIVATE)
+    if record["confidence"] < 1:
+        yield doubt(tenth_of(record["confidence"]))
+
+
+def tenth_of(confidence: float) -> int:
+    """How many whole tenths a confidence has: 0.69 has 6."""
+    return int(confidence * TENTHS)
+
+
+def doubt(tenth: int) -> str:
+    """The head of what has so many tenths, and less than all."""
+    return head(DOUBT, str(tenth))
 
 
 def entries_of(id: str, record: Mapping[str, Any]) -> list[str]:

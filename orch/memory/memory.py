@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, TypedDict, Unpack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from orch.control.filters import Instant
 from orch.control.search import milliseconds_of
-from orch.errors import InputError, NotFound
+from orch.control.status import instant
+from orch.errors import InputError, NotFound, Unreachable
 from orch.journal.journal import Journal
-from orch.journal.memories import READ, TOP, Range
+from orch.journal.memories import Revision
 from orch.memory import entries
-from orch.memory.query import EVERY, Condition, MemoryQuery
+from orch.memory.finding import Finder
+from orch.memory.query import MemoryQuery
 from orch.memory.record import (
-    AREAS,
     MemoryRecord,
+    checked_id,
     checked_name,
     dumps,
     loads,
     new_id,
     new_record,
 )
+from orch.memory.sight import EVERYTHING, Sight
 
-FEW = 200
-"""So many records are rather read and looked at than sought in a further part of the index."""
+AT_ONCE = 100
+"""Records that are forgotten in one script."""
 
-MOST_SPELLED = 20
-"""Different words with one beginning that are walked along side by side."""
-
-MOST_HEADS = 100
-"""Agents, and tags, that the statistics count."""
+Stored = dict[str, Any]
+"""A record as it is stored: instants in ms, and only what it has."""
 
 
 class MemoryFilters(TypedDict, total=False):
@@ -46,6 +41,8 @@ class MemoryFilters(TypedDict, total=False):
     ``text``: each of its words begins a word of the content. ``prefix``: how the content begins,
     `ORCH:ESCALATION:`. ``tag``: one, or several that it all has. ``agent``: the role of who wrote
     it. ``source``: what it tells of. ``since``, ``until``: written then or later, and before.
+    ``min_confidence``: 0 to 1. ``viewer``: the role that asks; what is private to it is found,
+    too. ``all_private``: what is private to any role is found.
     """
 
     text: str | None
@@ -55,19 +52,16 @@ class MemoryFilters(TypedDict, total=False):
     source: str | None
     since: Instant | None
     until: Instant | None
+    min_confidence: float | None
+    viewer: str | None
+    all_private: bool
 
 
-class MemoryStatistics(BaseModel):
-    """Counts of what is remembered in a project. Instants are ISO 8601 in UTC."""
+class MemoryUse(BaseModel):
+    """How often a record was read, and when last, ISO 8601 in UTC."""
 
-    project_id: str
-    records: int = 0
-    by_area: dict[str, int] = Field(default_factory=dict)
-    by_agent: dict[str, int] = Field(default_factory=dict)
-    by_tag: dict[str, int] = Field(default_factory=dict)
-    oldest: str | None = None
-    newest: str | None = None
-    projects: list[str] = Field(default_factory=list, description="all that have a memory")
+    reads: int = 0
+    last_read: str | None = None
 
 
 class Memory:
@@ -79,6 +73,7 @@ class Memory:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.settings = journal.settings
+        self._finder = Finder(journal)
 
     def store(
         self,
@@ -90,31 +85,66 @@ class Memory:
         **given: Any,
     ) -> MemoryRecord:
         """See `Orchestrator.store_memory`. ``created``: ms, where it is not now."""
-        project = self._project(project_id)
-        key = new_id() if id is None else checked_name("the id of a memory record", id)
+        key = new_id() if id is None else checked_id(id)
+        project = self.project_named(project_id)
         record = new_record(self.settings, self.journal.clock(), agent_role, content, **given)
-        found_by = entries.entries_of(key, record)
-        text, most = dumps(record), self.settings.memory_limit
-        while True:
-            known, gone = self.journal.add_memory(
-                project, key, text, found_by, record["expires"], most
-            )
-            self._forget(project, gone)
-            if key not in gone:
-                stored = record if known is None else loads(known)
-                return MemoryRecord.of(project, key, stored)
+        if record["related"]:
+            record["related"] = self._standing_in(project, record["related"])
+        return self.add(project, key, record)[0]
 
-    def get(self, id: str, project: str | None = None) -> MemoryRecord:
-        """Raises NotFound."""
-        project = self._project(project)
-        (text,) = self.journal.read_memories(project, [id])
-        found = None if text is None else loads(text)
-        if found is None or found["expires"] <= self.journal.clock():
-            raise NotFound(
-                f"the memory of project {project!r} has no record {id!r}",
-                hint="`orch memory search` lists what there is; --project names another project",
-            )
-        return MemoryRecord.of(project, id, found)
+    def add(self, project: str, id: str, record: Stored) -> tuple[MemoryRecord, bool]:
+        """Keep a record; what there is of its id now, and whether that is new. Raises InputError
+        where the id is that of a record that its author does not see."""
+        text, found_by = dumps(record), entries.entries_of(id, record)
+        while True:
+            most = self.settings.memory_limit
+            added = self.journal.add_memory(project, id, text, found_by, record["expires"], most)
+            self.drop(project, added.gone)
+            if added.kept:
+                return MemoryRecord.of(project, id, record), True
+            if added.known is not None:
+                known = loads(added.known)
+                if not Sight(record["agent_role"]).sees(known):
+                    raise InputError(f"the id {id!r} is taken in the memory of project {project!r}")
+                return MemoryRecord.of(project, added.id, known), False
+
+    def get(
+        self,
+        id: str,
+        project: str | None = None,
+        *,
+        viewer: str | None = None,
+        all_private: bool = False,
+    ) -> MemoryRecord:
+        """The record of an id, or the one that it was merged into. Raises NotFound."""
+        name = self.project_named(project)
+        at, stored = self.look_up(name, id, Sight(viewer, all_private))
+        return MemoryRecord.of(name, at, stored)
+
+    def look_up(self, project: str, id: str, sight: Sight) -> tuple[str, Stored]:
+        """As `get`: id, and the record as it is stored. Raises NotFound."""
+        found = self.look_up_many(project, [id], sight).get(id)
+        if found is None:
+            raise self._missing(project, id)
+        return found
+
+    def look_up_many(
+        self, project: str, ids: Sequence[str], sight: Sight
+    ) -> dict[str, tuple[str, Stored]]:
+        """The same of all that there are, by the ids that were asked for."""
+        found: dict[str, tuple[str, Stored]] = {}
+        now, asked = self.journal.clock(), {id: id for id in ids}
+        while asked:
+            missing = {}
+            texts = self.journal.read_memories(project, list(asked.values()))
+            for (id, at), text in zip(asked.items(), texts, strict=True):
+                if text is None:
+                    missing[id] = at
+                elif (stored := loads(text))["expires"] > now and sight.sees(stored):
+                    found[id] = at, stored
+            stand_ins = self.journal.merged_memories(project, list(missing.values()))
+            asked = {id: at for id, at in zip(missing, stand_ins, strict=True) if at is not None}
+        return found
 
     def search(
         self, *, project: str | None = None, limit: int = 50, **filters: Unpack[MemoryFilters]
@@ -129,142 +159,91 @@ class Memory:
         self, *, project: str | None = None, **filters: Unpack[MemoryFilters]
     ) -> Iterator[MemoryRecord]:
         """All records that the filters hold of, the newest first. Raises InputError."""
-        name, query = self._project(project), self._query(filters)
-        return self._found(name, query, query.conditions())
+        name = self.project_named(project)
+        found = self.stored(name, **filters)
+        return (MemoryRecord.of(name, id, record) for id, record in found)
 
-    def statistics(self, project: str | None = None) -> MemoryStatistics:
-        """How many records there are, by area, agent and tag; right on an empty memory, too."""
-        name = self._project(project)
-        while expired := self.journal.expired_memories(name):
-            self._forget(name, expired)
-        (every,) = EVERY.ranges()
-        newest = self.journal.memory_entries(name, every, 1)
-        (count,) = self.journal.count_memories(name, [every])
-        times = [*newest, *self.journal.oldest_memory(name, every)]
-        instants = [
-            MemoryRecord.of(name, "", loads(text)).created
-            for text in self.journal.read_memories(
-                name, [entries.id_in(entries.place_in(entry)) for entry in times]
-            )
-            if text is not None
+    def stored(
+        self, project: str, **filters: Unpack[MemoryFilters]
+    ) -> Iterator[tuple[str, Stored]]:
+        """As `walk`: ids, and records as they are stored."""
+        query = self._query(filters)
+        return self._finder.found(project, query, query.conditions())
+
+    def count_reads(self, project: str | None, ids: Sequence[str]) -> None:
+        """Count that records were read. What cannot be counted is read all the same."""
+        if ids:
+            with contextlib.suppress(Unreachable):
+                self.journal.count_memory_reads(self.project_named(project), ids)
+
+    def uses(self, project: str | None, ids: Sequence[str]) -> list[MemoryUse]:
+        """How each record was used."""
+        found = self.journal.memory_reads(self.project_named(project), ids)
+        return [
+            MemoryUse(reads=count, last_read=None if last is None else instant(last))
+            for count, last in found
         ]
-        areas = [entries.head(entries.AREA, area) for area in AREAS]
-        return MemoryStatistics(
-            project_id=name,
-            records=count,
-            by_area=self._counted(name, areas),
-            by_agent=self._counted(name, self._heads(name, entries.AGENT)),
-            by_tag=self._counted(name, self._heads(name, entries.TAG)),
-            oldest=instants[-1] if instants else None,
-            newest=instants[0] if instants else None,
-            projects=self.journal.memory_projects(),
+
+    def change(
+        self, project: str, id: str, sight: Sight, change: Callable[[Stored], Stored]
+    ) -> MemoryRecord:
+        """Replace a record by what ``change`` makes of it, whatever others do meanwhile.
+
+        Raises NotFound, and what ``change`` raises.
+        """
+        while True:
+            at, before = self.look_up(project, id, sight)
+            after = change(before)
+            (text,) = self.journal.read_memories(project, [at])
+            if text is None or loads(text) != before:
+                continue
+            revised = revision({at: text}, {at: after})
+            if after == before or self.journal.revise_memories(project, revised):
+                return MemoryRecord.of(project, at, after)
+
+    def forget(self, project: str | None, ids: Sequence[str], sight: Sight = EVERYTHING) -> int:
+        """Drop records; how many there were. Raises NotFound, before anything is dropped."""
+        name = self.project_named(project)
+        found = self.look_up_many(name, list(dict.fromkeys(ids)), sight)
+        for id in ids:
+            if id not in found:
+                raise self._missing(name, id)
+        gone = list({at: None for at, _ in found.values()})
+        self.drop(name, gone)
+        return len(gone)
+
+    def drop(self, project: str, ids: Sequence[str]) -> None:
+        """Drop records, with their entries, of those that there are."""
+        for first in range(0, len(ids), AT_ONCE):
+            some = ids[first : first + AT_ONCE]
+            while True:
+                texts = self.journal.read_memories(project, some)
+                out = {
+                    entry
+                    for id, text in zip(some, texts, strict=True)
+                    if text is not None
+                    for entry in entries.entries_of(id, loads(text))
+                }
+                gone = Revision(dict(zip(some, texts, strict=True)), out=frozenset(out))
+                if self.journal.revise_memories(project, gone):
+                    break
+
+    @staticmethod
+    def _missing(project: str, id: str) -> NotFound:
+        return NotFound(
+            f"the memory of project {project!r} has no record {id!r}",
+            hint="`orch memory search` lists what there is; --project names another project",
         )
 
-    def export(
-        self,
-        target: Path | str | BinaryIO,
-        *,
-        project: str | None = None,
-        **filters: Unpack[MemoryFilters],
-    ) -> int:
-        """See `Orchestrator.export_memory`."""
-        found = self.walk(project=project, **filters)
-        if not isinstance(target, str | Path):
-            return _write(target, found)
-        path = Path(target)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                count = _write(file, found)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as exc:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise InputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-        return count
+    def _standing_in(self, project: str, ids: Sequence[str]) -> list[str]:
+        """For each id that of the record that stands for it, if it was merged."""
+        merged = self.journal.merged_memories(project, ids)
+        found = (id if other is None else other for id, other in zip(ids, merged, strict=True))
+        return list(dict.fromkeys(found))
 
-    # --- behind them -------------------------------------------------------------------------
-
-    def _found(
-        self, project: str, query: MemoryQuery, conditions: Sequence[Condition]
-    ) -> Iterator[MemoryRecord]:
-        now = self.journal.clock()
-        for page in self._places(project, query, conditions):
-            ids = [entries.id_in(place) for place in page]
-            for place, text in zip(page, self.journal.read_memories(project, ids), strict=True):
-                if text is None:
-                    continue
-                record, id = loads(text), entries.id_in(place)
-                is_it = place == entries.place(record["created"], id)
-                if is_it and record["expires"] > now and query.matches(record):
-                    yield MemoryRecord.of(project, id, record)
-
-    def _places(
-        self, project: str, query: MemoryQuery, conditions: Sequence[Condition]
-    ) -> Iterator[list[str]]:
-        """Pages of where records stand that may be meant, the newest first.
-
-        Where few records meet one condition, these are looked at; else all conditions are walked
-        along side by side, to where all of them meet.
-        """
-        times = (query.since, query.until)
-        ranges = [self._spelled(project, each).ranges(*times) for each in conditions]
-        every = self.journal.count_memories(project, [one for each in ranges for one in each])
-        counted = iter(every)
-        counts = [sum(next(counted) for _ in each) for each in ranges]
-        if not min(counts):
-            return
-        if min(counts) <= FEW:
-            ranges = [ranges[counts.index(min(counts))]]
-        low = entries.place(query.since or 0)
-        high = TOP if query.until is None else entries.place(query.until)
-        found = _common([self._walked(project, each) for each in ranges])
-        yield from _paged(place for place in found if low <= place < high)
-
-    def _spelled(self, project: str, condition: Condition) -> Condition:
-        """By its heads, if these are not too many: those lie in the order of their time."""
-        if condition.heads:
-            return condition
-        heads = self.journal.memory_heads(project, condition.beginning, MOST_SPELLED + 1)
-        return Condition(tuple(heads)) if 0 < len(heads) <= MOST_SPELLED else condition
-
-    def _walked(self, project: str, ranges: Sequence[Range]) -> Iterator[str]:
-        """Where the records of any range stand, the newest first, each once."""
-        if len(ranges) == 1 and " " not in ranges[0].low:  # of many heads, and not in order
-            found = self.journal.memory_entries(project, ranges[0])
-            return iter(sorted({entries.place_in(entry) for entry in found}, reverse=True))
-        lines = [self._line(project, range) for range in ranges]
-        return lines[0] if len(lines) == 1 else _each_once(heapq.merge(*lines, reverse=True))
-
-    def _line(self, project: str, range: Range) -> Iterator[str]:
-        size = FEW
-        while page := self.journal.memory_entries(project, range, size):
-            yield from map(entries.place_in, page)
-            if len(page) < size:
-                return
-            range, size = Range(range.low, page[-1]), READ
-
-    def _forget(self, project: str, ids: Sequence[str]) -> None:
-        texts = self.journal.read_memories(project, ids)
-        found_by = {
-            id: entries.entries_of(id, loads(text)) if text is not None else []
-            for id, text in zip(ids, texts, strict=True)
-        }
-        self.journal.forget_memories(project, found_by)
-
-    def _heads(self, project: str, letter: str) -> list[str]:
-        return self.journal.memory_heads(project, letter, MOST_HEADS)
-
-    def _counted(self, project: str, heads: Sequence[str]) -> dict[str, int]:
-        """How many records each head has, the most frequent first; none that has none."""
-        if not heads:
-            return {}
-        ranges = Condition(tuple(heads)).ranges()
-        counts = zip(heads, self.journal.count_memories(project, ranges), strict=True)
-        ordered = sorted(counts, key=lambda each: -each[1])
-        return {entries.text_of(head): count for head, count in ordered if count}
+    def project_named(self, given: str | None) -> str:
+        """Raises InputError."""
+        return checked_name("a project", self.settings.project_id if given is None else given)
 
     def _query(self, filters: Mapping[str, Any]) -> MemoryQuery:
         unknown = filters.keys() - MemoryFilters.__annotations__.keys()
@@ -283,46 +262,26 @@ class Memory:
             source=filters.get("source"),
             since=milliseconds_of("since", filters.get("since"), now),
             until=milliseconds_of("until", filters.get("until"), now),
+            min_confidence=filters.get("min_confidence"),
+            sight=Sight(filters.get("viewer"), bool(filters.get("all_private"))),
         )
 
-    def _project(self, given: str | None) -> str:
-        return checked_name("a project", self.settings.project_id if given is None else given)
+
+def revision(
+    before: Mapping[str, str],
+    after: Mapping[str, Stored],
+    stand_in: Sequence[tuple[str, str, int]] = (),
+) -> Revision:
+    """From what was read, as JSON, to what is to be, by id; what is only in ``before`` goes."""
+    return Revision(
+        before=before,
+        after={id: (dumps(record), record["expires"]) for id, record in after.items()},
+        out=_entries({id: loads(text) for id, text in before.items()}),
+        into=_entries(after),
+        stand_in=stand_in,
+    )
 
 
-def _each_once(places: Iterator[str]) -> Iterator[str]:
-    last = None
-    for place in places:
-        if place != last:
-            yield place
-        last = place
-
-
-def _common(lines: Sequence[Iterator[str]]) -> Iterator[str]:
-    """What all lines have, each of which descends: those that are ahead go on to the last."""
-    at = [next(line, None) for line in lines]
-    while (last := _lowest(at)) is not None:
-        for number, line in enumerate(lines):
-            while (found := at[number]) is not None and found > last:
-                at[number] = next(line, None)
-        if all(found == last for found in at):
-            yield last
-            at = [next(line, None) for line in lines]
-
-
-def _lowest(places: Sequence[str | None]) -> str | None:
-    """None: one of the lines has ended."""
-    found = [place for place in places if place is not None]
-    return min(found) if len(found) == len(places) else None
-
-
-def _paged(places: Iterator[str]) -> Iterator[list[str]]:
-    while page := list(islice(places, FEW)):
-        yield page
-
-
-def _write(file: BinaryIO, records: Iterable[MemoryRecord]) -> int:
-    count = 0
-    for record in records:
-        file.write(json.dumps(record.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n")
-        count += 1
-    return count
+def _entries(records: Mapping[str, Stored]) -> frozenset[str]:
+    found = (entries.entries_of(id, record) for id, record in records.items())
+    return frozenset(entry for each in found for entry in each)

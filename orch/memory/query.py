@@ -10,7 +10,8 @@ from orch.errors import InputError
 from orch.journal.memories import TOP, Range
 from orch.memory import entries
 from orch.memory.entries import head
-from orch.memory.record import AREAS, unknown_area
+from orch.memory.record import AREAS, checked_confidence, unknown_area
+from orch.memory.sight import PUBLIC, Sight
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Condition:
 @dataclass(frozen=True)
 class MemoryQuery:
     """What is None or empty does not matter. ``since``, ``until``: written then or later, and
-    before then; ms. ``text``: each of its words begins a word of the record."""
+    before then; ms. ``text``: each of its words begins a word of the record. ``sight``: of who
+    asks."""
 
     prefix: str = ""
     text: str = ""
@@ -41,6 +43,8 @@ class MemoryQuery:
     source: str | None = None
     since: int | None = None
     until: int | None = None
+    min_confidence: float | None = None
+    sight: Sight = PUBLIC
 
     def conditions(self) -> list[Condition]:
         """Those that the index knows. Raises InputError for a prefix that no record can have."""
@@ -52,6 +56,16 @@ class MemoryQuery:
             found.append(Condition((head(entries.SOURCE, self.source),)))
         found += map(_of_word, entries.words_asked(self.text))
         return found or [EVERY]
+
+    def excluded(self) -> list[Condition]:
+        """What need not be read, as the index knows it. Raises InputError for no confidence."""
+        found = []
+        if not self.sight.all_private and self.sight.viewer is None:
+            found.append(Condition((head(entries.PRIVATE),)))
+        if self.min_confidence is not None:
+            lowest = entries.tenth_of(checked_confidence(self.min_confidence))
+            found += [Condition((entries.doubt(tenth),)) for tenth in range(lowest)]
+        return found
 
     def _of_prefix(self) -> Iterator[Condition]:
         if "ORCH:".startswith(self.prefix):
@@ -74,7 +88,11 @@ class MemoryQuery:
             return False
         if self.agent not in (None, record["agent_role"]):
             return False
-        if self.source not in (None, record["source"]):
+        if self.source not in (None, record["source"], *record.get("sources", ())):
+            return False
+        if self.min_confidence is not None and record["confidence"] < self.min_confidence:
+            return False
+        if not self.sight.sees(record):
             return False
         if not set(self.tags) <= set(record["tags"]):
             return False

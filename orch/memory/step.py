@@ -47,14 +47,17 @@ class StepMemory(Notebook):
         self._execution = execution
         self._path = path
 
-    def store(self, content: str, tags: Sequence[str] = (), data: Any = None) -> None:
+    def store(self, content: str, tags: Sequence[str] = (), data: Any = None, **given: Any) -> None:
         remember_of_step(
-            self._journal, self._role, self._execution, self._path, content, tags, data
+            self._journal, self._role, self._execution, self._path, content, tags, data, **given
         )
 
     def search(self, *, limit: int = 50, **filters: Any) -> list[MemoryRecord]:
-        project = project_of(self._journal, self._execution)
-        return Memory(self._journal).search(project=project, limit=limit, **filters)
+        project, memory = project_of(self._journal, self._execution), Memory(self._journal)
+        seen = {**filters, "viewer": self._role, "all_private": False}
+        found = memory.search(project=project, limit=limit, **seen)
+        memory.count_reads(project, [record.id for record in found])
+        return found
 
 
 def remember_of_step(
@@ -65,6 +68,7 @@ def remember_of_step(
     content: str,
     tags: Sequence[str] = (),
     data: Any = None,
+    **given: Any,
 ) -> None:
     """See `Context.remember`: the id follows from the step and the text."""
     digest = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:32]
@@ -77,21 +81,24 @@ def remember_of_step(
         tags=tags,
         data=data,
         source=subject,
+        **given,
     )
 
 
 def recall_for_step(
     journal: Journal, execution: str, name: str, sought: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The records that a rule asks for, of the project of the execution, the newest first.
+    """The records that a rule asks for, of the project of the execution, the newest first; none
+    that is private. They count as read.
 
     ``name``: of the field; ``sought``: {text, tags, agent, area, limit}, of which what is null
     does not matter. Raises StepError for what no record can have.
     """
     area, tags = sought.get("area"), sought.get("tags") or []
+    memory, project = Memory(journal), project_of(journal, execution)
     try:
-        found = Memory(journal).search(
-            project=project_of(journal, execution),
+        found = memory.search(
+            project=project,
             limit=int(sought["limit"]),
             text=_text(sought.get("text")),
             tag=[to_text(tag) for tag in tags if tag is not None] or None,
@@ -104,6 +111,7 @@ def recall_for_step(
             f"{name!r} asks for what the memory cannot have: {error.message}",
             hint=error.hint,
         ) from error
+    memory.count_reads(project, [record.id for record in found])
     return [record.model_dump(mode="json", include=RECALLED) for record in found]
 
 

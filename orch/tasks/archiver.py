@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 from celery import bootsteps
@@ -17,6 +18,8 @@ from celery.worker import WorkController
 from orch.control.archive import Archive
 from orch.errors import ArchiveError, OrchError
 from orch.journal.journal import Journal, open_redis
+from orch.memory.compaction import compact
+from orch.memory.memory import Memory
 from orch.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,13 +30,19 @@ INTERVAL = 60.0
 HOLD_INTERVAL = 3600.0
 """Seconds between two looks for executions that would expire."""
 
+COMPACT_INTERVAL = 3600.0
+"""Seconds between two compactions of the memory."""
+
 
 class Archiver:
     """Fills the archive of ``settings.archive_dir`` until it is stopped."""
 
     def __init__(self, settings: Settings, url: str) -> None:
         assert settings.archive_dir is not None
-        self.archive = Archive(Journal(open_redis(url), settings, url=url), settings.archive_dir)
+        journal = Journal(open_redis(url), settings, url=url)
+        self.archive = Archive(journal, settings.archive_dir)
+        self.memory = Memory(journal)
+        self._compacted = float("-inf")
         self.pause = min(INTERVAL, settings.retention / 4)
         self.hold_pause = min(HOLD_INTERVAL, settings.retention / 4)
         self._held = float("-inf")
@@ -66,6 +75,7 @@ class Archiver:
         if time.monotonic() - self._held >= self.hold_pause:
             self.archive.hold()
             self._held = time.monotonic()
+        self._compact()
         archived = self.archive.run(stop=self._end.is_set)
         if archived.executions:
             where = self.archive.directory
@@ -73,6 +83,18 @@ class Archiver:
         if self._problem and not archived.busy:
             logger.info("the archive in %s is written again", self.archive.directory)
             self._problem = ""
+
+    def _compact(self) -> None:
+        """Merge what the memory has twice, if the settings say so; of two that do, one finds
+        nothing."""
+        after = self.memory.settings.memory_compact_after
+        if after is None or time.monotonic() - self._compacted < COMPACT_INTERVAL:
+            return
+        self._compacted = time.monotonic()
+        for project in self.memory.journal.memory_projects():
+            done = compact(self.memory, project, older=timedelta(seconds=after))
+            if done.merged:
+                logger.info("%d records of %s went into others", done.merged, project)
 
     def _say(self, problem: str) -> None:
         """Once, not every minute of a night."""

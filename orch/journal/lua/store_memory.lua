@@ -3,6 +3,7 @@
 -- KEYS  memories  HASH  id -> JSON
 -- KEYS  entries   ZSET  `head created id`, what a record is found by; all of score 0
 -- KEYS  ends      ZSET  id -> when it expires, ms
+-- KEYS  merged    HASH  id -> id of the record that stands for it
 -- ARGV  now       int   the caller's clock, ms
 -- ARGV  id        str   the record's
 -- ARGV  text      str   JSON
@@ -10,17 +11,24 @@
 -- ARGV  expires   int   ms
 -- ARGV  most      int   records that are kept
 --
--- Reply  {'STORED', {id, …} that are expired, or too many} | {'KNOWN', JSON}  nothing has changed
---        | {'EXPIRED', {id}}  one of this id has to be forgotten first
+-- Reply  {'STORED', {id, …} that are expired, or too many}
+--        | {'KNOWN', JSON, id}  nothing has changed; the id is another one where it was merged
+--        | {'EXPIRED', {id}}  this one has to be forgotten first
 
+local at = id
 local known = redis.call('HGET', memories, id)
-if known then
-    local over = redis.call('ZSCORE', ends, id)
-    if over and tonumber(over) > now then
-        return {'KNOWN', known}
-    end
-    return {'EXPIRED', {id}}
+while at and not known do
+    at = redis.call('HGET', merged, at)
+    known = at and redis.call('HGET', memories, at)
 end
+if known then
+    local over = redis.call('ZSCORE', ends, at)
+    if over and tonumber(over) > now then
+        return {'KNOWN', known, at}
+    end
+    return {'EXPIRED', {at}}
+end
+redis.call('HDEL', merged, id)
 redis.call('HSET', memories, id, text)
 for _, entry in ipairs(found_by) do
     redis.call('ZADD', entries, 0, entry)
@@ -33,8 +41,13 @@ if redis.call('PTTL', memories) < keep then
     redis.call('PEXPIRE', ends, keep)
 end
 local gone = redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 100)
-local excess = redis.call('HLEN', memories) - most
+local excess = math.min(redis.call('HLEN', memories) - most, 100)
 if #gone == 0 and excess > 0 then
-    gone = redis.call('ZRANGE', ends, 0, math.min(excess, 100) - 1)
+    -- Not the one that has just come, although it may be the first to expire.
+    for _, other in ipairs(redis.call('ZRANGE', ends, 0, excess)) do
+        if other ~= id and #gone < excess then
+            gone[#gone + 1] = other
+        end
+    end
 end
 return {'STORED', gone}

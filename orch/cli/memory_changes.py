@@ -1,0 +1,273 @@
+"""What changes the memory, and what takes records from it and to it, on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta
+from typing import Annotated, Optional
+
+import typer
+
+from orch.cli import output
+from orch.cli.filters import read_instant
+from orch.cli.memory_options import (
+    Agent,
+    All,
+    Id,
+    MinConfidence,
+    Prefix,
+    Project,
+    Since,
+    Source,
+    Tag,
+    Text,
+    Until,
+    Viewer,
+    filters_of,
+    sight_of,
+)
+from orch.cli.options import Broker, By, DataDir, Json, Redis, Yes
+from orch.errors import InputError
+
+# typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
+# ruff: noqa: UP045
+
+STDIO = "-"
+
+
+def add_to(memory: typer.Typer) -> None:
+    memory.command()(rate)
+    memory.command()(share)
+    memory.command()(forget)
+    memory.command()(compact)
+    memory.command()(export)
+    memory.command("import")(import_)
+
+
+def rate(
+    id: Id,
+    confidence: Annotated[
+        float, typer.Argument(metavar="CONFIDENCE", help="How sure it is, 0 to 1.")
+    ],
+    by: By = None,
+    viewer: Viewer = None,
+    everything: All = False,
+    project: Project = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Give a record another confidence; who did, and when, stays with it."""
+    from orch.cli.connection import connect
+
+    sight = sight_of(viewer, everything)
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.rate_memory(id, confidence, by=by, project=project, **sight)
+    if as_json:
+        output.print_json(found.model_dump(mode="json"))
+    else:
+        output.say(f"{found.id} has a confidence of {found.confidence}")
+
+
+def share(
+    id: Id,
+    roles: Annotated[
+        Optional[list[str]],
+        typer.Option("--with", metavar="ROLE", help="Have ROLE see it. May be repeated."),
+    ] = None,
+    to_project: Annotated[
+        Optional[str],
+        typer.Option("--to-project", metavar="NAME", help="Copy it into the memory of NAME, once."),
+    ] = None,
+    viewer: Viewer = None,
+    everything: All = False,
+    project: Project = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show a private record to further roles, or copy a record into another project."""
+    from orch.cli.connection import connect
+
+    sight = sight_of(viewer, everything)
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.share_memory(
+            id, roles or (), to_project=to_project, project=project, **sight
+        )
+    if as_json:
+        output.print_json(found.model_dump(mode="json"))
+    else:
+        output.line(found.id)
+
+
+def forget(
+    ids: Annotated[
+        Optional[list[str]], typer.Argument(metavar="[ID]...", help="Of records.")
+    ] = None,
+    text: Annotated[
+        Optional[list[str]],
+        typer.Option("--text", metavar="WORD", help="Says WORD. May be repeated."),
+    ] = None,
+    prefix: Prefix = None,
+    tag: Tag = None,
+    agent: Agent = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    yes: Yes = False,
+    viewer: Viewer = None,
+    everything: All = False,
+    project: Project = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Drop records, by their ids or by what they are found by, after a question."""
+    sight = sight_of(viewer, everything)
+    by_filters = any((text, prefix, tag, agent, source, since, until))
+    if bool(ids) == by_filters:
+        raise InputError(
+            "records are forgotten by their ids, or by filters",
+            hint="`orch memory forget ID…`, or `--prefix`, `--tag`, `--text` …; `search` shows "
+            "what these find",
+        )
+    filters = filters_of(text, prefix, tag, agent, source, since, until, None, sight)
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        asked = list(dict.fromkeys(ids or ()))
+        if by_filters:
+            found = orchestrator.memory.walk(project=project, **filters)
+            asked = [record.id for record in found]
+        gone = 0
+        if asked and (yes or _confirmed(len(asked))):
+            gone = orchestrator.forget_memories(asked, project=project, **sight)
+    if as_json:
+        output.print_json({"forgotten": gone})
+    else:
+        output.say(f"{_count(gone)} forgotten")
+
+
+def compact(
+    older: Annotated[
+        str,
+        typer.Option("--older", metavar="TIME", help="Only what was written so long ago: 12h, 7d."),
+    ] = "1d",
+    similar: Annotated[
+        bool,
+        typer.Option("--similar", help="Also what differs in numbers, ids and capitals alone."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be merged, and change nothing.")
+    ] = False,
+    project: Project = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Merge records that say the same into one, which says how many there were, and since when."""
+    age = read_instant("--older", older)
+    if isinstance(age, datetime):
+        age = datetime.now(age.tzinfo) - age
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        done = orchestrator.compact_memory(
+            project, older=age or timedelta(0), similar=similar, dry_run=dry_run
+        )
+    if as_json:
+        output.print_json(done.model_dump(mode="json"))
+        return
+    for group in done.largest:
+        output.line(f"{group.records} times: {' '.join(group.content.split())}")
+    would = "would be merged" if dry_run else "merged"
+    output.say(f"{_count(done.merged)} of {done.read} {would} into {done.groups}")
+
+
+def export(
+    text: Text = None,
+    prefix: Prefix = None,
+    tag: Tag = None,
+    agent: Agent = None,
+    source: Source = None,
+    since: Since = None,
+    until: Until = None,
+    min_confidence: MinConfidence = None,
+    viewer: Viewer = None,
+    everything: All = False,
+    project: Project = None,
+    target: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to, instead of stdout.")
+    ] = STDIO,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Write the records that all of it holds of as JSON lines, the newest first."""
+    if as_json and target == STDIO:
+        raise InputError(
+            "--json and the lines would both go to stdout", hint="name a file: --output FILE"
+        )
+    sight = sight_of(viewer, everything)
+    filters = filters_of(text, prefix, tag, agent, source, since, until, min_confidence, sight)
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        if target == STDIO:
+            count = 0
+            found = orchestrator.memory.walk(project=project, **filters)
+            for count, record in enumerate(found, 1):  # noqa: B007 the last one is told
+                output.line(json.dumps(record.model_dump(mode="json")))
+        else:
+            count = orchestrator.export_memory(target, project=project, **filters)
+    if as_json:
+        output.print_json({"file": target, "records": count})
+    else:
+        output.say(f"{_count(count)} exported")
+
+
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="As `export` writes it; - is stdin.")],
+    project: Annotated[
+        Optional[str],
+        typer.Option("--project", metavar="NAME", help="Into this one, whatever the lines say."),
+    ] = None,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Keep the records of an exported file, each once, under its id."""
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        source = sys.stdin.buffer if file == STDIO else file
+        done = orchestrator.import_memory(source, project=project)
+    if as_json:
+        output.print_json(done.model_dump(mode="json"))
+        return
+    others = f"{done.known} were there, {done.expired} have expired"
+    output.say(f"{_count(done.imported)} imported; {others}")
+
+
+def _confirmed(count: int) -> bool:
+    """Ask on stderr: typer's own question writes a part of its prompt to stdout."""
+    output.write(f"forget {_count(count)}? [y/N]: ", sys.stderr)
+    answer = sys.stdin.readline()
+    if not answer:
+        output.say("")
+        raise InputError(
+            f"to forget {_count(count)} was not confirmed",
+            hint="give --yes where nobody can be asked",
+        )
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _count(records: int) -> str:
+    return f"{records} record{'s'[: records != 1]}"
