@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orch.orchestrator import Orchestrator
     from orch.services.service import ExternalService
     from orch.settings import Settings
+    from orch.webhooks.webhook import Webhook
     from orch.workflows.definition import WorkflowDefinition, WorkflowStep
     from orch.workflows.validation import Finding, ValidationResult
 
@@ -66,6 +67,7 @@ _HOME = {
     "SystemMetrics": "orch.monitoring.metrics",
     "TaskAssignment": "orch.agents.assignments",
     "ValidationResult": "orch.workflows.validation",
+    "Webhook": "orch.webhooks.webhook",
     "Workflow": "orch.control.catalog",
     "WorkflowDefinition": "orch.workflows.definition",
     "WorkflowInfo": "orch.control.catalog",
@@ -107,6 +109,7 @@ __all__ = [
     "SystemMetrics",
     "TaskAssignment",
     "ValidationResult",
+    "Webhook",
     "Workflow",
     "WorkflowDefinition",
     "WorkflowInfo",

@@ -17,6 +17,7 @@ from orch.async_facade.services import Services
 from orch.async_facade.starting import Starting
 from orch.async_facade.steering import Steering
 from orch.async_facade.tasks import Tasks
+from orch.async_facade.webhooks import Webhooks
 from orch.orchestrator import Orchestrator
 from orch.settings import Settings
 
@@ -34,6 +35,7 @@ class AsyncOrchestrator(
     Inbox,
     Memories,
     Services,
+    Webhooks,
 ):
     """An `Orchestrator` whose methods are coroutines; Redis is talked to in threads."""
 

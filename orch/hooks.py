@@ -86,8 +86,7 @@ class WebhookHook(BaseHook):
     def target(self) -> str:
         if self.url is None:
             return f"${self.url_env}"
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+        return shown_url(self.url)
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "url": self.target if self.url else None}
@@ -128,6 +127,12 @@ class EmailHook(BaseHook):
 
 
 Hook = Annotated[CommandHook | WebhookHook | EmailHook, Field(discriminator="kind")]
+
+
+def shown_url(url: str) -> str:
+    """Without its path, which may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def check_url(url: str) -> None:

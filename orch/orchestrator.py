@@ -26,12 +26,14 @@ from orch.facade.services import Services
 from orch.facade.starting import Starting
 from orch.facade.steering import Steering
 from orch.facade.tasks import Tasks
+from orch.facade.webhooks import Webhooks
 from orch.memory.memory import Memory
 from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
 from orch.server import find_server
 from orch.services.calling import ServiceCaller
 from orch.settings import Settings, load_settings
+from orch.webhooks.registry import WebhookRegistry
 
 
 class Orchestrator(
@@ -47,6 +49,7 @@ class Orchestrator(
     Inbox,
     Memories,
     Services,
+    Webhooks,
 ):
     """Define workflows, start them, ask of them.
 
@@ -75,6 +78,7 @@ class Orchestrator(
         self.resources = ResourceManager(self.runtime)
         self.performance = PerformanceMonitor(self.runtime)
         self.services = ServiceCaller(self.runtime.journal, partial(read_secret, self.settings))
+        self.webhooks = WebhookRegistry(self.runtime.journal)
 
     def workers(self, **given: Any) -> WorkerProcesses:
         """Worker processes that live as long as a ``with`` block; see WorkerProcesses."""

@@ -25,7 +25,7 @@ INTERFACE = (
     *("findAgentsByCapability", "assignTask", "bulkAssignTasks", "getTaskStatus", "completeTask"),
     *("failTask", "listActiveExecutions", "getExecutionHistory", "subscribeToEvents"),
     *("triggerEvent", "getWorkflowMetrics", "getSystemMetrics"),
-    *("registerExternalService", "callExternalService"),
+    *("registerExternalService", "callExternalService", "registerWebhook"),
 )
 TWINS = {"Execution": "AsyncExecution", "Subscription": "AsyncSubscription"}
 ONLY_SYNC = {"workers"}

@@ -43,6 +43,7 @@ from orch.cli import (
     steering,
     upkeep,
     versions,
+    webhook,
     workers,
 )
 from orch.errors import InvalidWorkflow, OrchError
@@ -140,6 +141,7 @@ for command in (
 app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)
 app.add_typer(schedule.schedule, name="schedule", rich_help_panel=RUN)
+app.add_typer(webhook.webhook, name="webhook", rich_help_panel=LOOK)
 app.add_typer(service.service, name="service", rich_help_panel=LOOK)
 app.add_typer(limits.resources, name="resources", rich_help_panel=LOOK)
 app.add_typer(memory.memory, name="memory", rich_help_panel=LOOK)

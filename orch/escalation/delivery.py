@@ -12,20 +12,12 @@ from orch.escalation.hooks import deliver
 from orch.escalation.notice import Notice, wants
 from orch.escalation.remembering import remember
 from orch.faults import fault
+from orch.webhooks.message import of_escalation
+from orch.webhooks.telling import MOST_TRIES, TOLD, TRIES, lease_for, leave, tell_webhooks
+
+__all__ = ["MOST_TRIES", "deliver_notice"]
 
 logger = logging.getLogger(__name__)
-
-LEASE = 5_000
-"""Ms for which one process has a notice to itself, beside what its hooks may take."""
-
-MOST_TRIES = 10
-"""How often a hook is told of one notice; then it is given up, and the log says so."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 5_000, 3_600_000
-"""Ms between tries; twice as long each time."""
-
-TOLD, TRIES = "told", "tries"
-"""Beside the notice in the outbox: the hooks that were told, and how often it was tried."""
 
 
 def deliver_notice(runtime: Runtime, notice: str) -> str:
@@ -36,7 +28,7 @@ def deliver_notice(runtime: Runtime, notice: str) -> str:
     """
     journal = runtime.journal
     hooks = runtime.settings.hooks
-    lease = LEASE + int(sum(hook.timeout for hook in hooks) * 1000)
+    lease = lease_for(runtime, sum(hook.timeout for hook in hooks))
     content = journal.take_notice(notice, lease)
     if content is None:
         return "done"
@@ -45,14 +37,8 @@ def deliver_notice(runtime: Runtime, notice: str) -> str:
     if content["event"] == "resolved":
         journal.note_resolved({n: v for n, v in content.items() if n not in (TOLD, TRIES)})
     told, again = _tell(runtime, content)
-    tries = int(content.get(TRIES, 0)) + 1
-    if not again or tries >= MOST_TRIES:
-        journal.leave_notice(notice, None)
-        return _said(content) + (f"; given up: {', '.join(again)}" if again else "")
-    pause = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE)
-    left = {**content, TOLD: told, TRIES: tries}
-    journal.leave_notice(notice, left, journal.clock() + pause)
-    return f"{_said(content)}; again in {pause // 1000} s: {', '.join(again)}"
+    done, waiting = tell_webhooks(runtime, of_escalation(Notice.of(content)), told)
+    return _said(content) + leave(journal, notice, content, [*told, *done], [*again, *waiting])
 
 
 def _tell(runtime: Runtime, content: Mapping[str, Any]) -> tuple[list[str], list[str]]:

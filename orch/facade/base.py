@@ -14,6 +14,7 @@ from orch.monitoring.performance import PerformanceMonitor
 from orch.resources.manager import ResourceManager
 from orch.services.calling import ServiceCaller
 from orch.settings import Settings
+from orch.webhooks.registry import WebhookRegistry
 
 
 class Base:
@@ -31,3 +32,4 @@ class Base:
     resources: ResourceManager
     performance: PerformanceMonitor
     services: ServiceCaller
+    webhooks: WebhookRegistry

@@ -28,7 +28,6 @@ from orch.journal.limits import Limits
 from orch.journal.logs import Logs
 from orch.journal.memories import Memories
 from orch.journal.migration import Migration
-from orch.journal.notices import Notices
 from orch.journal.pushes import Pushes
 from orch.journal.quarantine import Quarantine
 from orch.journal.records import (
@@ -50,6 +49,7 @@ from orch.journal.stream import Stream
 from orch.journal.traces import Traces
 from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
+from orch.journal.webhooks import Webhooks
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
@@ -192,7 +192,6 @@ class Journal(
     Migration,
     Gates,
     Limits,
-    Notices,
     Memories,
     Logs,
     Spendings,
@@ -200,6 +199,7 @@ class Journal(
     Quarantine,
     Schedules,
     Services,
+    Webhooks,
     Counting,
     Traces,
 ):

@@ -207,6 +207,10 @@ class Keys:
         `lua/take_slot.lua`."""
         return f"{self.namespace}:{{v:{service}}}:slot"
 
+    def webhooks(self) -> str:
+        """HASH, permanent: id of a webhook -> JSON of what is registered of it."""
+        return f"{self.namespace}:webhooks"
+
     def push(self, task: str) -> str:
         """STRING, as long as the task may be open: whether it was sent to its agent."""
         return f"{self.namespace}:push:{task}"
@@ -338,6 +342,7 @@ class Keys:
             self.queues(),
             self.resolved(),
             self.services(),
+            self.webhooks(),
         }
         kinds = ("definition", "plan", "triggers", "versions")
         if key.startswith(f"{self.namespace}:{{schedules}}:") and key != self.beat():

@@ -9,7 +9,8 @@ from orch.agents.pushing import push_task
 from orch.control.runtime import Runtime
 from orch.errors import OrchError
 from orch.escalation.manager import EscalationManager
-from orch.workflows.notices import ASSIGNED, EVENTS, notice_task
+from orch.webhooks.telling import deliver_event
+from orch.workflows.notices import ASSIGNED, EMITTED, EVENTS, notice_task
 
 
 def register_escalation_tasks(app: Celery, runtime: Runtime) -> None:
@@ -17,6 +18,16 @@ def register_escalation_tasks(app: Celery, runtime: Runtime) -> None:
     for event in EVENTS:
         _register(app, manager, event)
     _register_pushes(app, runtime)
+    _register_events(app, runtime)
+
+
+def _register_events(app: Celery, runtime: Runtime) -> None:
+    @app.task(name=notice_task(EMITTED), ignore_result=True)
+    def tell(notice: str) -> str:
+        try:
+            return deliver_event(runtime, notice)
+        except OrchError as exc:
+            return f"left to the watch: {exc}"
 
 
 def _register_pushes(app: Celery, runtime: Runtime) -> None:

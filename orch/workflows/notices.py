@@ -19,6 +19,10 @@ ASSIGNED = "assigned"
 """Not of an escalation: an agent outside is to be sent its task; the id of that is the notice."""
 
 
+EMITTED = "emitted"
+"""Nor of one: an event was triggered of which webhooks want to hear."""
+
+
 def notice_task(event: str) -> str:
     """Name of the Celery task that delivers a notice."""
     return f"orch.{ESCALATION_QUEUE}.{event}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from orch.control.advance.committing import (
     Committing,
@@ -30,14 +31,16 @@ from orch.workflows.events import (
     matches,
     taken_field,
 )
+from orch.workflows.hearing import EVENT_MARK
 from orch.workflows.node import EVENT_TIMEOUT
+from orch.workflows.notices import EMITTED
 from orch.workflows.outcome import (
     Completed,
     Failed,
     Failure,
     Outcome,
 )
-from orch.workflows.state import StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.transition import decide
 from orch.workflows.view import (
     context_of,
@@ -64,6 +67,7 @@ class Delivery(Committing):
         Of an event that was triggered before under its id, only what is missing is done.
         """
         begun = self.journal.clock()
+        heard = self._hear(event, by, begun)
         since = self.journal.first_triggered(event.id)
         kept = self.journal.keep_event(event)  # again, too: who told it first may have died here
         taken = 0
@@ -75,6 +79,8 @@ class Delivery(Committing):
             found = self._deliver(event, execution, path, since, begun)
             taken += found is not None
             todo += found or ()
+        if heard is not None:
+            todo.append((self._send_notices, ([(heard, EMITTED)],)))
         started = []
         for each in self.start_triggered(self, event, since, by):
             if isinstance(each, NewlyTriggered):
@@ -88,6 +94,21 @@ class Delivery(Committing):
             tuple(each for each in started if isinstance(each, Triggered)),
             tuple(each for each in started if isinstance(each, NotTriggered)),
         ), todo
+
+    def _hear(self, event: Occurrence, by: str, now: int) -> str | None:
+        """Leave a notice for the webhooks that want to hear of it; its id. First of all, so that
+        whoever dies behind this has told of it."""
+        if not self.journal.hears(f"{EVENT_MARK}{event.name}"):
+            return None
+        notice = f"event-{hashlib.sha256(event.id.encode()).hexdigest()[:32]}::1"
+        content = {
+            "id": notice,
+            "event": EMITTED,
+            "at": now,
+            "occurrence": {**asdict(event), "by": by},
+        }
+        self.journal.leave_new_notice(notice, encode(content), now + self.journal.grace)
+        return notice
 
     def _deliver(
         self, event: Occurrence, execution: str, path: str, since: int | None, begun: int
