@@ -346,6 +346,16 @@ class Settings(BaseSettings):
         description="directory to which executions go that were kept for `retention`; "
         "None: they are dropped",
     )
+    monitor_interval: float = Field(
+        60.0,
+        ge=0,
+        description="seconds between two observations of the whole by one of the workers; 0: none",
+    )
+    report_interval: float = Field(
+        86_400.0,
+        ge=0,
+        description="seconds between two reports that are written into the memory; 0: none",
+    )
     monitor_error_rate: float = Field(
         0.25, gt=0, le=1, description="share of the calls of a minute that may fail"
     )

@@ -135,6 +135,35 @@ def test_the_command_line_is_right_on_an_empty_redis(
     orchestrator.runtime.journal.redis.delete("work")
 
 
+def test_the_command_line_reports_and_remembers(
+    orchestrator: Orchestrator, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = str(orchestrator.settings.redis_url)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        assert run_command([*arguments, "--redis", url]) == code
+        return capfd.readouterr().out
+
+    assert "0 executions were started, 0 failed; health is healthy" in run("report")
+    orchestrator.define_workflow("w", {"name": "w", "steps": [task("a")]})
+    orchestrator.start_workflow("w")
+    orchestrator.store_memory("ORCHESTRATOR", None, "ORCH:PERFORMANCE: w takes longer")
+    said = run("report", "--since", "2h", "--remember")
+    assert "1 executions were started" in said and "unhealthy: no worker lives" in said
+    assert "PERFORMANCE: w takes longer" in said
+    (record,) = orchestrator.search_memory(prefix="ORCH:REPORT:")
+    assert record.data["workflows"][0]["active"] == 1
+    assert json.loads(run("report", "--json"))["health_status"] == "unhealthy"
+    run("report", "--since", "2999-01-01T00:00:00+00:00", code=2)
+    for _ in range(2):
+        assert run("graph", "w", "--remember").startswith("flowchart")
+    (picture,) = orchestrator.search_memory(prefix="ORCH:VISUALIZE:")
+    assert picture.data["mermaid"].startswith("flowchart")
+    (tmp_path / "f.yaml").write_text("name: f")
+    run("graph", str(tmp_path / "f.yaml"), "--remember", code=2)
+    orchestrator.runtime.journal.redis.delete("work")
+
+
 # What histories tell of steps
 
 

@@ -6,8 +6,10 @@ import asyncio
 
 from orch.async_facade.base import Base
 from orch.control.filters import Instant
+from orch.memory.record import MemoryRecord
 from orch.monitoring.metrics import SystemMetrics, WorkflowMetrics
 from orch.monitoring.performance import SAMPLE
+from orch.monitoring.report import Report
 
 
 class Monitoring(Base):
@@ -18,6 +20,12 @@ class Monitoring(Base):
     ) -> WorkflowMetrics:
         get = self.sync.get_workflow_metrics
         return await asyncio.to_thread(get, name, since=since, sample=sample)
+
+    async def get_report(self, since: Instant | None = None, *, remember: bool = False) -> Report:
+        return await asyncio.to_thread(self.sync.get_report, since, remember=remember)
+
+    async def remember_graph(self, name: str) -> MemoryRecord:
+        return await asyncio.to_thread(self.sync.remember_graph, name)
 
     async def get_system_metrics(self) -> SystemMetrics:
         return await asyncio.to_thread(self.sync.get_system_metrics)

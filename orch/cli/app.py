@@ -107,6 +107,7 @@ for command, panel in (
     (quarantine.quarantine, LOOK),
     (performance.top, LOOK),
     (performance.performance, LOOK),
+    (performance.report, LOOK),
     (workers.workers, LOOK),
     (scale.scale, LOOK),
     (workers.worker, SERVE),

@@ -82,6 +82,9 @@ def graph(
         GraphFormat.MERMAID
     ),
     sets: Sets = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Keep the flowchart of NAME in the memory.")
+    ] = False,
     redis: Redis = None,
     data_dir: DataDir = None,
     broker: Broker = None,
@@ -92,6 +95,8 @@ def graph(
     A file needs no Redis.
     """
     parameters = parameters_for(target, sets)
+    if remember:
+        _remember_graph(target, redis, data_dir, broker)
     if format is GraphFormat.CANVAS:
         from orch.cli.canvas import as_objects, draw, segments
 
@@ -109,6 +114,23 @@ def graph(
         output.print_json(graph_json(definition))
     else:
         output.line(mermaid(definition).rstrip("\n"))
+
+
+def _remember_graph(
+    target: str, redis: str | None, data_dir: Path | None, broker: str | None
+) -> None:
+    from orch.cli.connection import connect
+    from orch.cli.files import is_file
+    from orch.errors import InputError
+
+    if is_file(target):
+        raise InputError(
+            f"--remember keeps the graph of a workflow that is defined, and {target} is a file",
+            hint=f"`orch define {target}`, then name it",
+        )
+    with connect(redis, data_dir, broker) as orchestrator:
+        record = orchestrator.remember_graph(target)
+    output.say(f"remembered as {record.id}")
 
 
 def parameters_for(target: str, sets: list[str] | None) -> dict[str, str]:

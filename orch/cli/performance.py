@@ -1,4 +1,4 @@
-"""Commands about how it goes: top, performance."""
+"""Commands about how it goes: top, performance, report."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from orch.cli.options import Broker, DataDir, Json, Redis
 
 if TYPE_CHECKING:
     from orch.monitoring.metrics import SystemMetrics, WorkflowMetrics
+    from orch.monitoring.report import ReportedWorkflow
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -84,6 +85,48 @@ def performance(
             if not watch:
                 return
             time.sleep(pause)
+
+
+def report(
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="Of what was since then: 12h, 7d.")
+    ] = "1d",
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Keep it in the memory, as ORCH:REPORT.")
+    ] = False,
+    redis: Redis = None,
+    data_dir: DataDir = None,
+    broker: Broker = None,
+    as_json: Json = False,
+) -> None:
+    """Show what happened since then: health, workflows, and what was observed."""
+    start = read_instant("--since", since)
+    from orch.cli.connection import connect
+
+    with connect(redis, data_dir, broker) as orchestrator:
+        found = orchestrator.get_report(start, remember=remember)
+    if as_json:
+        output.print_json(found.model_dump(mode="json"))
+        return
+    output.line(found.headline())
+    for reason in found.reasons:
+        output.line(f"  {reason.status.value}: {reason.message}")
+        output.line(f"    hint: {reason.hint}")
+    if found.workflows:
+        output.line()
+        columns = ("workflow", "started", "completed", "failed", "active", "takes", "p95")
+        output.table(columns, [_reported(each) for each in found.workflows])
+    if found.others:
+        output.line(f"and {found.others} executions of other workflows")
+    if found.observed:
+        output.line()
+        for record in found.observed:
+            output.line(f"{record.created}  {record.content.removeprefix('ORCH:')}")
+
+
+def _reported(each: ReportedWorkflow) -> tuple[object, ...]:
+    counts = (each.started, each.completed, each.failed, each.active)
+    return (each.workflow, *counts, _ms(each.average_duration), _ms(each.p95_duration))
 
 
 def _show(lines: list[str], watch: bool) -> None:

@@ -28,6 +28,7 @@ from orch.journal.limits import Limits
 from orch.journal.logs import Logs
 from orch.journal.memories import Memories
 from orch.journal.migration import Migration
+from orch.journal.observations import Observations
 from orch.journal.pushes import Pushes
 from orch.journal.quarantine import Quarantine
 from orch.journal.records import (
@@ -202,6 +203,7 @@ class Journal(
     Webhooks,
     Counting,
     Traces,
+    Observations,
 ):
     """The journal of all executions in one Redis.
 

@@ -323,6 +323,16 @@ class Keys:
         """STRING, a few seconds: the beat that leads."""
         return f"{self.namespace}:{{schedules}}:leader"
 
+    # --- of the observations of the whole ----------------------------------------------------
+
+    def observed(self) -> str:
+        """HASH, `OBSERVED_KEPT` after the last: the last observation; see `lua/observe.lua`."""
+        return f"{self.namespace}:{{monitor}}:observed"
+
+    def observer(self) -> str:
+        """STRING, some intervals: the worker that observes."""
+        return f"{self.namespace}:{{monitor}}:observer"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key may be without TTL when no execution is running."""
         exact = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orch.app import BROKER_AWAY, queue_depth
@@ -36,6 +36,7 @@ class Facts:
     late: Late = field(default_factory=Late)
     breakers: Sequence[BreakerInfo] = ()
     redis: RedisUsage = field(default_factory=RedisUsage)
+    counted: bool = True  # False: nothing moves, so executions and watch were not looked at
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -70,21 +71,29 @@ class Facts:
         )
 
 
-def read_facts(runtime: Runtime, since: int | None = None) -> Facts:
-    """``since``: ms, for the counts of those that started lately. Raises Unreachable."""
+def read_facts(
+    runtime: Runtime,
+    since: int | None = None,
+    still: Callable[[int], bool] = lambda calls: False,
+) -> Facts:
+    """``since``: ms, for the counts of those that started lately. ``still``: whether nothing was
+    done since, as the calls of all live workers tell; then, where no token is watched, executions
+    are not counted. Raises Unreachable."""
     journal = runtime.journal
     seen = journal.seen_workers()
     live = [said for said, ttl in seen if ttl > 0]
-    return Facts(
+    found = Facts(
         at=journal.clock(),
-        executions=journal.count_executions(since=since),
         workers=live,
         silent=[(said, -ttl) for said, ttl in seen if ttl <= 0],
         queues=read_depths(runtime, live),
-        late=journal.late(LATE),
         breakers=Breakers(journal).list(),
         redis=journal.redis_usage(),
     )
+    if still(found.tallied().calls) and not journal.is_watched():
+        return replace(found, counted=False)
+    counted = journal.count_executions(since=since)
+    return replace(found, executions=counted, late=journal.late(LATE))
 
 
 def read_depths(runtime: Runtime, live: Sequence[Mapping[str, Any]]) -> dict[str, int]:

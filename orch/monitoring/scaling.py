@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -64,6 +64,11 @@ class Scaling:
         return sorted((served | queues) - {ESCALATION_QUEUE})
 
 
+def advised_for(name: str, depth: int, live: Sequence[Mapping[str, Any]], least: int = 0) -> int:
+    """How many workers a capability needs, of which so many messages wait, as live ones say."""
+    return _advised([_load(Backlog(depth), name, live)], Aim(least=least))
+
+
 def _advised(loads: Sequence[Load], aim: Aim) -> int:
     served = [load for load in loads if load.workers]
     slots = round(fmean(load.slots / load.workers for load in served)) if served else SLOTS
@@ -76,7 +81,7 @@ def _advised(loads: Sequence[Load], aim: Aim) -> int:
     )
 
 
-def _load(backlog: Backlog, name: str, live: Sequence[dict[str, Any]]) -> Load:
+def _load(backlog: Backlog, name: str, live: Sequence[Mapping[str, Any]]) -> Load:
     serving = [said for said in live if name in said["queues"]]
     tallies = [Tallied.of(said["tally"][name]) for said in serving if name in said["tally"]]
     durations = [each.duration for each in tallies if each.duration is not None]

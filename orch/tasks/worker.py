@@ -37,6 +37,7 @@ from orch.tasks.escalation import register_escalation_tasks
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
 from orch.tasks.limits import limit_of
+from orch.tasks.observer import ObserverStep, Watcher
 from orch.tasks.request import StepRequest
 from orch.tasks.step import Caller, FindCaller, call_capability, run_step
 from orch.tasks.tally import open_tally
@@ -126,6 +127,10 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     app.conf.worker_consumer = "orch.tasks.consumer:PromptConsumer"
     app.steps["worker"].add(WardenStep)
     app.steps["worker"].add(ArchiverStep)
+    app.steps["worker"].add(ObserverStep)
+    app.orch_make_watcher = lambda: (
+        Watcher(settings, server.url, app) if settings.monitor_interval else None
+    )
     app.orch_make_archiver = lambda: (
         Archiver(settings, server.url) if settings.archive_dir is not None else None
     )

@@ -1,0 +1,148 @@
+"""Observes the whole, compares it with the last observation, and remembers what has changed.
+
+An observation is committed in one script with what is to be remembered of it; that is then
+written into the memory under ids that follow from the observation, and taken out. Whoever dies in
+between leaves it to the next one, which writes the same records once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from orch.control.runtime import Runtime
+from orch.errors import InputError
+from orch.faults import fault
+from orch.journal.observations import Observed
+from orch.memory.memory import Memory
+from orch.memory.record import LONGEST_CONTENT
+from orch.monitoring.facts import Facts, read_facts
+from orch.monitoring.health import reasons
+from orch.monitoring.performance import PerformanceMonitor
+from orch.monitoring.report import ROLE, make_report
+from orch.monitoring.watching.advice import watch_limits, watch_scaling
+from orch.monitoring.watching.arrivals import watch_arrivals
+from orch.monitoring.watching.backlog import watch_backlogs
+from orch.monitoring.watching.forecasts import Forecasts
+from orch.monitoring.watching.health import watch_health
+from orch.monitoring.watching.notes import Notes, State
+from orch.monitoring.watching.workflows import due_workflows, watch_workflows
+from orch.resources.manager import ResourceManager
+
+logger = logging.getLogger(__name__)
+
+HOUR = 3_600_000
+
+COUNTED_EVERY = 600_000
+"""Ms after which executions are counted although nothing moves."""
+
+SAMPLE = 50
+"""Executions of a workflow, the newest that completed, whose durations are read."""
+
+DAY = 24
+"""Hours of the use of limits that advice about them is from."""
+
+
+class Observer:
+    """Every method may raise Unreachable."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.journal = runtime.journal
+        self.memory = Memory(runtime.journal)
+        self.performance = PerformanceMonitor(runtime)
+        self.resources = ResourceManager(runtime)
+
+    def observe(self) -> bool:
+        """One observation; what the last one left is remembered first. False: somebody else has
+        made one in the meantime."""
+        last = self.journal.read_observed()
+        self.deliver(last)
+        state = last.state
+        notes = Notes(last.number + 1, self.journal.clock())
+        self._watch(state, notes)
+        told = {id: note.as_dict() for id, note in notes.found.items()}
+        if not self.journal.commit_observed(last.number, state, told):
+            return False
+        fault("observed")
+        self.deliver(Observed(notes=told))
+        return True
+
+    def deliver(self, observed: Observed) -> None:
+        """Write what is to be remembered of an observation; harmless if repeated."""
+        for id, note in observed.notes.items():
+            self._remember(id, note)
+            fault("observation_remembered")
+            self.journal.drop_observed_note(id)
+
+    def _remember(self, id: str, note: Mapping[str, Any]) -> None:
+        content = f"ORCH:{note['area']}: {' '.join(note['text'].split())}"
+        given = {name: note[name] for name in ("source", "tags", "related", "confidence", "data")}
+        try:
+            self.memory.store(
+                ROLE, None, content[:LONGEST_CONTENT], id=id, created=note["at"], **given
+            )
+        except InputError as exc:
+            # It would be refused again: what comes behind it must not wait for it.
+            logger.warning("what was observed (%s) is not remembered: %s", id, exc)
+
+    # --- what is compared ----------------------------------------------------------------------
+
+    def _watch(self, state: State, notes: Notes) -> None:
+        facts = self._read(state, notes.at)
+        forecasts = Forecasts(state.setdefault("outcomes", {}), notes)
+        found = reasons(facts, self.runtime.settings.monitor_error_rate)
+        watch_health(state.setdefault("health", {}), found, notes)
+        watch_backlogs(state.setdefault("queues", {}), facts, forecasts)
+        watch_scaling(state.setdefault("scaling", {}), facts, notes)
+        if facts.counted:
+            watched = state.setdefault("workflows", {})
+            due = due_workflows(watched, facts)
+            took = {name: self.performance.newest_durations(name, SAMPLE) for name in due}
+            watch_workflows(watched, facts, took, notes, forecasts)
+            watch_arrivals(state.setdefault("arrivals", {}), facts, forecasts)
+        self._now_and_then(state, facts, notes)
+
+    def _read(self, state: State, now: int) -> Facts:
+        """Executions are counted from an instant on that moves rarely: of those that started
+        later none has been forgotten yet, so their number only grows."""
+        if now - state.get("since", 0) > self.journal.keep / 2:
+            state["since"] = now
+        calls, counted = state.get("calls", -1), state.get("counted", 0)
+        facts = read_facts(
+            self.runtime,
+            state["since"],
+            lambda found: found == calls and now - counted < COUNTED_EVERY,
+        )
+        state["calls"] = facts.tallied().calls
+        if facts.counted:
+            state["counted"] = now
+        return facts
+
+    def _now_and_then(self, state: State, facts: Facts, notes: Notes) -> None:
+        hour = notes.at // HOUR
+        if state.get("hour", hour) != hour:
+            plans = self.resources.optimize_allocation(hours=DAY)
+            watch_limits(state.setdefault("limits", {}), plans, notes)
+        state["hour"] = hour
+        interval = int(self.runtime.settings.report_interval * 1000)
+        if not interval:
+            return
+        turn = notes.at // interval
+        if state.get("report", turn) != turn and facts.counted:
+            self._report(state, facts, notes, interval)
+        elif state.get("report", turn) != turn:
+            return  # when executions are counted
+        state["report"] = turn
+
+    def _report(self, state: State, facts: Facts, notes: Notes, interval: int) -> None:
+        report = make_report(self.runtime, notes.at - interval, facts)
+        state["reported"] = notes.add(
+            "REPORT",
+            report.headline(),
+            "report",
+            tags=["event:report"],
+            related=[state.get("reported"), *(each.id for each in report.observed)],
+            data=report.model_dump(mode="json"),
+        )
