@@ -142,7 +142,7 @@ def test_prometheus_reads_the_same_figures(orchestrator: Orchestrator, exporter:
     status, text = get(f"{exporter}/metrics")
     assert status == 200
     samples = {
-        (sample.name, sample.labels["capability"]): sample.value
+        (sample.name, sample.labels.get("capability", "")): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }

@@ -81,7 +81,7 @@ class Cancelling(Connection):
             "cancel",
             **self._all_keys(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
-            index=self._index_of(execution),
+            **self._index_and_totals(execution),
             outbox=self.keys.outbox(self.keys.partition(execution)),
             name=heads.of_error(CANCELLED),
             now=now,

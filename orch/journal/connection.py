@@ -232,6 +232,9 @@ class Connection:
     def _index_of(self, execution: str) -> str:
         return self.keys.index(self.keys.partition(execution))
 
+    def _index_and_totals(self, execution: str) -> dict[str, str]:
+        return _of_partition(self.keys, execution)
+
     @staticmethod
     def _word(script: str, reply: Any, *known: str) -> str:
         if reply[0] not in known:
@@ -247,6 +250,13 @@ class Connection:
             url=self.url,
             hint="start it, or set ORCH_REDIS_URL=redis://host:6379/0 to one that runs",
         )
+
+
+@lru_cache(256)
+def _of_partition(keys: Keys, execution: str) -> dict[str, str]:
+    """Not to be changed by who gets it."""
+    partition = keys.partition(execution)
+    return {"index": keys.index(partition), "totals": keys.totals(partition)}
 
 
 @lru_cache(256)

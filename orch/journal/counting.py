@@ -3,11 +3,13 @@ however many executions are kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from orch.journal import heads
 from orch.journal.connection import Connection
+from orch.workflows.state import ExecutionStatus
 
 
 class Kind(NamedTuple):
@@ -48,8 +50,65 @@ class RedisUsage:
     bytes_out: float = 0.0
 
 
+BOUNDS = (
+    *(100, 500, 1_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000),
+    *(1_800_000, 3_600_000, 21_600_000, 86_400_000),
+)
+"""Ms, to which durations are counted; as in `lua/parts/index.lua`."""
+
+ABOVE = "+"
+"""Longer than the last bound."""
+
+
+@dataclass
+class Ends:
+    """Executions of one workflow that ended with one status. ``took``: ms, all together;
+    ``within``: how many of them took no longer than each bound and longer than the one before."""
+
+    took: int = 0
+    within: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return sum(self.within.values())
+
+
+@dataclass
+class Totals:
+    """What only grows, as long as the Redis is kept: ``started`` by workflow, ``ended`` by
+    workflow and status. One that is taken up again after its end ends twice."""
+
+    started: dict[str, int] = field(default_factory=dict)
+    ended: dict[tuple[str, str], Ends] = field(default_factory=dict)
+
+
+def counts_of_start(workflow: str, status: str) -> list[str | int]:
+    """What a start adds to `totals`: flat field, amount, …
+
+    The fields are `sWORKFLOW`, the starts; `eWORKFLOW STATUS BOUND`, the ends that took no longer
+    and longer than the bound before; `tWORKFLOW STATUS`, how long they took together, ms. Names
+    are quoted as in the index.
+    """
+    name = heads.quoted(workflow)
+    found: list[str | int] = [f"s{name}", 1]
+    if ExecutionStatus(status).ended:
+        found += [f"e{name} {status} {BOUNDS[0]}", 1, f"t{name} {status}", 0]
+    return found
+
+
 class Counting(Connection):
     """Every method may raise Unreachable."""
+
+    def totals(self) -> Totals:
+        """How many executions began and ended: one read for each partition."""
+        pipe = self.redis.pipeline(transaction=False)
+        for partition in range(self.keys.partitions):
+            pipe.hgetall(self.keys.totals(partition))
+        found = Totals()
+        for texts in self.read(pipe.execute):
+            for name, text in texts.items():
+                _add(found, name, int(text))
+        return found
 
     def count_executions(
         self, workflow: str | None = None, since: int | None = None
@@ -103,6 +162,20 @@ class Counting(Connection):
             1024 * float(stats.get("instantaneous_input_kbps", 0)),
             1024 * float(stats.get("instantaneous_output_kbps", 0)),
         )
+
+
+def _add(totals: Totals, name: str, amount: int) -> None:
+    """Add what one field says."""
+    what, *rest = name[1:].split(" ")
+    workflow = unquote(what, errors="surrogatepass")
+    if name[0] == "s":
+        totals.started[workflow] = totals.started.get(workflow, 0) + amount
+        return
+    ends = totals.ended.setdefault((workflow, rest[0]), Ends())
+    if name[0] == "t":
+        ends.took += amount
+    else:
+        ends.within[rest[1]] = ends.within.get(rest[1], 0) + amount
 
 
 def _kind(head: str) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,17 @@ class EscalationRecords(Connection):
         for first in range(0, len(tokens), PAGE):
             found += self._read_open(tokens[first : first + PAGE])
         return sorted(found, key=lambda e: (e.escalation.raised, e.execution, e.path))
+
+    def count_escalations(self) -> dict[str, int]:
+        """Queue of the inbox -> how many wait in it; '' stands for none. Reads no record."""
+        pipe = self.redis.pipeline(transaction=False)
+        for partition in range(self.keys.partitions):
+            bounds = f"[{INBOX_MARK}", f"[{INBOX_MARK}{LAST}"
+            pipe.zrangebylex(self.keys.listening(partition), *bounds)
+        found: Counter[str] = Counter()
+        for page in self.read(pipe.execute):
+            found.update(member.rsplit(" ", 2)[0].removeprefix(INBOX_MARK) for member in page)
+        return dict(found)
 
     def note_resolved(self, notice: Mapping[str, Any]) -> None:
         """Keep it for the statistics. Harmless if repeated."""

@@ -14,7 +14,7 @@ from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
 from orch.journal.connection import milliseconds, open_redis, without_password
-from orch.journal.counting import Counting
+from orch.journal.counting import Counting, counts_of_start
 from orch.journal.declared import Declarations
 from orch.journal.drains import Drains
 from orch.journal.escalations import EscalationRecords
@@ -274,6 +274,7 @@ class Journal(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
             "members": [part for member in members_of(start.id, told) for part in (0, member)],
+            "counts": counts_of_start(start.workflow, fields["status"]),
             "look": self._look_first(start.transition, start.deadline, start.parent, now, look),
         }
 
@@ -289,7 +290,7 @@ class Journal(
         written = transition or Transition("", None)
         return {
             **self._all_keys(execution),
-            "index": self._index_of(execution),
+            **self._index_and_totals(execution),
             "listening": self.keys.listening(self.keys.partition(execution)),
             "listens": _listens(execution, written.opens),
             "id": execution,
@@ -441,7 +442,7 @@ class Journal(
         reply = self.run(
             "settle",
             **self._all_keys(execution),
-            index=self._index_of(execution),
+            **self._index_and_totals(execution),
             now=now,
             id=execution,
             plan=transition.plan,
@@ -752,7 +753,7 @@ class Journal(
             **self._all_keys(execution),
             listening=self.keys.listening(self.keys.partition(execution)),
             outbox=self.keys.outbox(self.keys.partition(execution)),
-            index=self._index_of(execution),
+            **self._index_and_totals(execution),
             now=now,
             id=execution,
             status=status.value,

@@ -100,6 +100,11 @@ class Keys:
         """ZSET, all of score 0: `head started execution`; see `orch/journal/heads.py`."""
         return self._in(partition, "index")
 
+    def totals(self, partition: int) -> str:
+        """HASH: how many executions began and ended since the Redis was first used; see
+        `orch/journal/counting.py`."""
+        return self._in(partition, "totals")
+
     def outbox(self, partition: int) -> str:
         """HASH: id of a notice -> JSON of what is to be told outside, until it is delivered."""
         return self._in(partition, "outbox")
@@ -362,7 +367,7 @@ class Keys:
         if key in (self.limits("resources"), self.limits("declared")):
             return True
         return key.startswith(f"{self.namespace}:{{p") and key.endswith(
-            (":watch", ":index", ":marks", ":listening", ":outbox")
+            (":watch", ":index", ":totals", ":marks", ":listening", ":outbox")
         )
 
 

@@ -106,6 +106,14 @@ class Schedules(Connection):
         key = self.keys.schedule_ticks(name)
         return [Tick.loads(text) for text in self.read(self.redis.lrange, key, 0, limit - 1)]
 
+    def last_ticks(self, names: Sequence[str]) -> dict[str, Tick]:
+        """The latest instant of each schedule that had one."""
+        pipe = self.redis.pipeline(transaction=False)
+        for name in names:
+            pipe.lindex(self.keys.schedule_ticks(name), 0)
+        found = zip(names, self.read(pipe.execute), strict=True)
+        return {name: Tick.loads(text) for name, text in found if text is not None}
+
     def lead(self, me: str, ttl: int, *, ends: bool = False) -> tuple[bool, str]:
         """Whether the caller leads the beats for the next ``ttl`` ms; and who does, if not it."""
         reply = self.run("lead", leader=self.keys.beat(), me=me, ttl=ttl, ends=int(ends))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from orch.control.runtime import Runtime
 from orch.errors import OrchError, SettingsError
+from orch.monitoring import families
 from orch.monitoring.advice import Aim
 from orch.monitoring.scaling import Scaling
 from orch.workflows.agents import Tallied
@@ -61,7 +62,21 @@ class Collector:
         self.aim = aim
 
     def collect(self) -> Iterator[Metric]:
-        loads = Scaling(self.runtime).read(aim=self.aim)
+        journal = self.runtime.journal
+        seen = journal.seen_workers()
+        live = [said for said, ttl in seen if ttl > 0]
+        yield from self._loads(live)
+        yield from families.executions(journal)
+        yield from families.watch(journal)
+        yield from families.agents(live, [said for said, ttl in seen if ttl <= 0])
+        yield from families.escalations(journal)
+        yield from families.breakers(journal)
+        yield from families.limits(journal)
+        yield from families.schedules(journal)
+        yield from families.redis(journal)
+
+    def _loads(self, live: Sequence[dict[str, Any]]) -> Iterator[Metric]:
+        loads = Scaling(self.runtime).read(aim=self.aim, live=live)
         for field, name, help in GAUGES:
             gauge = GaugeMetricFamily(name, help, labels=["capability"])
             for load in loads:
@@ -69,7 +84,6 @@ class Collector:
                 if value is not None:
                     gauge.add_metric([load.capability], value)
             yield gauge
-        live = self.runtime.journal.live_workers()
         for field, name, help in COUNTERS:
             counter = CounterMetricFamily(name, help, labels=["capability", "worker"])
             for said in live:

@@ -40,10 +40,17 @@ class Scaling:
         self.runtime = runtime
 
     def read(
-        self, capabilities: Sequence[str] = (), aim: Aim | None = None
+        self,
+        capabilities: Sequence[str] = (),
+        aim: Aim | None = None,
+        live: Sequence[dict[str, Any]] | None = None,
     ) -> list[CapabilityLoad]:
-        """Those that workers serve or that have a queue, by name; or the ones asked for."""
-        aim, live = aim or Aim(), self.runtime.journal.live_workers()
+        """Those that workers serve or that have a queue, by name; or the ones asked for.
+
+        ``live``: what live workers said last, where that was read already.
+        """
+        aim = aim or Aim()
+        live = self.runtime.journal.live_workers() if live is None else live
         names = list(capabilities) or self._known(live)
         backlogs = read_backlogs(self.runtime, names)
         found = []

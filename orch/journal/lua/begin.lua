@@ -8,6 +8,7 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -50,7 +51,7 @@ if ended == 0 and look > 0 then
 else
     redis.call('ZREM', watch, id .. ' ')
 end
-move_index(have, status, name)
+move_index(have, status, name, totals)
 if ended == 1 then
     expire(keep)
 end

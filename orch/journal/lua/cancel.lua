@@ -10,6 +10,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -53,7 +54,7 @@ if spared == 0 and undoes == 0 then
         'ended', string.format('%.0f', now))
     tell({ended})
     redis.call('ZREM', watch, id .. ' ')
-    move_index(have, 'cancelled', name)
+    move_index(have, 'cancelled', name, totals)
     expire(keep)
     local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
     return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}

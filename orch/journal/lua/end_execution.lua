@@ -9,6 +9,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -43,7 +44,7 @@ cancel_tokens(nil)
 leave_notices(notices)
 tell({event})
 redis.call('ZREM', watch, id .. ' ')
-move_index(have, status, name)
+move_index(have, status, name, totals)
 expire(keep)
 local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
 return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}

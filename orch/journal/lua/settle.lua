@@ -10,6 +10,7 @@
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event or a
 --                      report; the subscription of a path is the field `?path` of its steps' hash
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
@@ -189,7 +190,7 @@ if ends[1] then
         redis.call('HSET', record, 'error', ends[3])
     end
     redis.call('ZREM', watch, id .. ' ')
-    move_index(status, ends[1], ends[4])
+    move_index(status, ends[1], ends[4], totals)
     expire(keep)
 end
 if not ends[1] then

@@ -8,6 +8,7 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
@@ -17,6 +18,7 @@
 -- ARGV  pages    list  flat name, value, … of `items`
 -- ARGV  listens  list  members of `listening`
 -- ARGV  members  list  flat score, member, … of `index`
+-- ARGV  counts   list  flat field, amount, … of `totals`
 -- ARGV  ended    int   1: it has ended already
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
@@ -34,6 +36,9 @@ write_tokens(opens, texts, {}, {})
 tell(events)
 call_with('HSET', items, pages)
 call_with('ZADD', index, members)
+for at = 1, #counts, 2 do
+    redis.call('HINCRBY', totals, counts[at], counts[at + 1])
+end
 for _, member in ipairs(listens) do
     redis.call('ZADD', listening, 0, member)
 end
