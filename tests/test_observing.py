@@ -161,7 +161,9 @@ def test_where_nothing_moves_an_observation_is_some_forty_commands(
     assert (commands(redis) - before) / 5 < 40
 
 
-@pytest.mark.parametrize("point", ["observed", "observation_remembered"])
+@pytest.mark.parametrize(
+    "point", ["observed", pytest.param("observation_remembered", marks=pytest.mark.slow)]
+)
 def test_a_worker_that_dies_while_it_observes_leaves_each_record_once(
     redis: Redis,
     settings: Settings,
@@ -195,6 +197,7 @@ def test_a_worker_that_dies_while_it_observes_leaves_each_record_once(
     redis.delete("nobody_serves_this")
 
 
+@pytest.mark.slow
 def test_one_of_many_workers_observes_and_hands_it_on_when_it_ends(
     redis: Redis, settings: Settings, wait_until: Callable[..., Any]
 ) -> None:

@@ -34,7 +34,7 @@ def _see(known: State, key: str, reason: HealthReason, notes: Notes) -> None:
     if seen + 1 == SURE:
         note = notes.add(
             "MONITOR",
-            f"{reason.status.value}: {reason.message}. {reason.hint}",
+            f"{reason.status.value}: {reason.message}; {reason.hint}",
             f"health:{reason.rule}",
             tags=["event:begins", f"rule:{reason.rule}", f"status:{reason.status.value}"],
             data={"since": since, **reason.model_dump(mode="json")},
