@@ -44,14 +44,18 @@ dev: $(TEST) ## install everything for work on the project into .venv
 # 5 is pytest's word for "nothing selected", which ARGS may well bring about in one of the two.
 NONE_SELECTED = $(if $(strip $(ARGS)),|| [ $$? = 5 ])
 
-# Two at a time, but for those that kill processes and measure how soon the work goes on.
+# Two at a time, but for those that kill processes and measure how soon the work goes on; a few of
+# these with RabbitMQ, too.
 test: $(TEST) ## run the test suite, without the tests that take minutes
-	$(BIN)/python -m pytest tests -m "not long" --ignore=tests/chaos -n 2 $(ARGS) $(NONE_SELECTED)
-	$(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
+	$(BIN)/python -m pytest tests -m "not long" --ignore=tests/chaos --ignore=tests/rabbitmq -n 2 $(ARGS) $(NONE_SELECTED)
+	$(BIN)/python -m pytest tests/chaos -m "not long and not rabbitmq" $(ARGS) $(NONE_SELECTED)
+	CHAOS_BROKER=rabbitmq $(BIN)/python -m pytest tests/rabbitmq tests/chaos \
+		-m "(kernel or rabbitmq) and not long" -k "not threads and not solo" $(ARGS) $(NONE_SELECTED)
 
 chaos: $(TEST) ## kill workers and servers under load, in the long form (minutes)
 	ORCH_CHAOS=long $(BIN)/python -m pytest tests/chaos --timeout=3600 $(ARGS)
 	CHAOS_HANDOFF=off $(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
+	CHAOS_BROKER=rabbitmq $(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
 
 bench: $(RUN) ## measure orch beside Celery (PEERS=yes: install others, and measure them too)
 	$(if $(filter yes,$(PEERS)),$(BIN)/python -m bench.peers)

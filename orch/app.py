@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import kombu
+from amqp.exceptions import AMQPError
 from celery import Celery
 from celery.backends.redis import RedisBackend
 from celery.canvas import Signature, _chord
@@ -18,12 +19,13 @@ from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import ResponseError
 
-from orch.broker import HIGHEST, LEVELS_KEY
+from orch.broker import LEVELS_KEY
 from orch.errors import Unreachable
 from orch.journal.connection import AWAY, without_password
 from orch.journal.wire import Wire
 from orch.lists import Lists
 from orch.messages import messages_of, next_message, send
+from orch.rabbitmq import is_rabbitmq, rabbitmq_options, refusal
 from orch.settings import Settings
 
 LOOK = "orch_look"
@@ -33,8 +35,8 @@ BROKER_AWAY = (
     OperationalError,
     CeleryOperationalError,
     BatchPublishError,
-    ConnectionError,
-    TimeoutError,
+    AMQPError,
+    OSError,
     *AWAY,
 )
 
@@ -92,8 +94,9 @@ def create_app(settings: Settings, redis_url: str) -> Celery:
         sentinel = broker.startswith("sentinel")
         app.conf.broker_transport = f"orch.broker:{'Sentinel' * sentinel}Transport"
         app.conf.broker_transport_options = redis_transport_options(settings)
-    elif broker.startswith(("amqp", "pyamqp")):
-        app.conf.task_queue_max_priority = HIGHEST
+    elif is_rabbitmq(broker):
+        app.amqp_cls = "orch.rabbitmq:AMQP"
+        app.conf.update(rabbitmq_options(settings))
     keep_worker_through_redis_restart()
     return app
 
@@ -173,7 +176,7 @@ def dispatch(
             with publisher.batch():
                 _send_all(app, todo, publisher)
     except (*BROKER_AWAY, ResponseError) as exc:
-        raise _broker_away(app, exc) from exc
+        raise broker_away(str(app.conf.broker_url), exc) from exc
 
 
 def dispatch_first(app: Celery, canvas: Signature, producer: Any, lists: Lists | None) -> None:
@@ -185,7 +188,7 @@ def dispatch_first(app: Celery, canvas: Signature, producer: Any, lists: Lists |
         for message in messages_of(app, canvas):
             lists.push_first(message)
     except (*BROKER_AWAY, ResponseError) as exc:
-        raise _broker_away(app, exc) from exc
+        raise broker_away(str(app.conf.broker_url), exc) from exc
 
 
 def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None:
@@ -202,7 +205,7 @@ def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None
         with app.producer_or_acquire() as publisher:
             send(app, message, publisher)
     except (*BROKER_AWAY, ResponseError) as exc:
-        raise _broker_away(app, exc) from exc
+        raise broker_away(str(app.conf.broker_url), exc) from exc
 
 
 def _send_all(app: Celery, canvases: Iterable[Signature], producer: Any) -> None:
@@ -211,13 +214,27 @@ def _send_all(app: Celery, canvases: Iterable[Signature], producer: Any) -> None
             send(app, message, producer)
 
 
-def _broker_away(app: Celery, exc: Exception) -> Unreachable:
-    url = without_password(str(app.conf.broker_url))
-    return Unreachable(
-        f"the broker at {url} does not answer: {exc}",
-        url=url,
-        hint="start it, or set ORCH_BROKER_URL; what was started is not lost",
+def broker_away(url: str, exc: Exception) -> Unreachable:
+    """The sentence for a broker that does not answer, or that refuses us."""
+    shown, refused = without_password(url), refusal(exc)
+    said, hint = refused or (
+        f"does not answer: {exc}",
+        "start it, or correct ORCH_BROKER_URL; what was started is not lost",
     )
+    return Unreachable(f"the broker at {shown} {said}", url=shown, hint=hint)
+
+
+def check_broker(app: Celery, *, only_refusals: bool = False) -> None:
+    """Make sure that the broker answers and lets us in. Raises Unreachable.
+
+    ``only_refusals``: one that is away may come; what is wrong in its URL stays wrong.
+    """
+    try:
+        with app.connection_for_write(connect_timeout=3) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+    except Exception as exc:  # each transport has errors of its own, and a wrong URL others
+        if not only_refusals or refusal(exc):
+            raise broker_away(str(app.conf.broker_url), exc) from exc
 
 
 def others_wait(app: Celery, queue: str, lists: Lists | None = None) -> bool:
@@ -226,9 +243,11 @@ def others_wait(app: Celery, queue: str, lists: Lists | None = None) -> bool:
         if lists is not None:
             return lists.hold(queue)
         with app.producer_or_acquire() as publisher:
+            if publisher.connection.transport.driver_type != "redis":
+                return queue_depth(app, queue, publisher.connection) > 0
             try:
                 found = publisher.channel.queue_declare(queue, passive=True)
-            except publisher.connection.channel_errors:  # on Redis, an empty queue is not there
+            except publisher.connection.channel_errors:  # an empty queue is not there
                 return False
             return bool(found.message_count)
     except BROKER_AWAY:
@@ -245,9 +264,13 @@ def have_look(app: Celery, worker: str) -> None:
 
 
 def queue_depth(app: Celery, queue: str, connection: Connection) -> int:
-    """How many messages lie in a queue; 0 for a queue that does not exist."""
+    """How many messages wait in a queue; 0 for a queue that does not exist.
+
+    Such a queue is declared anew with the next message by the same connection.
+    """
     with connection.channel() as channel:  # type: ignore[no-untyped-call]
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
+            connection.declared_entities.clear()
             return 0

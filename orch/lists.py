@@ -22,6 +22,7 @@ from celery.utils.nodenames import anon_nodename
 from orch.broker import ASKED_EVERY, HIGHEST, list_of
 from orch.journal.wire import Wire
 from orch.messages import Message
+from orch.queues import QueueNotes
 
 KNOWN = {"celery": "5.7.", "kombu": "5.7."}
 """Releases whose messages these are; with others, kombu writes them."""
@@ -42,23 +43,19 @@ LISTENERS = (signals.before_task_publish, signals.after_task_publish, signals.ta
 MOST = 500
 """Messages in one push."""
 
-QUEUE_NOTED_EVERY = 3600.0
-"""Seconds between notes of a queue that is used."""
-
 _encode = json.JSONEncoder().encode
 
 
 class Lists:
     """The queues of a Redis. ``levels_key``: the set of the priorities in use; ``queues_key``:
-    the sorted set of the queues in use, by when that was noted last, ms."""
+    see `QueueNotes`."""
 
     def __init__(self, app: Celery, wire: Wire, levels_key: str, queues_key: str) -> None:
         self._app = app
         self._wire = wire
         self._levels_key = levels_key
-        self._queues_key = queues_key
+        self._queues = QueueNotes(wire, queues_key)
         self._noted: dict[int, float] = {}
-        self._noted_queues: dict[str, float] = {}
         self._origin = ("", 0)
         self._plain: bool | None = None
 
@@ -81,7 +78,7 @@ class Lists:
             texts.setdefault((message.queue, level), []).append(self._text(message))
         for (queue, level), found in texts.items():
             self._note(level)
-            self._note_queue(queue)
+            self._queues.note(queue)
             for first in range(0, len(found), MOST):
                 some = found[first : first + MOST]
                 self._wire.execute_command("LPUSH", list_of(queue, level), *some)
@@ -100,7 +97,7 @@ class Lists:
         """
         level = _level(message)
         self._note(level)
-        self._note_queue(message.queue)
+        self._queues.note(message.queue)
         self._wire.post("LPUSH", list_of(message.queue, level), self._text(message))
 
     def hold(self, queue: str) -> bool:
@@ -114,14 +111,6 @@ class Lists:
         if level and now - self._noted.get(level, float("-inf")) > ASKED_EVERY:
             self._wire.execute_command("SADD", self._levels_key, level)
             self._noted[level] = now
-
-    def _note_queue(self, queue: str) -> None:
-        """So that those who look after queues find them: once an hour, by each process."""
-        now = time.monotonic()
-        if now >= self._noted_queues.get(queue, 0.0):
-            instant = int(time.time() * 1000)
-            self._wire.execute_command("ZADD", self._queues_key, instant, queue)
-            self._noted_queues[queue] = now + QUEUE_NOTED_EVERY
 
     def _text(self, message: Message) -> str:
         embed = {

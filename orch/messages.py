@@ -16,6 +16,8 @@ from celery import Celery
 from celery.canvas import Signature, _chain, _chord
 from kombu.utils.uuid import uuid
 
+from orch.queues import QueueNotes
+
 SENT = "orch_sent"
 """Header of a message that carries a trace: when it was sent, ms since the epoch."""
 
@@ -121,6 +123,9 @@ def _message(task: str, args: Sequence[Any], options: Mapping[str, Any], **more:
 
 def send(app: Celery, message: Message, producer: Any) -> None:
     """Publish a message by kombu, to whatever broker there is."""
+    notes: QueueNotes | None = getattr(app, "orch_queues", None)
+    if notes is not None:
+        notes.note(message.queue)
     amqp = app.amqp
     made = amqp.as_task_v2(
         task_id=message.id,

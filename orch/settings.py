@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(
         None, description="another Celery broker, e.g. amqp://…; None: the same Redis"
     )
+    queue_type: Literal["quorum", "classic"] = Field(
+        "quorum",
+        description="how queues are declared where RabbitMQ is the broker; classic ones know "
+        "priorities, quorum ones outlive a node of a cluster",
+    )
     use_local_redis: bool = Field(
         False, description="take a server that already answers on 127.0.0.1:6379"
     )

@@ -21,6 +21,7 @@ from orch.journal.journal import Journal, open_redis
 from orch.journal.keys import Keys
 from orch.settings import Settings
 from tests.build import FakeClock
+from tests.rabbit import Rabbit, running
 
 T = TypeVar("T")
 
@@ -39,6 +40,13 @@ def redis_url() -> Iterator[str]:
     """The URL of a server of this test run alone."""
     with ephemeral(timeout=30) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
+    """A RabbitMQ of this test run; skips or fails where the program is missing."""
+    with running(tmp_path_factory.mktemp("rabbit")) as node:
+        yield node
 
 
 @pytest.fixture

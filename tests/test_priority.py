@@ -162,10 +162,13 @@ class TestAgeing:
         assert [redis.llen(list_of("work", level)) for level in range(4)] == [1, 1, 1, 0]
 
 
-def test_rabbitmq_is_told_how_many_levels_there_are(settings: Settings) -> None:
-    given = settings.model_copy(update={"broker_url": "amqp://localhost"})
+@pytest.mark.parametrize(("kind", "levels"), [("classic", 9), ("quorum", None)])
+def test_rabbitmq_is_told_how_many_levels_there_are_where_its_queues_know_any(
+    settings: Settings, kind: str, levels: int | None
+) -> None:
+    given = settings.model_copy(update={"broker_url": "amqp://localhost", "queue_type": kind})
     conf = create_app(given, "redis://localhost").conf
-    assert (conf.task_queue_max_priority, conf.broker_transport) == (9, None)
+    assert (conf.task_queue_max_priority, conf.broker_transport) == (levels, None)
 
 
 def test_the_urgent_one_is_run_next_by_a_real_worker(

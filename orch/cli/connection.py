@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orch.errors import NotFound, Unreachable
+from orch.errors import NotFound
 
 if TYPE_CHECKING:
     from orch.control.filters import Filters
@@ -63,22 +63,11 @@ def check_broker(orchestrator: Orchestrator) -> None:
 
     Raises Unreachable. A broker in the Redis of the journal has answered before.
     """
-    url = orchestrator.settings.broker_url
-    if not url:
+    if not orchestrator.settings.broker_url:
         return
-    from orch.journal.journal import without_password
+    from orch.app import check_broker as check
 
-    app = orchestrator.runtime.app
-    try:
-        with app.connection_for_write(connect_timeout=3) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=3)
-    except Exception as exc:  # each transport has errors of its own, and a wrong URL others
-        shown = without_password(url)
-        raise Unreachable(
-            f"the broker at {shown} does not answer: {exc}",
-            url=shown,
-            hint="start it, or correct ORCH_BROKER_URL or --broker",
-        ) from exc
+    check(orchestrator.runtime.app)
 
 
 def resolve_parent(orchestrator: Orchestrator, filters: Filters) -> Filters:

@@ -67,7 +67,7 @@ class HandingOn:
                     message = channel.basic_get(queue, no_ack=True)
                     if message is None:
                         break
-                    found += self._send_on(queue, message)
+                    found += self._send_on(queue, channel.message_to_python(message))
         except BROKER_AWAY as exc:
             raise Unreachable(f"the broker does not answer: {exc}") from exc
         return found

@@ -16,6 +16,7 @@ from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.tracing import open_tracing
 from orch.journal.journal import Journal, open_redis
+from orch.queues import QueueNotes
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.notices import ESCALATION_QUEUE, notice_task
@@ -52,6 +53,8 @@ class Runtime:
         self.declarations = self.advancer.declarations
         self.advancer.dispatch_first = self.dispatch_first
         self.lists = lists_of(settings, url, self.app, self.journal.wire)
+        if self.lists is None:
+            self.app.orch_queues = QueueNotes(self.journal.wire, self.journal.keys.queues())
         self._producer = producer
 
     def dispatch(

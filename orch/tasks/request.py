@@ -81,10 +81,17 @@ def held_messages() -> Iterator[tuple[str, str]]:
     The process that works on it may have gone on to another item of the same map: the owner of
     that one's attempt bears the mark.
     """
+    for request in held_requests():
+        if request.args and len(request.args) >= 2:
+            yield f"{request.args[0]} {request.args[1]}", str(request.id)[:MARK]
+
+
+def held_requests() -> Iterator[StepRequest]:
+    """Those that this worker runs, and those that it has taken."""
     for requests in (worker_state.active_requests, worker_state.reserved_requests):
         for request in _snapshot(requests):
-            if isinstance(request, StepRequest) and request.args and len(request.args) >= 2:
-                yield f"{request.args[0]} {request.args[1]}", str(request.id)[:MARK]
+            if isinstance(request, StepRequest):
+                yield request
 
 
 def in_children() -> Iterator[StepRequest]:

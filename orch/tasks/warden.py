@@ -23,7 +23,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker import WorkController
 
-from orch.app import BROKER_AWAY, queue_depth
+from orch.app import BROKER_AWAY, broker_away, queue_depth
 from orch.control.addresses import node_at
 from orch.control.handing_on import HandingOn
 from orch.control.runtime import Runtime
@@ -31,8 +31,10 @@ from orch.control.workers import PARENT_VARIABLE
 from orch.embedded import Lease
 from orch.errors import NotFound, OrchError, Unreachable
 from orch.journal.line import Line
+from orch.rabbitmq import PATIENCE, drop, is_rabbitmq
 from orch.settings import Settings
 from orch.tasks import request as step_request
+from orch.tasks.acknowledging import Acknowledging
 from orch.tasks.ageing import Ageing
 from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.draining import Draining, is_draining
@@ -128,6 +130,8 @@ class Warden:
         self._usage = Usage()
         self.overdue = Overdue(self.runtime)
         self.ageing = Ageing(self.runtime)
+        rabbitmq = is_rabbitmq(settings.broker_url or url)
+        self.acknowledging = Acknowledging() if rabbitmq else None
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
@@ -252,6 +256,8 @@ class Warden:
         self.say_alive()  # by another connection, if it is one
         self._keep_stream()
         self.overdue.end()
+        if self.acknowledging is not None:
+            self.acknowledging.look()
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
             self.journal.forget_expired()
@@ -659,16 +665,29 @@ class Warden:
             raise Unreachable(f"the broker does not answer: {exc}") from exc
 
     def _own_producer(self) -> Any:
+        """Raises Unreachable where it takes a connection, and there is nobody to connect to."""
         if self._producer is None:
             self._connection = self.runtime.app.connection_for_write()
+            if self.acknowledging is not None:
+                self._connect()
             self._producer = self.runtime.app.amqp.Producer(self._connection, auto_declare=False)
         return self._producer
+
+    def _connect(self) -> None:
+        """To RabbitMQ, in one try: others come with the next looks."""
+        try:
+            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
+        except BROKER_AWAY as exc:
+            raise broker_away(str(self.runtime.app.conf.broker_url), exc) from exc
 
     def _drop_connection(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             try:
-                connection.close()
+                if self.acknowledging is not None:
+                    drop(connection)
+                else:
+                    connection.close()
             except Exception:
                 logger.debug("closing a broken connection", exc_info=True)
 

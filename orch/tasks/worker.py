@@ -23,7 +23,7 @@ from orch.agents.json_value import to_json_value
 from orch.agents.models.choosing import configure_models
 from orch.agents.notion.account import use_account
 from orch.agents.permissions import permit
-from orch.app import create_app
+from orch.app import check_broker, create_app
 from orch.breaker import Breaker
 from orch.control.runtime import Runtime
 from orch.errors import SettingsError
@@ -84,6 +84,8 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     server = find_server(settings)
     app = create_app(settings, server.url)
     app.set_default()
+    if settings.broker_url:
+        check_broker(app, only_refusals=True)
     runtime = Runtime(settings, server.url, app)
     runtime.journal.check()
     arm(settings.fault_point)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rabbit import Rabbit
+
 from .processes import System, Valkey
 
 LONG = os.environ.get("ORCH_CHAOS") == "long"
@@ -20,7 +22,11 @@ GIVEN = {"ORCH_LIVENESS_LIMIT": "4", "ORCH_HANDOFF": os.environ.get("CHAOS_HANDO
 """A worker that is frozen and connected is given up after 15 s by default. Whatever dies, all holds
 with the hand-off and without it: CHAOS_HANDOFF=off."""
 
+RABBITMQ = os.environ.get("CHAOS_BROKER") == "rabbitmq"
+"""Whether messages go by RabbitMQ (CHAOS_BROKER=rabbitmq); the journal is in Redis in any case."""
+
 Measure = Callable[[str, float], None]
+NewBroker = Callable[[], str | None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,8 +58,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
+def new_broker(request: pytest.FixtureRequest) -> Callable[[], str | None]:
+    """Gives the URL of a broker that nobody else uses; None: the Redis of the journal."""
+    if not RABBITMQ:
+        return lambda: None
+    rabbit: Rabbit = request.getfixturevalue("rabbit")
+    return rabbit.vhost
+
+
+@pytest.fixture(scope="session")
 def systems(
-    server: Valkey, tmp_path_factory: pytest.TempPathFactory
+    server: Valkey, tmp_path_factory: pytest.TempPathFactory, new_broker: NewBroker
 ) -> Iterator[Callable[[str], System]]:
     """The system of each pool, made when it is first asked for."""
     made: dict[str, System] = {}
@@ -61,7 +76,9 @@ def systems(
     def get(pool: str) -> System:
         if pool not in made:
             place = tmp_path_factory.mktemp(pool)
-            made[pool] = System(server, POOLS.index(pool), place, pool, **GIVEN)
+            made[pool] = System(
+                server, POOLS.index(pool), place, pool, broker=new_broker(), **GIVEN
+            )
         return made[pool]
 
     yield get
@@ -90,9 +107,11 @@ def _checked(system: System) -> Iterator[System]:
 
 
 @pytest.fixture
-def unstaffed(server: Valkey, tmp_path: Path, _database: int) -> Iterator[System]:
+def unstaffed(
+    server: Valkey, tmp_path: Path, _database: int, new_broker: NewBroker
+) -> Iterator[System]:
     """A system without workers: the test starts them when it wants them."""
-    system = System(server, _database, tmp_path, "solo")
+    system = System(server, _database, tmp_path, "solo", broker=new_broker())
     yield system
     try:
         system.staff(1)
@@ -109,10 +128,10 @@ def _database(server: Valkey) -> int:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[System]:
+def own_server(tmp_path: Path, new_broker: NewBroker) -> Iterator[System]:
     """A system at a server of its own, which the test may kill."""
     server = Valkey(tmp_path / "valkey")
-    system = System(server, 0, tmp_path / "work")
+    system = System(server, 0, tmp_path / "work", broker=new_broker())
     yield system
     try:
         system.assert_nothing_is_left()

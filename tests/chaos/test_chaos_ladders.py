@@ -17,7 +17,7 @@ import pytest
 from orch.errors import AlreadyDecided
 from orch.execution import Execution
 
-from .conftest import GIVEN
+from .conftest import GIVEN, NewBroker
 from .processes import System, Valkey, step, wait_until
 
 DEADLINE = 60.0
@@ -49,9 +49,11 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def climbing(server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def climbing(
+    server: Valkey, tmp_path_factory: pytest.TempPathFactory, new_broker: NewBroker
+) -> Iterator[System]:
     place = tmp_path_factory.mktemp("ladders")
-    system = System(server, DATABASE, place, **environment(place))
+    system = System(server, DATABASE, place, broker=new_broker(), **environment(place))
     yield system
     system.close()
 

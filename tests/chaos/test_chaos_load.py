@@ -37,7 +37,7 @@ def test_every_execution_ends_once_while_workers_are_killed_at_random(
 
     kills = kill_at_random(system, chance, executions)
     stopped = time.monotonic()
-    wait_until(lambda: not system.redis.exists(QUEUE), within=400, what="the queue is empty")
+    wait_until(lambda: not system.depth(QUEUE), within=400, what="the queue is empty")
     drained = time.monotonic()
     wait_until(lambda: all_ended(system, executions), within=TAIL, what="all have ended", pause=0.1)
     ended = time.monotonic()

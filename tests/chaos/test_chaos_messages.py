@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from orch import Orchestrator
 from orch.faults import arm
 
@@ -17,9 +19,10 @@ DEADLINE = 90.0
 QUEUE = "chaos_note"
 
 
+@pytest.mark.kernel
 def test_a_message_that_the_broker_loses_is_sent_again(unstaffed: System, measure: Measure) -> None:
     execution = unstaffed.start(unstaffed.define("lost", *chain(2)))
-    assert unstaffed.redis.delete(QUEUE) == 1
+    assert unstaffed.lose(QUEUE) == 1
     unstaffed.staff(1)
     begun = time.monotonic()
 
@@ -30,15 +33,15 @@ def test_a_message_that_the_broker_loses_is_sent_again(unstaffed: System, measur
     assert [e.path for e in execution.history() if e.event == "redispatched"] == ["s0"]
 
 
+@pytest.mark.kernel
 def test_a_message_that_comes_five_times_is_committed_once(unstaffed: System) -> None:
     execution = unstaffed.start(unstaffed.define("doubled", *chain(3)))
-    (message,) = unstaffed.redis.lrange(QUEUE, 0, -1)
-    unstaffed.redis.rpush(QUEUE, *[message] * 4)
+    unstaffed.repeat(QUEUE, 4)
     unstaffed.staff(2)
 
     assert execution.wait(DEADLINE).status == "completed"
 
-    wait_until(lambda: not unstaffed.redis.exists(QUEUE), what="all five messages are taken")
+    wait_until(lambda: not unstaffed.depth(QUEUE), what="all five messages are taken")
     for path in ("s0", "s1", "s2"):
         assert unstaffed.runs(execution, path) == [1]
     unstaffed.assert_committed_once(execution, ["s0", "s1", "s2"])
@@ -72,9 +75,9 @@ def test_the_first_worker_up_takes_what_all_the_dead_ones_held_and_what_is_due(
     unstaffed.assert_committed_once(queued, ["s0", "s1"])
 
 
-def _start_and_die(url: str, name: str, file: str) -> None:
+def _start_and_die(url: str, broker: str | None, name: str, file: str) -> None:
     arm(f"started:{file}")
-    Orchestrator(redis_url=url).start_workflow(name)
+    Orchestrator(redis_url=url, broker_url=broker).start_workflow(name)
 
 
 def test_an_execution_runs_although_its_submitter_was_killed_before_it_published(
@@ -84,7 +87,12 @@ def test_an_execution_runs_although_its_submitter_was_killed_before_it_published
     known = {info.id for info in prefork.orchestrator.list_executions(limit=10_000)}
     submitter = multiprocessing.get_context("spawn").Process(
         target=_start_and_die,
-        args=(prefork.orchestrator.server.url, name, str(tmp_path / "started")),
+        args=(
+            prefork.orchestrator.server.url,
+            prefork.broker,
+            name,
+            str(tmp_path / "started"),
+        ),
     )
     submitter.start()
     submitter.join(DEADLINE)

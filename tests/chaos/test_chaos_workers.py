@@ -43,6 +43,7 @@ def test_a_step_whose_prefork_child_is_killed_is_claimed_anew_within_a_second(
     assert all(worker.alive for worker in prefork.workers), "only a child died"
 
 
+@pytest.mark.kernel
 def test_a_step_whose_worker_is_killed_ends_within_two_seconds_on_another(
     any_pool: System, measure: Measure
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_late_outcome_of_a_worker_that_froze_is_refused_and_the_history_says
 
 
 # How often the code of the step at which the process dies is run: 0 means that it died before.
+@pytest.mark.kernel
 @pytest.mark.parametrize("point", ["claimed", "called", "settled"])
 def test_a_process_that_dies_between_two_moves_of_a_step_costs_no_step_and_doubles_none(
     any_pool: System, measure: Measure, point: str
