@@ -245,7 +245,8 @@ def test_a_text_is_found_by_its_first_words_and_by_parts_of_names() -> None:
 
 
 def fill(memory: Memory, count: int) -> None:
-    """As `store` does it, a hundred records in one round trip."""
+    """As `store` does it, a hundred records in one round trip: a quarter of them private, and one
+    in a hundred surer than the others."""
     journal, clock, given = memory.journal, memory.journal.clock, []
     assert isinstance(clock, FakeClock)
     made = new_record(memory.settings, clock(), "ORCHESTRATOR", "ORCH:AGENT: some text")
@@ -256,6 +257,8 @@ def fill(memory: Memory, count: int) -> None:
         now, id = clock.advance(10), f"n{number}"
         record = {**made, "area": area, "content": f"ORCH:{area}: {text}", "tags": tags}
         record |= {"created": now, "expires": now + DAY}
+        record |= {"confidence": 1.0 if number % 100 == 0 else 0.55}
+        record |= {"private": True} if number % 4 == 3 else {}
         given.append(
             {
                 **journal._of_memory("default"),
@@ -305,6 +308,12 @@ def test_ten_thousand_records_are_searched_in_fifty_milliseconds(memory: Memory)
         "text and tag that never meet": {"text": "odd", "tag": "even"},
         "prefix, tag and text": {"prefix": "ORCH:AGENT:", "tag": "odd", "text": "took"},
         "time": {"since": clock() - 1000, "text": "order"},
+        "sure": {"min_confidence": 0.9},
+        "sure, of all": {"min_confidence": 0.9, "text": "customer", "all_private": True},
+        "sure, none": {"min_confidence": 0.9, "tag": "odd"},
+        "private": {"tag": "odd", "viewer": "ORCHESTRATOR"},
+        "private to another": {"tag": "odd", "viewer": "REVIEWER"},
+        "private to another, sure": {"viewer": "REVIEWER", "min_confidence": 0.9},
     }
     took = {name: min(worked(memory, filters) for _ in range(TRIES)) for name, filters in
             searches.items()}  # fmt: skip
@@ -313,7 +322,9 @@ def test_ten_thousand_records_are_searched_in_fifty_milliseconds(memory: Memory)
     bytes_ = sum(redis.memory_usage(key, samples=0) for key in redis.keys("*{m:default}*"))
     print(f"{bytes_ / 10_000:.0f} bytes a record")
     assert len(memory.search(tag="even")) == 50
-    assert len(memory.search(text="timeout", limit=20_000)) == 10_000
+    assert len(memory.search(text="timeout", limit=20_000)) == 7_500
+    assert len(memory.search(text="timeout", limit=20_000, all_private=True)) == 10_000
+    assert len(memory.search(min_confidence=0.9, limit=20_000)) == 100
     assert max(took.values()) < LIMIT, took
 
 

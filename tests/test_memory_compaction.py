@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from orch.memory.sight import PUBLIC, Sight
 from orch.memory.statistics import statistics
 from orch.memory.transfer import export, load
 from orch.settings import Settings
+from orch.tasks.archiver import Archiver
 from tests.build import FakeClock
 from tests.remembered import say, small, told
 
@@ -236,6 +238,34 @@ def test_a_compaction_that_is_killed_loses_nothing_and_the_next_one_goes_on(
     assert memory.get("b0").related == ["a0"]
     assert {memory.get(f"a{number}").id for number in range(each)} == {"a0"}
     assert statistics(memory).records == 2
+
+
+def test_two_compactions_at_once_count_every_record_once(redis: Redis, settings: Settings) -> None:
+    memories = [Memory(Journal(redis, settings)) for _ in range(3)]
+    before = milliseconds() - 1000
+    for number in range(150):
+        say(memories[0], f"text {number % 3}", id=f"n{number}", created=before + number)
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda memory: compact(memory, older=NO_TIME), memories))
+    left = memories[0].search()
+    assert [(record.id, record.times) for record in left] == [("n2", 50), ("n1", 50), ("n0", 50)]
+    assert sum(each.merged for each in done) == 147
+    assert memories[0].get("n149").id == "n2"
+
+
+def test_workers_that_archive_merge_records_where_a_setting_says_so(
+    redis: Redis, settings: Settings, tmp_path: Path
+) -> None:
+    memory, before = Memory(Journal(redis, settings)), milliseconds() - 60_000
+    for project in ("shop", "bank"):
+        for age in (59_000, 1000, 0):
+            say(memory, "again", project=project, created=before + age)
+    for after, left in ((None, 3), (30.0, 2)):
+        given = {"archive_dir": tmp_path, "memory_compact_after": after}
+        archiver = Archiver(settings.model_copy(update=given), str(settings.redis_url))
+        archiver.tick()
+        archiver.tick()
+        assert {len(memory.search(project=name)) for name in ("shop", "bank")} == {left}
 
 
 def test_a_record_that_changes_while_it_is_merged_is_merged_as_it_is_then(

@@ -6,7 +6,7 @@ leaves a smaller group, and whoever comes next goes on with it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -59,19 +59,23 @@ def compact(
         raise InputError(f"records are merged that are old, and none is {older} old")
     name = memory.project_named(project)
     done = Compaction(project_id=name, dry_run=dry_run)
-    groups: dict[Hashable, list[tuple[int, int, str, str]]] = {}
+    groups: dict[bytes, list[tuple[int, int, str]]] = {}
     for id, record in memory.stored(name, until=older, all_private=True):
         done.read += 1
-        told = (-record.get("times", 1), record["created"], id, record["content"])
-        groups.setdefault(sameness(record, similar=similar), []).append(told)
+        place = (-record.get("times", 1), record["created"], id)
+        groups.setdefault(sameness(record, similar=similar), []).append(place)
     found = [group for group in groups.values() if len(group) > 1]
     done.groups = len(found)
     for group in sorted(found, key=len, reverse=True):
-        newest = group[0]
+        newest = group[0][2]
         # Who stands for most already stays, and so the ids of those point to it still.
-        ids = [id for _, _, id, _ in sorted(group)]
+        ids = [id for _, _, id in sorted(group)]
         if len(done.largest) < SHOWN:
-            done.largest.append(MergedGroup(id=ids[0], content=newest[3], records=len(ids)))
+            named = memory.look_up_many(name, [newest], EVERYTHING).values()
+            done.largest += [
+                MergedGroup(id=ids[0], content=record["content"], records=len(ids))
+                for _, record in named
+            ]
         gone = len(ids) - 1 if dry_run else _merge_all(memory, name, ids, similar)
         done.merged += gone
     if not dry_run:

@@ -12,6 +12,7 @@ records in the order of their time.
     wtimeout             a word of its text
     rn7                  the id of a record that it is related to
     p                    it is private
+    vREVIEWER            and shared with this role
     d6                   its confidence is below 1: 0.6 or more, and below 0.7
 
 Pure: what a record is found by follows from the record alone.
@@ -34,7 +35,7 @@ MOST_WORDS = 200
 """Different words of a text, the first ones, by which it is found."""
 
 EVERY, AREA, AGENT, SOURCE, TAG, WORD = "*", "a", "g", "s", "t", "w"
-RELATED, PRIVATE, DOUBT = "r", "p", "d"
+RELATED, PRIVATE, SHARED, DOUBT = "r", "p", "v", "d"
 
 TENTHS = 10
 """Parts of a confidence that the index tells apart."""
@@ -99,6 +100,8 @@ def heads_of(record: Mapping[str, Any]) -> Iterator[str]:
         yield head(RELATED, id)
     if record.get("private"):
         yield head(PRIVATE)
+        for role in record.get("shared_with", ()):
+            yield head(SHARED, role)
     if record["confidence"] < 1:
         yield doubt(tenth_of(record["confidence"]))
 

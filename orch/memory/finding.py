@@ -10,11 +10,14 @@ from typing import Any
 from orch.journal.journal import Journal
 from orch.journal.memories import READ, TOP, Range
 from orch.memory import entries
-from orch.memory.query import Condition, MemoryQuery
+from orch.memory.query import Condition, Exclusion, MemoryQuery
 from orch.memory.record import loads
 
 FEW = 200
 """So many records are rather read and looked at than sought in a further part of the index."""
+
+MANY_TIMES = 4
+"""What is excluded is walked along, too, unless it is so many times what may be found."""
 
 MOST_SPELLED = 20
 """Different words with one beginning that are walked along side by side."""
@@ -51,21 +54,25 @@ class Finder:
         """
         times = (query.since, query.until)
         ranges = [self._spelled(project, each).ranges(*times) for each in conditions]
-        excluded = [one for each in query.excluded() for one in each.ranges(*times)]
+        exclusions = query.excluded()
+        heads = tuple(each.head for each in exclusions)
+        excluded = Condition(heads).ranges(*times) if heads else []
         asked = [one for each in ranges for one in each]
         counted = iter(self.journal.count_memories(project, [*asked, *excluded]))
         counts = [sum(next(counted) for _ in each) for each in ranges]
-        excluded = [each for each in excluded if next(counted)]
         if not min(counts):
             return
         if min(counts) <= FEW:
-            ranges, excluded = [ranges[counts.index(min(counts))]], []
+            ranges, exclusions = [ranges[counts.index(min(counts))]], []
+        most = MANY_TIMES * min(counts)
+        exclusions = [each for each in exclusions if 0 < next(counted) <= most]
         low = entries.place(query.since or 0)
         high = TOP if query.until is None else entries.place(query.until)
-        found = _common([self._walked(project, each) for each in ranges])
-        if excluded:
-            found = _without(found, self._walked(project, excluded))
-        yield from _paged(place for place in found if low <= place < high)
+        lines = [self._walked(project, each) for each in ranges]
+        found = _common(lines) if len(lines) > 1 else lines[0]
+        if low != entries.place(0) or high != TOP:
+            found = (place for place in found if low <= place < high)
+        yield from _paged(self._without(project, found, exclusions) if exclusions else found)
 
     def _spelled(self, project: str, condition: Condition) -> Condition:
         """By its heads, if these are not too many: those lie in the order of their time."""
@@ -81,6 +88,26 @@ class Finder:
             return iter(sorted({entries.place_in(entry) for entry in found}, reverse=True))
         lines = [self._line(project, range) for range in ranges]
         return lines[0] if len(lines) == 1 else _each_once(heapq.merge(*lines, reverse=True))
+
+    def _without(
+        self, project: str, places: Iterator[str], exclusions: Sequence[Exclusion]
+    ) -> Iterator[str]:
+        """Those of ``places`` that are not excluded."""
+        size = FEW
+        while page := list(islice(places, size)):
+            excluded: set[str] = set()
+            for each in exclusions:
+                found = self._between(project, each.head, page)
+                for head in each.unless:
+                    found -= self._between(project, head, page)
+                excluded |= found
+            yield from (place for place in page if place not in excluded)
+            size = READ
+
+    def _between(self, project: str, head: str, page: Sequence[str]) -> set[str]:
+        """Where a head stands between the last and the first place of a page, these included."""
+        between = Range(f"{head} {page[-1]}", f"{head} {page[0]}{TOP}")
+        return set(map(entries.place_in, self.journal.memory_entries(project, between)))
 
     def _line(self, project: str, range: Range) -> Iterator[str]:
         size = FEW
@@ -120,13 +147,3 @@ def _lowest(places: Sequence[str | None]) -> str | None:
 def _paged(places: Iterator[str]) -> Iterator[list[str]]:
     while page := list(islice(places, FEW)):
         yield page
-
-
-def _without(places: Iterator[str], excluded: Iterator[str]) -> Iterator[str]:
-    """What is not among ``excluded``; both descend."""
-    at = next(excluded, None)
-    for place in places:
-        while at is not None and at > place:
-            at = next(excluded, None)
-        if at != place:
-            yield place

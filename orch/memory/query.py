@@ -31,6 +31,14 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """No record is meant that has ``head``, unless it has one of ``unless``."""
+
+    head: str
+    unless: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class MemoryQuery:
     """What is None or empty does not matter. ``since``, ``until``: written then or later, and
     before then; ms. ``text``: each of its words begins a word of the record. ``sight``: of who
@@ -57,14 +65,16 @@ class MemoryQuery:
         found += map(_of_word, entries.words_asked(self.text))
         return found or [EVERY]
 
-    def excluded(self) -> list[Condition]:
+    def excluded(self) -> list[Exclusion]:
         """What need not be read, as the index knows it. Raises InputError for no confidence."""
         found = []
-        if not self.sight.all_private and self.sight.viewer is None:
-            found.append(Condition((head(entries.PRIVATE),)))
+        if not self.sight.all_private:
+            role = self.sight.viewer
+            seen = () if role is None else (head(entries.AGENT, role), head(entries.SHARED, role))
+            found.append(Exclusion(head(entries.PRIVATE), seen))
         if self.min_confidence is not None:
             lowest = entries.tenth_of(checked_confidence(self.min_confidence))
-            found += [Condition((entries.doubt(tenth),)) for tenth in range(lowest)]
+            found += [Exclusion(entries.doubt(tenth)) for tenth in range(lowest)]
         return found
 
     def _of_prefix(self) -> Iterator[Condition]:

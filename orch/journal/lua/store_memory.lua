@@ -17,8 +17,10 @@
 
 local at = id
 local known = redis.call('HGET', memories, id)
+local stale = false  -- it was merged into a record that is gone
 while at and not known do
     at = redis.call('HGET', merged, at)
+    stale = stale or at
     known = at and redis.call('HGET', memories, at)
 end
 if known then
@@ -28,7 +30,9 @@ if known then
     end
     return {'EXPIRED', {at}}
 end
-redis.call('HDEL', merged, id)
+if stale then
+    redis.call('HDEL', merged, id)
+end
 redis.call('HSET', memories, id, text)
 for _, entry in ipairs(found_by) do
     redis.call('ZADD', entries, 0, entry)
