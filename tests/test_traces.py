@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from orch import Orchestrator, otel
@@ -20,6 +21,7 @@ from orch.settings import Settings
 from orch.workflows.traces import TraceContext, span_of_attempt, span_of_execution, trace_of
 from tests.build import parallel, task
 from tests.collector import Collector, Sent, collecting
+from tests.model_server import KEY, ModelServer
 
 CODE = """
 import os, signal, time
@@ -48,6 +50,11 @@ def die(context: Context):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGKILL)
 
+@capability("trace_hold")
+def hold(context: Context):
+    while not context.cancelled():
+        time.sleep(0.02)
+
 @capability("trace_seen")
 def seen(context: Context):
     place = trace.get_current_span().get_span_context()
@@ -75,6 +82,9 @@ ALL = {
         {"id": "call", "type": "subworkflow", "subworkflow": "child"},
     ],
 }
+
+
+HOLD = {"capability": "trace_hold"}
 
 
 @pytest.fixture
@@ -106,6 +116,7 @@ def one(spans: list[Sent]) -> Sent:
     return spans[0]
 
 
+@pytest.mark.slow
 def test_an_execution_is_one_trace_with_a_span_for_each_attempt(
     orchestrator: Orchestrator,
     collector: Collector,
@@ -155,21 +166,53 @@ def test_an_execution_is_one_trace_with_a_span_for_each_attempt(
     assert {each.service for each in collector.spans} == {"orch"}
 
 
-def test_many_branches_in_one_message_have_a_span_each(
+@pytest.mark.slow
+def test_attempts_that_came_together_and_one_that_is_cancelled_have_a_span_each(
     orchestrator: Orchestrator, collector: Collector, code: str, wait_until: Callable[..., Any]
 ) -> None:
     branches = [[task(f"s{n}", capability="trace_seen")] for n in range(30)]
     steps = [parallel("all", *branches, output={"o": "$.output"})]
     orchestrator.define_workflow("wide", {"name": "wide", "steps": steps})
+    orchestrator.define_workflow("held", {"name": "held", "steps": [task("a", **HOLD)]})
     with orchestrator.workers(include=[code], concurrency=1, pool="threads"):
         for _ in range(2):  # the first tells how quick it is
             started = orchestrator.start_workflow("wide")
             assert started.wait(timeout=30).status == "completed"
-        wait_until(lambda: collector.root(started.id))
+        held = orchestrator.start_workflow("held")
+        wait_until(lambda: {"running"} == {s.status for s in held.status().steps})
+        orchestrator.terminate_workflow(held.id)
+        wait_until(lambda: collector.at(held.id, "a"))
         wait_until(lambda: len(collector.of(started.id)) == 31)
     attempts = {each.span: each for each in collector.of(started.id) if "orch.path" in each.told}
     seen = orchestrator.get_execution_status(started.id).variables["o"]["results"]
     assert {each["span"] for each in seen} == set(attempts)
+    assert one(collector.at(held.id, "a")).told["orch.outcome"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_language_model_is_traced_without_what_was_said(
+    orchestrator: Orchestrator, collector: Collector, wait_until: Callable[..., Any]
+) -> None:
+    server = ModelServer()
+    server.answers = [lambda reply: reply.say("a secret answer")]
+    given = {"llm_base_url": server.url, "llm_model": "m", "llm_api_key": SecretStr(KEY)}
+    asks = Orchestrator(orchestrator.runtime.settings.model_copy(update=given))
+    step = task("ask", capability="llm", input={"prompt": "a secret question"})
+    asks.define_workflow("w", {"name": "w", "steps": [step]})
+    with asks, asks.workers(queues=["llm"], pool="threads"):
+        started = asks.start_workflow("w")
+        assert started.wait(timeout=60).status == "completed"
+        attempt = one(wait_until(lambda: collector.at(started.id, "ask")))
+        below = [
+            s for s in collector.spans if s.trace == attempt.trace and s.begun >= attempt.begun
+        ]
+    server.close()
+    asked = one([each for each in below if each.name.startswith("chat")])
+    assert attempt.span in {each.parent for each in below} and asked.parent in {
+        each.span for each in below
+    }
+    assert asked.told["gen_ai.request.model"] == "m" and asked.told["gen_ai.usage.input_tokens"]
+    assert "secret" not in str(below)
 
 
 def test_an_execution_stands_below_whoever_starts_it(
@@ -238,6 +281,7 @@ def test_contexts_are_written_and_read_as_w3c_has_them() -> None:
     assert len({span_of_attempt("e", "a", 1), span_of_attempt("e", "a", 2)}) == 2
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_away_holds_nothing_up(
     redis: Redis, settings: Settings, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
