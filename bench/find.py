@@ -36,7 +36,7 @@ class Pipelined(Journal):
         self.pipe = self.redis.pipeline(transaction=False)
         self.now = 1_790_000_000_000
         self.clock = lambda: self.now
-        for name in ("start", "end_execution", "pause"):
+        for name in ("start", "end_execution", "pause", "amend"):
             self.redis.script_load(self._scripts[name].lua)
 
     def run(self, script: str, **given: Any) -> Any:
@@ -48,6 +48,7 @@ class Pipelined(Journal):
         return {
             "start": ["STARTED"],
             "pause": ["PAUSED"],
+            "amend": ["AMENDED"],
             "end_execution": ["ENDED", "", [], None, None],
         }[script]
 

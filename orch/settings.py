@@ -328,6 +328,12 @@ class Settings(BaseSettings):
         description="the most that the executions of a project may use on a day (UTC), by its "
         "name; `*`: every other project",
     )
+    remember: Literal["all", "notable", "off"] = Field(
+        "notable",
+        description="what the memory is told of by itself: `notable`: what people and agents do, "
+        "and executions that fail or are cancelled; `all`: also each start and completion; `off`: "
+        "escalations alone",
+    )
     memory_retention: float = Field(
         7_776_000.0, gt=0, description="seconds for which a record of the memory is kept"
     )

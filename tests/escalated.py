@@ -12,6 +12,7 @@ from orch.control.steering import Steering
 from orch.journal.journal import Journal
 from orch.tasks.warden import Warden
 from orch.workflows.escalation import Escalation, Ruling
+from orch.workflows.notices import EVENTS
 from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.state import StepState, StepStatus
 from tests.build import FakeClock, Worked, start
@@ -48,7 +49,7 @@ class PlayedWarden(Warden):
 
 
 class Played:
-    """``told``: the notices for which a task was sent, as (event, id)."""
+    """``told``: the notices of escalations for which a task was sent, as (event, id)."""
 
     def __init__(self, journal: Journal, *steps: dict[str, Any], **more: Any) -> None:
         self.journal = journal
@@ -56,7 +57,7 @@ class Played:
         self.plans = Plans(journal)
         self.advancer = Advancer(journal, self.plans, self.worked.dispatch)
         self.told: list[tuple[str, str]] = []
-        self.advancer.tell = lambda event, notice: self.told.append((event, notice))
+        self.advancer.tell = self.hear
         self.warden = PlayedWarden(self.worked, self.advancer, self.plans)
         runtime: Any = SimpleNamespace(
             settings=journal.settings, journal=journal, plans=self.plans, advancer=self.advancer
@@ -65,6 +66,10 @@ class Played:
         for path, text in journal.steps("x1").items():
             if path[0] not in "=!?" and StepState.loads(text).status is StepStatus.ENTERING:
                 self.advancer.join("x1", path)
+
+    def hear(self, event: str, notice: str) -> None:
+        if event in EVENTS:
+            self.told.append((event, notice))
 
     def look(self, ms: int = 0) -> None:
         """So much time passes; then the warden looks."""

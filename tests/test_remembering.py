@@ -119,7 +119,7 @@ def test_a_worker_that_dies_beside_the_memory_leaves_one_record_in_the_project_o
     with Orchestrator(settings) as orchestrator:
         orchestrator.define_workflow("w", definition)
         environment = {"ORCH_FAULT_POINT": f"{point}:{armed}"}
-        search = partial(orchestrator.search_memory, project="shop")
+        search = partial(orchestrator.search_memory, project="shop", prefix="ORCH:ESCALATION:")
         with orchestrator.workers(count=2, concurrency=1, pool="solo", environment=environment):
             execution = orchestrator.start_workflow("w", attributes={"project_id": "shop"})
             wait_until(armed.exists)
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_beside_the_memory_leaves_one_record_in_the_project_o
             orchestrator.decide_escalation(f"{execution.id}:ask", "answer", "yes", by="ada")
             wait_until(lambda: len(search()) == 2)
         found = search()
-        assert orchestrator.search_memory() == []
+        assert orchestrator.search_memory(prefix="ORCH:ESCALATION:") == []
     assert [record.tags[0] for record in found] == ["event:resolved", "event:raised"]
     assert found[0].related == [found[1].id] == [notice]
 

@@ -19,13 +19,10 @@ from orch.control.starting import execution_id
 from orch.control.status import StepExecution
 from orch.errors import InputError, NotFound
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition, WorkflowStep
-from orch.workflows.external import TaskId
+from orch.workflows.external import ASSIGNMENT, TaskId
 from orch.workflows.model import CapabilityName, Priority
 from orch.workflows.node import Node
 from orch.workflows.state import ExecutionStatus, StepStatus
-
-WORKFLOW = "assignment"
-"""The name of the workflow of such executions."""
 
 STEP = "task"
 """The one step that they have."""
@@ -112,7 +109,7 @@ class Assignments:
         named = task_of(task)
         context = self.manager.status(named.execution)
         step = next((each for each in context.steps if each.path == named.path), None)
-        own = context.workflow == WORKFLOW
+        own = context.workflow == ASSIGNMENT
         node = self._node(named)
         ended = step is not None and step.ended is not None
         result = None
@@ -177,12 +174,12 @@ class Assignments:
             timeout=None if task.timeout is None else max(1, int(task.timeout * 1000)),
             retry=task.retry,
         )
-        definition = WorkflowDefinition(name=WORKFLOW, steps=[step])
+        definition = WorkflowDefinition(name=ASSIGNMENT, steps=[step])
         plan = self.manager.runtime.plans.pin(definition, {})
-        execution = execution_id(WORKFLOW, task.idempotency_key)
+        execution = execution_id(ASSIGNMENT, task.idempotency_key)
         options: Any = {} if task.priority is None else {"priority": task.priority}
         self.manager.start_plan(
-            plan, WORKFLOW, execution, task.input, task.idempotency_key, options
+            plan, ASSIGNMENT, execution, task.input, task.idempotency_key, options
         )
         return self.status(execution)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from orch.app import BROKER_AWAY, have_look
 from orch.control.handing_on import HandingOn
+from orch.control.noting import drain_changed
 from orch.control.placing import Fleet
 from orch.control.runtime import Runtime
 from orch.control.status import instant
@@ -106,7 +107,8 @@ class AgentCoordinator:
             stay=stay,
             reassign=reassign,
         )
-        self.journal.ask_to_drain(name, drain)
+        text = f"agent {name} is asked by {drain.by} to take nothing new"
+        self.journal.ask_to_drain(name, drain, drain_changed(name, "asked", drain.at, text))
         have_look(self.runtime.app, name)
         return self._look(name, drain) if timeout is None else self._wait(name, drain, timeout)
 
@@ -115,7 +117,11 @@ class AgentCoordinator:
         names = [name for name in self.journal.read_drains() if is_called(name, agent)]
         if len(names) > 1:
             raise _several(agent, names)
-        if not names or not self.journal.forget_drain(names[0]):
+        if not names:
+            return False
+        said = f"agent {names[0]} is told by {current_user()} to take messages again"
+        note = drain_changed(names[0], "ended", self.journal.clock(), said)
+        if not self.journal.forget_drain(names[0], note):
             return False
         have_look(self.runtime.app, names[0])
         return True

@@ -16,7 +16,9 @@ from pydantic import (
 )
 
 from orch.agents.info import AgentCapability, AgentInfo, AgentStatus, figures, instant
+from orch.control.noting import agent_changed
 from orch.control.runtime import Runtime
+from orch.control.user import current_user
 from orch.errors import InputError, NotFound
 from orch.hooks import check_url
 from orch.journal.agents import AgentRecord
@@ -80,7 +82,10 @@ class OutsideAgents:
         self._check_free(made.name)
         offered = _offered(made.name, capabilities)
         content = {**made.model_dump(mode="json", exclude_defaults=True), "capabilities": offered}
-        self.journal.register_agent(made.name, json.dumps(content))
+        said = f"agent {made.name} was registered by {current_user()}; it offers "
+        said += ", ".join(sorted(offered)) or "nothing"
+        note = agent_changed(made.name, "registered", self.journal.clock(), said, *sorted(offered))
+        self.journal.register_agent(made.name, json.dumps(content), note)
         return made.name
 
     def _check_free(self, name: str) -> None:
@@ -94,7 +99,9 @@ class OutsideAgents:
 
     def unregister(self, agent: str) -> None:
         """Raises NotFound, where no agent outside is called so."""
-        if not self.journal.unregister_agent(agent):
+        said = f"agent {agent} was unregistered by {current_user()}"
+        note = agent_changed(agent, "unregistered", self.journal.clock(), said)
+        if not self.journal.unregister_agent(agent, note):
             raise _unknown(agent)
 
     def heartbeat(self, agent: str, load: float = 0.0) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from orch.control.noting import canary_changed, defined
 from orch.control.user import current_user
 from orch.control.versions import find_version
 from orch.errors import InputError, NotFound
 from orch.journal.journal import Journal
 from orch.journal.versions import Canary, Defined
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.note import Note
 
 
 class Canaries:
@@ -31,7 +33,8 @@ class Canaries:
                 "older one the latest by defining it again",
             )
         canary = Canary(found, percent, self.journal.clock(), by or current_user())
-        self.journal.set_canary(key, canary)
+        note = canary_changed(key, canary, "set", canary.by, canary.at)
+        self.journal.set_canary(key, canary, note)
         return canary
 
     def add(
@@ -45,14 +48,16 @@ class Canaries:
             )
         version = definition.content_hash()
         said = Defined(self.journal.clock(), by or current_user(), definition.version or "")
-        self.journal.add_version(key, version, said)
+        self.journal.add_version(key, version, said, defined(key, version, said))
         return self.set(key, version, percent, by)
 
     def stop(self, key: str) -> bool:
         """No new execution gets it any more. False: there was none."""
-        there = self.get(key) is not None
-        self.journal.set_canary(key, None)
-        return there
+        canary = self.get(key)
+        if canary is None:
+            return False
+        self.journal.set_canary(key, None, self._changed(key, canary, "stopped"))
+        return True
 
     def promote(self, key: str) -> str:
         """The canary is the latest version from now on. Raises NotFound."""
@@ -64,5 +69,8 @@ class Canaries:
         text = self.journal.read_definition(canary.version)
         if text is not None:
             self.journal.store_latest(key, canary.version, text)  # with its triggers
-        self.journal.promote(key, canary.version)
+        self.journal.promote(key, canary.version, self._changed(key, canary, "promoted"))
         return canary.version
+
+    def _changed(self, key: str, canary: Canary, word: str) -> Note:
+        return canary_changed(key, canary, word, current_user(), self.journal.clock())

@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.connection import Connection
 
 from orch.app import BROKER_AWAY, queue_depth
+from orch.control.noting import drain_changed
 from orch.control.runtime import Runtime
 from orch.errors import NotFound, Unreachable
 from orch.workflows.agents import queues_of_agent
@@ -56,6 +57,11 @@ class HandingOn:
         found = HandedOn()
         for queue in own_queues(agent):
             found += self._empty(queue, _depth(self.runtime.app, queue, self.connection))
+        if found.moved:
+            journal, steps = self.runtime.journal, "steps" if found.moved > 1 else "step"
+            said = f"{found.moved} {steps} that waited for agent {agent} went to others"
+            note = drain_changed(agent, "handed-on", journal.clock(), said)
+            journal.amend(journal.keys.drains(), note=note)
         return found
 
     def _empty(self, queue: str, count: int) -> HandedOn:

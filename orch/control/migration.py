@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orch.control.catalog import Catalog
+from orch.control.noting import defined
 from orch.control.runtime import Runtime
 from orch.control.user import said
 from orch.errors import InvalidWorkflow, NotAllowed
@@ -102,8 +103,13 @@ class Migration:
             if dry_run:
                 return self.plans.make(definition, handlers, record.plan), {}
             made = self.plans.pin(definition, handlers, record.plan)
-            defined = Defined(self.journal.clock(), told["by"], "", execution)
-            self.journal.add_version(record.workflow, made.version, defined)
+            said_of_it = Defined(self.journal.clock(), told["by"], "", execution)
+            self.journal.add_version(
+                record.workflow,
+                made.version,
+                said_of_it,
+                defined(record.workflow, made.version, said_of_it),
+            )
             return made, {"changes": _named(changes)}
 
         told = said(by, reason)

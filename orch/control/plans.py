@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
+from orch.control.noting import defined
 from orch.control.user import current_user
 from orch.errors import NotFound, SettingsError
 from orch.journal.journal import Journal
@@ -66,7 +67,7 @@ class Plans:
             version = made.content_hash()
             self.journal.store_latest(each, version, made.canonical())
             said = Defined(self.journal.clock(), by or current_user(), made.version or "")
-            self.journal.add_version(each, version, said)
+            self.journal.add_version(each, version, said, defined(each, version, said))
         return plan
 
     def pin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -16,6 +17,7 @@ from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.tracing import open_tracing
 from orch.journal.journal import Journal, open_redis
+from orch.memory.noting import hear
 from orch.queues import QueueNotes
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
@@ -43,6 +45,7 @@ class Runtime:
         self.url = url
         self.app = app or create_app(settings, url)
         self.journal = Journal(open_redis(url, opened=opened), settings, url=url)
+        self.journal.heard = partial(hear, self.journal)
         self.plans = Plans(self.journal)
         self.placing = Placing(self.journal)
         self.advancer = Advancer(

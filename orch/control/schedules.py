@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orch.control.noting import schedule_changed
 from orch.control.starting import checked_input
 from orch.control.status import instant as shown_instant
 from orch.control.sun import next_sun
@@ -18,6 +19,7 @@ from orch.control.user import current_user
 from orch.errors import InputError, NotFound, OrchError
 from orch.journal.schedules import EXISTS, STORED, StoredSchedule
 from orch.workflows.durations import parse_instant
+from orch.workflows.note import Note
 from orch.workflows.schedule import (
     BACKFILLED_AT_MOST,
     Progress,
@@ -102,6 +104,7 @@ class Schedules:
             spec=schedule.model_dump_json(by_alias=True, exclude_none=True),
             before="*" if replace else "",
             by=by or current_user(),
+            note=self._note(schedule, "changed" if kept is not None else "added", by),
         )
         if word == EXISTS:
             raise InputError(
@@ -147,9 +150,12 @@ class Schedules:
 
         return self._change(name, change, by)
 
-    def remove(self, name: str) -> bool:
+    def remove(self, name: str, *, by: str | None = None) -> bool:
         """Forget a schedule, not its executions. False: there was none."""
-        return self.journal.remove_schedule(name)
+        stored = self.journal.read_schedule(name)
+        if stored is None:
+            return False
+        return self.journal.remove_schedule(name, self._note(stored.schedule, "removed", by))
 
     def trigger(self, name: str, *, by: str | None = None) -> TickInfo:
         """Start an execution now, whatever runs, also of one that is paused. Raises NotFound."""
@@ -232,9 +238,19 @@ class Schedules:
                 was=stored.was,
                 by=by or current_user(),
                 told=told or (),
+                note=self._note_of_change(stored.schedule, schedule, by),
             )
             if word == STORED:
                 return self.get(name)
+
+    def _note_of_change(self, before: Schedule, after: Schedule, by: str | None) -> Note | None:
+        if after is before or before.paused == after.paused:
+            return None
+        return self._note(after, "paused" if after.paused else "resumed", by)
+
+    def _note(self, schedule: Schedule, word: str, by: str | None) -> Note:
+        at, who = self.journal.clock(), by or current_user()
+        return schedule_changed(schedule.name, schedule.workflow, word, who, at, schedule.note)
 
     def _read(self, name: str) -> StoredSchedule:
         stored = self.journal.read_schedule(name)

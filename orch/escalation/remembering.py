@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from orch.control.runtime import Runtime
-from orch.errors import InputError
 from orch.escalation.notice import Notice
 from orch.faults import fault
 from orch.memory.memory import Memory
+from orch.memory.noting import note
 from orch.memory.record import LONGEST_TAG, MemoryRecord
 from orch.memory.step import project_of
 from orch.workflows.escalation import escalation_id
-
-logger = logging.getLogger(__name__)
-
-ROLE = "ORCHESTRATOR"
-LONGEST_SAID = 500
 
 
 def remember(runtime: Runtime, content: Mapping[str, Any]) -> None:
@@ -31,29 +25,26 @@ def remember(runtime: Runtime, content: Mapping[str, Any]) -> None:
     project = project_of(runtime.journal, notice.execution)
     source = escalation_id(notice.execution, notice.path)
     raised = int(content.get("raised", notice.at))
-    try:
-        memory.store(
-            ROLE,
-            project,
-            f"ORCH:ESCALATION: {_said(notice)}",
-            id=notice.id,
-            created=notice.at,
-            source=source,
-            tags=_tags(notice),
-            related=_raising(memory, project, source, raised, notice),
-            data=notice.as_dict(),
-        )
-    except InputError as exc:
-        # It would be refused again: the hooks must not wait for it.
-        logger.warning("what happened to %s is not remembered: %s", notice.id, exc)
+    note(
+        runtime.journal,
+        project,
+        notice.id,
+        "ESCALATION",
+        _said(notice),
+        created=notice.at,
+        source=source,
+        tags=_tags(notice),
+        related=_raising(memory, project, source, raised, notice),
+        data=notice.as_dict(),
+    )
     fault("notice_remembered")
 
 
 def _said(notice: Notice) -> str:
     said = notice.headline()
     if notice.event in ("raised", "rung") and notice.error.message:
-        said += f": {' '.join(notice.error.message.split())}"
-    return said[:LONGEST_SAID]
+        said += f": {notice.error.message}"
+    return said
 
 
 def _tags(notice: Notice) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.breaker import Breaker
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted
 from orch.workflows.breaking import Standing
 
 BREAKER_KEPT = 7 * 86_400_000
@@ -56,7 +56,7 @@ def _width(breaker: Breaker) -> int:
     return int(breaker.window * 1000) // BUCKETS
 
 
-class Breakers(Connection):
+class Breakers(Noted):
     def ask_breaker(
         self,
         capability: str,
@@ -111,7 +111,10 @@ class Breakers(Connection):
             by=by,
             why=why,
         )
-        return self._word("switch_breaker", reply, "SWITCHED", "AS_BEFORE") == "SWITCHED"
+        switched = self._word("switch_breaker", reply, "SWITCHED", "AS_BEFORE") == "SWITCHED"
+        if switched and self.settings.remember != "off":
+            self.heard(self.keys.breaker_notes(capability))
+        return switched
 
     def declare_breakers(self, declared: Mapping[str, Breaker | None]) -> None:
         """What a worker knows of its capabilities; None: that one has no breaker."""
@@ -154,6 +157,8 @@ class Breakers(Connection):
         return {
             "breaker": self.keys.breaker(capability),
             "changes": self.keys.breaker_changes(capability),
+            "notes": self.keys.breaker_notes(capability),
+            "name": capability if self.settings.remember != "off" else "",
             "now": self.clock(),
             "keep": BREAKER_KEPT,
         }

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orch.journal import heads
-from orch.journal.connection import Connection
+from orch.journal.lives import Lives
 from orch.journal.scripts import flat
 from orch.workflows.calls import Call
-from orch.workflows.commit import Event, Open
+from orch.workflows.commit import End, Event, Open
 from orch.workflows.compensating import CANCELLED
 from orch.workflows.gates import Slots
 from orch.workflows.state import ExecutionStatus
@@ -32,7 +32,7 @@ class Cancelled:
     slots: Slots | None = None
 
 
-class Cancelling(Connection):
+class Cancelling(Lives):
     """Each method is idempotent: asked again, it changes nothing."""
 
     def cancel(
@@ -96,6 +96,9 @@ class Cancelling(Connection):
             keep=self.expires,
             grace=self.grace,
             notices=flat(notices),
+            life=self._told_of_end(
+                execution, End(ExecutionStatus.CANCELLED, error=_dumps({**error, "by": by})), now
+            ),
         )
         word = self._word("cancel", reply, "ENDED", "UNWINDS", "DONE", "MISSING")
         if word in ("DONE", "MISSING"):

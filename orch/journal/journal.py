@@ -273,6 +273,10 @@ class Journal(
             **self._first(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
+            "life": [
+                *self._told_of_start(start.id, start.workflow, now),
+                *self._told_of_end(start.id, _end_of(start.transition), now),
+            ],
             "members": [part for member in members_of(start.id, told) for part in (0, member)],
             "counts": counts_of_start(start.workflow, fields["status"]),
             "look": self._look_first(start.transition, start.deadline, start.parent, now, look),
@@ -292,6 +296,7 @@ class Journal(
             **self._all_keys(execution),
             **self._index_and_totals(execution),
             "listening": self.keys.listening(self.keys.partition(execution)),
+            "outbox": self.keys.outbox(self.keys.partition(execution)),
             "listens": _listens(execution, written.opens),
             "id": execution,
             "fields": flat((*written.fields, *fields.items())),
@@ -319,6 +324,7 @@ class Journal(
             status=fields["status"],
             name=_error_head(error_name(fields.get("error"))),
             look=self._look_first(transition, deadline, pending.parent, now),
+            life=self._told_of_end(pending.id, _end_of(transition), now),
         )
         return self._word("begin", reply, "BEGUN", "DONE", "MISSING") == "BEGUN"
 
@@ -477,6 +483,7 @@ class Journal(
             keeps=flat(_keeps(transition, now)) if owner else [],
             keep_event=_keep_event(transition, attempt, now),
             unwinds=int(transition.unwinds or in_compensation(transition.path)),
+            life=self._told_of_end(execution, end, now),
         )
         word = self._word("settle", reply, *_SETTLE_WORDS)
         if word == "SETTLED":
@@ -763,6 +770,7 @@ class Journal(
             keep=self.expires,
             grace=self.grace,
             notices=flat(notices),
+            life=self._told_of_end(execution, End(status, error=_dumps(error)), now),
         )
         word = self._word("end_execution", reply, "ENDED", "DONE", "MISSING")
         if word != "ENDED":
@@ -814,9 +822,14 @@ def _keep_event(transition: Transition, attempt: int, now: int) -> bytes:
     return Event("kept", transition.path, attempt).dumps(now) if transition.kept else b""
 
 
+def _end_of(transition: Transition | None) -> End | None:
+    """How an execution ends with its first transition, if it does."""
+    return transition.end if transition is not None else None
+
+
 def _end_fields(transition: Transition | None, now: int) -> dict[str, str]:
     """Fields of the record of an execution whose flow ends with its first transition."""
-    end = transition.end if transition is not None else None
+    end = _end_of(transition)
     if end is None:
         return {}
     if not end.status.ended:

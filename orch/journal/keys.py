@@ -260,6 +260,23 @@ class Keys:
         """HASH, permanent: capability -> JSON of what is declared of it; see `Declared`."""
         return f"{self.namespace}:capabilities"
 
+    def breaker_notes(self, capability: str) -> str:
+        """HASH, `BREAKER_KEPT` after the last: `>id` -> JSON of a change that is not remembered
+        yet."""
+        return f"{self.namespace}:{{b:{capability}}}:notes"
+
+    def noted(self) -> str:
+        """ZSET, permanent: key of a hash in which a note may lie -> since when, ms."""
+        return f"{self.namespace}:noted"
+
+    def seen_agents(self) -> str:
+        """HASH, permanent: name of a worker that was seen alive -> its incarnation."""
+        return f"{self.namespace}:seen"
+
+    def upkeep(self) -> str:
+        """STRING, a minute: some worker has looked after what is to be remembered."""
+        return f"{self.namespace}:upkeep"
+
     def fallbacks(self) -> str:
         """HASH, permanent: capability -> JSON of the fallback that is declared of it."""
         return f"{self.namespace}:fallbacks"
@@ -308,6 +325,10 @@ class Keys:
 
     # --- of schedules; permanent -----------------------------------------------------------
 
+    def schedule_notes(self) -> str:
+        """HASH: `>id` -> JSON of what changed a schedule, until it is remembered."""
+        return f"{self.namespace}:{{schedules}}:notes"
+
     def schedules(self) -> str:
         """SET: names of schedules."""
         return f"{self.namespace}:{{schedules}}:names"
@@ -350,6 +371,8 @@ class Keys:
             self.drains(),
             self.fallbacks(),
             self.kinds(),
+            self.noted(),
+            self.seen_agents(),
             self.workers(),
             self.priorities(),
             self.projects(),

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, without_notes
 from orch.limits import Limit
 from orch.workflows.limits import LIMITS_MARK, Want, rank_of, resource_name
+from orch.workflows.note import Note
 from orch.workflows.state import StepState
 
 USAGE_KEPT = 14 * 86_400_000
@@ -106,7 +107,7 @@ class LookedAt:
     found: tuple[tuple[str, str, bool], ...]
 
 
-class Limits(Connection):
+class Limits(Noted):
     """Every method may raise Unreachable."""
 
     def reserve(
@@ -219,23 +220,25 @@ class Limits(Connection):
         """What the settings say; what was defined by hand prevails."""
         self._set_resources("s", capacities)
 
-    def define_resource(self, name: str, capacity: int) -> None:
-        self._set_resources("d", {name: capacity})
+    def define_resource(self, name: str, capacity: int, note: Note | None = None) -> None:
+        self._set_resources("d", {name: capacity}, note)
 
-    def _set_resources(self, kind: str, capacities: Mapping[str, int]) -> None:
+    def _set_resources(
+        self, kind: str, capacities: Mapping[str, int], note: Note | None = None
+    ) -> None:
         if capacities:
-            told = {f"{kind}:{resource_name(name)}": each for name, each in capacities.items()}
-            self.read(self.redis.hset, self.keys.limits("resources"), mapping=told)
+            told = {f"{kind}:{resource_name(n)}": str(each) for n, each in capacities.items()}
+            self.amend(self.keys.limits("resources"), told, note=note)
 
-    def remove_resource(self, name: str) -> bool:
+    def remove_resource(self, name: str, note: Note | None = None) -> bool:
         """False: there was none."""
         fields = [f"{kind}:{resource_name(name)}" for kind in "ds"]
-        return bool(self.read(self.redis.hdel, self.keys.limits("resources"), *fields))
+        return self.amend(self.keys.limits("resources"), drops=fields, note=note)
 
     def read_resources(self) -> dict[str, tuple[int, bool]]:
         """Limit of a resource -> its capacity, and whether it was defined by hand."""
         found: dict[str, tuple[int, bool]] = {}
-        told = self.read(self.redis.hgetall, self.keys.limits("resources"))
+        told = without_notes(self.read(self.redis.hgetall, self.keys.limits("resources")))
         for field, capacity in sorted(told.items(), reverse=True):  # `s:` before `d:`
             kind, _, name = field.partition(":")
             found[name] = int(capacity), kind == "d"

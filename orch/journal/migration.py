@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from orch.journal.heads import instant, of_kind
 from orch.journal.indexing import Indexing
+from orch.journal.lives import Lives
 from orch.journal.records import Record
 from orch.journal.scripts import flat
 from orch.workflows.commit import Event
 from orch.workflows.migrating import Fitting
 
 
-class Migration(Indexing):
+class Migration(Indexing, Lives):
     """One script, fenced by all that its caller saw; it may be run twice without harm."""
 
     def migrate(
@@ -45,6 +46,7 @@ class Migration(Indexing):
             looks=list(found.looks),
             event=event.dumps(now),
             heads=[_entry(record, record.version), _entry(record, version)],
+            **self._life(execution, event.word, now, event.detail or {}),
         )
         return str(self._word("migrate", reply, "MIGRATED", "DONE", "SUPERSEDED", "MISSING"))
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, without_notes
 from orch.workflows.external import given_field
+from orch.workflows.note import Note
 
 BEAT_MARK = "@"
 """Begins the field with the last heartbeat of a registered agent."""
@@ -23,18 +24,16 @@ class Registered:
     load: float = 0.0
 
 
-class Pushes(Connection):
+class Pushes(Noted):
     """Every method may raise Unreachable."""
 
-    def register_agent(self, id: str, text: str) -> None:
+    def register_agent(self, id: str, text: str, note: Note | None = None) -> None:
         beat = json.dumps([self.clock(), 0.0])
-        fields: dict[Any, Any] = {id: text, f"{BEAT_MARK}{id}": beat}
-        self.read(lambda: self.redis.hset(self.keys.registered(), mapping=fields))
+        self.amend(self.keys.registered(), {id: text, f"{BEAT_MARK}{id}": beat}, note=note)
 
-    def unregister_agent(self, id: str) -> bool:
+    def unregister_agent(self, id: str, note: Note | None = None) -> bool:
         """False: there is none."""
-        fields = (id, f"{BEAT_MARK}{id}")
-        return bool(self.read(lambda: self.redis.hdel(self.keys.registered(), *fields)))
+        return self.amend(self.keys.registered(), drops=[id, f"{BEAT_MARK}{id}"], note=note)
 
     def beat_agent(self, id: str, load: float) -> bool:
         """It lives. False: it is not registered."""
@@ -50,7 +49,7 @@ class Pushes(Connection):
         return None if text is None else Registered(text, *json.loads(beat or "[0, 0.0]"))
 
     def registered_agents(self) -> dict[str, Registered]:
-        found = self.read(self.redis.hgetall, self.keys.registered())
+        found = without_notes(self.read(self.redis.hgetall, self.keys.registered()))
         return {
             id: Registered(text, *json.loads(found.get(f"{BEAT_MARK}{id}", "[0, 0.0]")))
             for id, text in sorted(found.items())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, noted_fields
+from orch.workflows.note import Note
 from orch.workflows.schedule import Progress, Schedule, Tick
 
 TICKS_KEPT = 200
@@ -27,7 +28,7 @@ class StoredSchedule:
     by: str
 
 
-class Schedules(Connection):
+class Schedules(Noted):
     def read_schedule(self, name: str) -> StoredSchedule | None:
         fields = ("spec", "progress", "created", "changed", "by")
         found = self.read(self.redis.hmget, self.keys.schedule(name), list(fields))
@@ -68,6 +69,7 @@ class Schedules(Connection):
         was: str = "*",
         by: str = "",
         told: Sequence[Tick] = (),
+        note: Note | None = None,
     ) -> str:
         """STORED, MOVED, EXISTS or MISSING, as store_schedule.lua says.
 
@@ -75,6 +77,7 @@ class Schedules(Connection):
         """
         if spec:
             self.read(self.redis.sadd, self.keys.schedules(), name)
+        noted = self.expected(self.keys.schedule_notes(), note)
         reply = self.run(
             "store_schedule",
             schedule=self.keys.schedule(name),
@@ -90,16 +93,31 @@ class Schedules(Connection):
             by=by,
             told=[tick.dumps() for tick in told],
             most=TICKS_KEPT,
+            notes=self.keys.schedule_notes(),
+            noted=noted_fields(noted),
         )
-        return self._word("store_schedule", reply, STORED, MOVED, EXISTS, MISSING)
+        word = self._word("store_schedule", reply, STORED, MOVED, EXISTS, MISSING)
+        if noted and word == STORED:
+            self.heard(self.keys.schedule_notes())
+        return word
 
-    def remove_schedule(self, name: str) -> bool:
+    def remove_schedule(self, name: str, note: Note | None = None) -> bool:
         """False: there was none."""
-        pipe = self.redis.pipeline(transaction=True)
-        pipe.delete(self.keys.schedule(name), self.keys.schedule_ticks(name))
-        pipe.zrem(self.keys.schedules_due(), name)
-        pipe.srem(self.keys.schedules(), name)
-        return bool(self.read(pipe.execute)[0])
+        noted = self.expected(self.keys.schedule_notes(), note)
+        reply = self.run(
+            "remove_schedule",
+            schedule=self.keys.schedule(name),
+            ticks=self.keys.schedule_ticks(name),
+            due=self.keys.schedules_due(),
+            names=self.keys.schedules(),
+            notes=self.keys.schedule_notes(),
+            name=name,
+            noted=noted_fields(noted),
+        )
+        removed = self._word("remove_schedule", reply, "REMOVED", "MISSING") == "REMOVED"
+        if removed and noted:
+            self.heard(self.keys.schedule_notes())
+        return removed
 
     def read_ticks(self, name: str, limit: int) -> list[Tick]:
         """What became of the latest instants, the latest first."""

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orch.journal.connection import Connection
 from orch.journal.heads import of_error
+from orch.journal.lives import Lives
 from orch.journal.scripts import flat
+from orch.workflows import life
 from orch.workflows.commit import Event
 from orch.workflows.reopening import Reopening
 from orch.workflows.state import ExecutionStatus
@@ -26,7 +27,7 @@ class Steered:
     paths: tuple[str, ...] = ()
 
 
-class Steering(Connection):
+class Steering(Lives):
     """Each method is idempotent: asked again, it answers ``done=False`` and changes nothing."""
 
     def pause(self, execution: str, detail: Mapping[str, Any]) -> Steered:
@@ -42,6 +43,7 @@ class Steering(Connection):
             now=now,
             id=execution,
             event=Event("paused", detail=detail).dumps(now),
+            **self._life(execution, life.PAUSED, now, detail),
         )
         return self._steered("pause", reply, "PAUSED", ExecutionStatus.RUNNING)
 
@@ -59,6 +61,7 @@ class Steering(Connection):
             grace=self.grace,
             fields=flat(fields.items()),
             event=Event("resumed", detail=detail).dumps(now),
+            **self._life(execution, life.RESUMED, now, detail),
         )
         return self._steered("resume", reply, "RESUMED", ExecutionStatus.PAUSED)
 
@@ -75,7 +78,7 @@ class Steering(Connection):
 
         ``deadline`` in ms, 0: none; ``error``: the name of what it failed with.
         """
-        now = self.clock()
+        now, events = self.clock(), list(events)
         reply = self.run(
             "retry",
             **self._all_keys(execution),
@@ -91,6 +94,7 @@ class Steering(Connection):
             deadline=deadline,
             events=[event.dumps(now) for event in events],
             error=of_error(error) if error else "",
+            **self._life(execution, life.RETRIED, now, _said_first(events)),
         )
         return self._steered("retry", reply, "RETRIED", ExecutionStatus.FAILED)
 
@@ -99,3 +103,8 @@ class Steering(Connection):
         if word == done:
             return Steered(True, before, tuple(reply[1:]))
         return Steered(False, ExecutionStatus(reply[1]) if word == "DONE" else None)
+
+
+def _said_first(events: Iterable[Event]) -> Mapping[str, Any]:
+    """What the first event says beside its word: who wants it, and why."""
+    return next((event.detail or {} for event in events), {})

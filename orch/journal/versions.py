@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, without_notes
+from orch.workflows.note import Note
 
 MOST_VERSIONS = 1000
 """Versions of one workflow that are listed; older ones can still be run."""
@@ -48,13 +49,13 @@ class Canary:
         return cls(*json.loads(text))
 
 
-class Versions(Connection):
+class Versions(Noted):
     """Lists of versions, one for each name of a workflow; and canaries."""
 
-    def add_version(self, name: str, version: str, said: Defined) -> bool:
+    def add_version(self, name: str, version: str, said: Defined, note: Note | None = None) -> bool:
         """List a version, unless it is; whether this call did."""
         key = self.keys.versions(name)
-        if not self.read(self.redis.hsetnx, key, version, said.dumps()):
+        if not self.amend(key, {version: said.dumps()}, expect={version: ""}, note=note):
             return False
         if self.read(self.redis.hlen, key) > MOST_VERSIONS:
             self._forget_oldest(name)
@@ -78,17 +79,17 @@ class Versions(Connection):
         )
         return latest, Canary.loads(text) if text else None
 
-    def set_canary(self, name: str, canary: Canary | None) -> None:
+    def set_canary(self, name: str, canary: Canary | None, note: Note | None = None) -> None:
         """None: there is none any more."""
         if canary is None:
-            self.read(self.redis.hdel, self.keys.canaries(), name)
+            self.amend(self.keys.canaries(), drops=[name], note=note)
         else:
-            self.read(self.redis.hset, self.keys.canaries(), name, canary.dumps())
+            self.amend(self.keys.canaries(), {name: canary.dumps()}, note=note)
 
-    def promote(self, name: str, version: str) -> None:
+    def promote(self, name: str, version: str, note: Note | None = None) -> None:
         """Make a version the latest, and end the canary."""
         self.read(self.redis.hset, self.keys.workflows(), name, version)
-        self.set_canary(name, None)
+        self.set_canary(name, None, note)
 
     def has_version(self, name: str, version: str) -> bool:
         """Whether a version of this very hash is listed."""
@@ -97,4 +98,4 @@ class Versions(Connection):
     def versions(self, name: str) -> dict[str, Defined]:
         """Version -> what is known of it, of those that are listed."""
         found = self.read(self.redis.hgetall, self.keys.versions(name))
-        return {version: Defined.loads(text) for version, text in found.items()}
+        return {version: Defined.loads(text) for version, text in without_notes(found).items()}

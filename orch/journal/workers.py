@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, without_notes
 from orch.workflows.state import StepState, StepStatus
 
 LISTED = 3
@@ -22,7 +22,7 @@ QUEUES_KEPT = 30 * 24 * 3600 * 1000
 """Ms for which a queue is known after it was used last."""
 
 
-class Workers(Connection):
+class Workers(Noted):
     """The list of workers.
 
     A worker is believed to live for its ``ttl``; its sign of life is kept a little longer, for
@@ -129,6 +129,15 @@ class Workers(Connection):
         if buried:
             self.read(self.redis.zrem, self.keys.workers(), incarnation)
         return buried
+
+    def take_upkeep(self, keep: int) -> bool:
+        """Look after what is to be remembered, for all workers, for ``keep`` ms."""
+        taken = self.read(lambda: self.redis.set(self.keys.upkeep(), "1", nx=True, px=keep))
+        return bool(taken)
+
+    def seen_agents(self) -> dict[str, str]:
+        """Workers that were seen alive -> their incarnation; '': it has died since."""
+        return without_notes(self.read(self.redis.hgetall, self.keys.seen_agents()))
 
     def bring_forward(self, incarnation: str, holds: Sequence[str], within: int) -> int:
         """Have the tokens of a dead worker looked at now; how many were found.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from orch.control.limits import LimitInfo, LimitViews
+from orch.control.noting import resource_changed
 from orch.control.runtime import Runtime
+from orch.control.user import current_user
 from orch.errors import InputError, NotFound
 from orch.limits import check_capacity
 from orch.resources.advice import HOUR, CapacityPlan, Usage, plan, usages, wants_change
@@ -35,13 +37,15 @@ class ResourceManager:
             check_capacity(name, capacity)
         except ValueError as exc:
             raise InputError(str(exc)) from exc
-        self.journal.define_resource(name, capacity)
+        note = resource_changed(name, capacity, current_user(), self.journal.clock())
+        self.journal.define_resource(name, capacity, note)
         self.runtime.advancer.look_at_resources([resource_name(name)])
         return self.views.show_resource(name)
 
     def remove(self, name: str) -> None:
         """There is no such resource any more; who waits for it fails. Raises NotFound."""
-        if not self.journal.remove_resource(name):
+        note = resource_changed(name, None, current_user(), self.journal.clock())
+        if not self.journal.remove_resource(name, note):
             self.views.show_resource(name)  # raises, unless steps wait for what is not there
         self.runtime.advancer.look_at_resources([resource_name(name)])
 

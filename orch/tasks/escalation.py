@@ -1,5 +1,5 @@
 """Where failures arrive: the tasks that deliver notices of escalations; and those that send tasks
-to agents outside."""
+to agents outside, and that remember what became of executions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from orch.agents.pushing import push_task
 from orch.control.runtime import Runtime
 from orch.errors import OrchError
 from orch.escalation.manager import EscalationManager
+from orch.memory.lives import deliver_life
 from orch.webhooks.telling import deliver_event
+from orch.workflows.life import LIFE
 from orch.workflows.notices import ASSIGNED, EMITTED, EVENTS, notice_task
 
 
@@ -19,6 +21,7 @@ def register_escalation_tasks(app: Celery, runtime: Runtime) -> None:
         _register(app, manager, event)
     _register_pushes(app, runtime)
     _register_events(app, runtime)
+    _register_lives(app, runtime)
 
 
 def _register_events(app: Celery, runtime: Runtime) -> None:
@@ -26,6 +29,15 @@ def _register_events(app: Celery, runtime: Runtime) -> None:
     def tell(notice: str) -> str:
         try:
             return deliver_event(runtime, notice)
+        except OrchError as exc:
+            return f"left to the watch: {exc}"
+
+
+def _register_lives(app: Celery, runtime: Runtime) -> None:
+    @app.task(name=notice_task(LIFE), ignore_result=True)
+    def remember(notice: str) -> str:
+        try:
+            return deliver_life(runtime, notice)
         except OrchError as exc:
             return f"left to the watch: {exc}"
 

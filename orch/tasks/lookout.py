@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orch.control.noting import agent_changed
 from orch.errors import JournalError
 from orch.journal.journal import Journal
 from orch.journal.line import Line, line_name
@@ -137,7 +138,11 @@ class Lookout:
         within = int(self.journal.settings.liveness_ttl * 1000) + 1000
         count = self.journal.bring_forward(name, said.get("holds", ()), within)
         logger.warning("worker %s is gone; %d of its steps are looked at", name, count)
-        self.on_buried(str(said.get("name") or name))
+        agent = str(said.get("name") or name)
+        self.on_buried(agent)
+        text = f"agent {agent} has died; {count} of its steps go to others"
+        note = agent_changed(agent, "died", self.journal.clock(), text)
+        self.journal.amend(self.journal.keys.seen_agents(), {agent: ""}, note=note)
 
     def _find(self, lines: dict[str, int]) -> set[int] | None:
         """Which of these are open; None: this cannot be known, for ours is not shown."""

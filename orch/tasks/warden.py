@@ -42,6 +42,7 @@ from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.presence import Presence
+from orch.tasks.remembering import Remembering
 from orch.tasks.step import timeout_of
 from orch.tasks.tally import current_tally
 from orch.tasks.usage import Usage
@@ -132,6 +133,7 @@ class Warden:
         self.ageing = Ageing(self.runtime)
         rabbitmq = is_rabbitmq(settings.broker_url or url)
         self.acknowledging = Acknowledging() if rabbitmq else None
+        self.remembering = Remembering(self.journal)
         self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
@@ -261,6 +263,7 @@ class Warden:
         if time.monotonic() - self._swept > 60:
             self._swept = time.monotonic()
             self.journal.forget_expired()
+        self.remembering.look()
         return due
 
     def _until(self, due: int | None) -> float:

@@ -10,6 +10,9 @@ from orch.errors import InputError
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.state import encode
 
+ASSIGNMENT = "assignment"
+"""The workflow of tasks that are assigned by themselves."""
+
 MARK = "@"
 """Begins what a token waits for, where that is a report and no event."""
 

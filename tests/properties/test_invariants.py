@@ -562,6 +562,7 @@ class World:
         return [
             (member.split(" ", 1)[1], score)
             for member, score in self.journal.redis.zrange(key, 0, -1, withscores=True)
+            if member.startswith(f"{EXECUTION} ")  # and no notice
         ]
 
     def states(self) -> dict[str, StepState]:

@@ -4,6 +4,7 @@
 -- KEYS  breaker  HASH  `calls` in the window; where it is open `since`, `until`, `why`, `by`,
 --                      `probes`, `passed` of them, and `asked`: how many it sent away
 -- KEYS  changes  LIST  the latest changes
+-- KEYS  notes    HASH  `>id` -> JSON of a change that is to be remembered
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  attempt  str   who asks, or has ended; '' for nobody
 -- ARGV  wants    int   1: it asks whether it may call
@@ -12,6 +13,7 @@
 -- ARGV  why      str   what the latest failure says
 -- ARGV  policy   list  {failure rate, ms in a bucket, buckets, least calls, ms open, probes}
 -- ARGV  keep     int   ms for which it is kept
+-- ARGV  name     str   the capability, if changes are to be remembered, or ''
 --
 -- USES  note_change
 --

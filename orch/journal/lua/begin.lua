@@ -10,6 +10,7 @@
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  expect   str   the status that it must have
@@ -25,8 +26,9 @@
 -- ARGV  ended    int   1: it has ended already
 -- ARGV  keep     int   ms for which an ended execution is kept
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell call_with write_tokens index expire
+-- USES  tell call_with write_tokens index expire leave_life
 --
 -- Reply  {'BEGUN'} | {'DONE', status} | {'MISSING'}
 
@@ -41,6 +43,7 @@ end
 call_with('HSET', record, fields)
 redis.call('HSET', record, 'begun', string.format('%.0f', now))
 write_tokens(opens, texts, {}, {})
+leave_life(life)
 tell(events)
 call_with('HSET', items, pages)
 for _, member in ipairs(listens) do

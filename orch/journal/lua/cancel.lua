@@ -25,8 +25,10 @@
 -- ARGV  keep     int   ms for which an ended execution is kept
 -- ARGV  grace    int   ms after which a notice is looked at
 -- ARGV  notices  list  flat id, JSON, … of what is to be told outside
+-- ARGV  life     list  flat id, JSON, ms of the notices that it has ended, if it does at once
 --
 -- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire unwinds
+-- USES  leave_life
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
 --        gates, queued: as of end_execution.lua
@@ -52,6 +54,7 @@ leave_notices(notices)
 if spared == 0 and undoes == 0 then
     redis.call('HSET', record, 'status', 'cancelled', 'error', error,
         'ended', string.format('%.0f', now))
+    leave_life(life)
     tell({ended})
     redis.call('ZREM', watch, id .. ' ')
     move_index(have, 'cancelled', name, totals)

@@ -20,8 +20,9 @@
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  grace    int   ms after which a notice is looked at
 -- ARGV  notices  list  flat id, JSON, … of what is to be told outside
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire leave_life
 --
 -- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
 --        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or
@@ -42,6 +43,7 @@ end
 redis.call('HSET', record, 'status', status, 'ended', string.format('%.0f', now), 'error', error)
 cancel_tokens(nil)
 leave_notices(notices)
+leave_life(life)
 tell({event})
 redis.call('ZREM', watch, id .. ' ')
 move_index(have, status, name, totals)

@@ -7,6 +7,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  status   str   the status that it must have
@@ -19,8 +20,9 @@
 -- ARGV  looks    list  paths of which other limits hold now
 -- ARGV  event    str   text of the event
 -- ARGV  heads    list  the entry of `index` by its version, and the new one
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell stop_listening
+-- USES  tell stop_listening leave_life
 --
 -- Reply  {'MIGRATED'} | {'DONE'}  it has this plan
 --        {'SUPERSEDED'}  it is not what the caller saw any more
@@ -71,5 +73,6 @@ end
 redis.call('HSET', record, 'plan', plan, 'version', version)
 redis.call('ZREM', index, heads[1])
 redis.call('ZADD', index, 0, heads[2])
+leave_life(life)
 tell({event})
 return {'MIGRATED'}

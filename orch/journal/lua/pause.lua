@@ -6,11 +6,13 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms; the tokens keep their places
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  event    str   text of the event
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index
+-- USES  tell index leave_life
 --
 -- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
 
@@ -23,6 +25,7 @@ if pending[status] then
     redis.call('HSET', record, 'status', 'paused', 'paused', string.format('%.0f', now))
     redis.call('HSET', record, 'held', status)
     redis.call('ZREM', watch, id .. ' ')
+    leave_life(life)
     tell({event})
     move_index(status, 'paused', '')
     return {'PAUSED'}
@@ -37,6 +40,7 @@ if deadline then
     redis.call('HSET', record, 'remains', string.format('%.0f', tonumber(deadline) - now))
     redis.call('ZREM', watch, id .. ' ')
 end
+leave_life(life)
 tell({event})
 move_index('running', 'paused', '')
 return {'PAUSED'}

@@ -6,13 +6,15 @@
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  `head started execution`: how it is found
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  grace    int   ms after which a dispatched token is looked at
 -- ARGV  fields   list  flat name, value, … of the record: variables that are set
 -- ARGV  event    str   text of the event
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index pause_over wake_tokens
+-- USES  tell index pause_over wake_tokens leave_life
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}
@@ -39,6 +41,7 @@ if held[1] then
         redis.call('HSET', record, 'queued', string.format('%.0f', since))
     end
     redis.call('ZADD', watch, math.max(now, tonumber(held[2] or 0)), id .. ' ')
+    leave_life(life)
     tell({event})
     move_index('paused', held[1], '')
     return {'RESUMED'}
@@ -60,6 +63,7 @@ if have[3] then
     redis.call('ZADD', watch, now + tonumber(have[3]), id .. ' ')
 end
 redis.call('HDEL', record, 'paused', 'remains')
+leave_life(life)
 tell({event})
 move_index('paused', 'running', '')
 return reply

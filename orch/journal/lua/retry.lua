@@ -10,6 +10,7 @@
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- KEYS  listening ZSET `subscription execution path` of those that wait for a report
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  seen     int   when it had ended, ms, as the caller saw it, or 0: whenever
@@ -23,8 +24,9 @@
 -- ARGV  deadline int   when the execution must have ended, ms, or 0
 -- ARGV  events   list  texts of events
 -- ARGV  error    str   the head of the error that it failed with, or ''
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index call_with decide_join reopen
+-- USES  tell index call_with decide_join reopen leave_life
 --
 -- Reply  {'RETRIED'} | {'MISSING'}
 --        {'DONE', status}  also if it was retried, and has failed again, meanwhile
@@ -61,6 +63,7 @@ end
 if deadline > 0 then
     redis.call('HSET', record, 'deadline', string.format('%.0f', deadline))
 end
+leave_life(life)
 tell(events)
 move_index('failed', gates and 'queued' or 'running', error)
 redis.call('PERSIST', record)

@@ -54,10 +54,11 @@
 --                      with its branch while it ran: what it did may have to be undone; or {}
 -- ARGV  keep_event str  text of the event where it completed, or ''
 -- ARGV  unwinds  int   1: it counts in an execution that unwinds, and only there
+-- ARGV  life     list  flat id, JSON, ms of the notices that the execution has ended
 --
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
 -- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
--- USES  reopen end_branch unwinds
+-- USES  reopen end_branch unwinds leave_life
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
@@ -183,13 +184,13 @@ if ends[1] == 'compensating' then
 end
 if ends[1] then
     redis.call('HSET', record, 'status', ends[1], 'ended', string.format('%.0f', now))
-    if ends[2] ~= '' then
-        redis.call('HSET', record, 'output', ends[2])
-    end
-    if ends[3] ~= '' then
-        redis.call('HSET', record, 'error', ends[3])
+    for i, name in ipairs({'output', 'error'}) do
+        if ends[i + 1] ~= '' then
+            redis.call('HSET', record, name, ends[i + 1])
+        end
     end
     redis.call('ZREM', watch, id .. ' ')
+    leave_life(life)
     move_index(status, ends[1], ends[4], totals)
     expire(keep)
 end

@@ -10,6 +10,7 @@
 -- KEYS  index    ZSET  `head started execution`: how it is found
 -- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
+-- KEYS  outbox   HASH  id of a notice -> JSON
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
@@ -23,8 +24,9 @@
 -- ARGV  keep     int   ms for which an ended execution is kept; 0: until it is archived
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0: its deadline, or
 --                      whether its parent still waits for it
+-- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell call_with write_tokens expire
+-- USES  tell call_with write_tokens expire leave_life
 --
 -- Reply  {'STARTED'} | {'EXISTS'}
 
@@ -33,6 +35,7 @@ if redis.call('EXISTS', record) == 1 then
 end
 call_with('HSET', record, fields)
 write_tokens(opens, texts, {}, {})
+leave_life(life)
 tell(events)
 call_with('HSET', items, pages)
 call_with('ZADD', index, members)

@@ -3,6 +3,7 @@
 -- KEYS  schedule  HASH  `spec` and `progress`, JSON; `created`, `changed`, ms; `by`
 -- KEYS  due       ZSET  name of a schedule -> when it must be looked at, ms
 -- KEYS  ticks     LIST  what became of the latest instants, JSON
+-- KEYS  notes     HASH  `>id` -> JSON of what is to be remembered
 -- ARGV  name      str
 -- ARGV  spec      str   JSON; '': it stays what it is
 -- ARGV  before    str   the spec that is to be there; '': none; '*': any, or none
@@ -13,6 +14,9 @@
 -- ARGV  by        str   who changes it
 -- ARGV  told      list  what became of instants, JSON
 -- ARGV  most      int   how many of these are kept
+-- ARGV  noted     list  flat field, JSON, … of `notes`
+--
+-- USES  call_with
 --
 -- Reply  {'STORED'} | {'MOVED'}  somebody else was there | {'EXISTS'} | {'MISSING'}
 
@@ -41,4 +45,5 @@ for _, each in ipairs(told) do
     redis.call('LPUSH', ticks, each)
 end
 redis.call('LTRIM', ticks, 0, most - 1)
+call_with('HSET', notes, noted)
 return {'STORED'}

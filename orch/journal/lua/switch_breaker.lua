@@ -2,12 +2,14 @@
 --
 -- KEYS  breaker  HASH  its state, as in ask_breaker.lua; `by` is who opened it
 -- KEYS  changes  LIST  the latest changes
+-- KEYS  notes    HASH  `>id` -> JSON of a change that is to be remembered
 -- ARGV  now      int   the caller's clock, ms
 -- ARGV  opens    int   1: it is opened; 0: it is closed, and what was counted is forgotten
 -- ARGV  over     int   until when it is open, ms; 0: until somebody closes it
 -- ARGV  by       str   who wants it
 -- ARGV  why      str   the reason, or ''
 -- ARGV  keep     int   ms for which it is kept
+-- ARGV  name     str   the capability, if changes are to be remembered, or ''
 --
 -- USES  note_change
 --
