@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch.journal.counting import Count, Kind
+from orch.journal.counting import Ends, Totals
 from orch.monitoring.bands import band, confidence, deviation_of_rate, trend
 from orch.monitoring.facts import Facts
 from orch.monitoring.health import reasons
@@ -178,15 +178,16 @@ class Executions:
     def window(self, took: int, ended: int = 20, failed: int = 0) -> None:
         self.ended, self.failed = self.ended + ended, self.failed + failed
         notes, forecasts = self.watched.next()
-        executions = {
-            Kind("orders", "v", "completed"): Count(0, self.ended - self.failed),
-            Kind("orders", "v", "failed"): Count(0, self.failed),
-            Kind("orders", "v", "running"): Count(0, 5),
-        }
-        facts = Facts(self.watched.at, executions)
-        due = due_workflows(self.watched.state, facts)
+        totals = Totals(
+            ended={
+                ("orders", "completed"): Ends(0, {"+": self.ended - self.failed}),
+                ("orders", "failed"): Ends(0, {"+": self.failed}),
+                ("orders", "cancelled"): Ends(0, {"+": 5}),
+            }
+        )
+        due = due_workflows(self.watched.state, totals)
         durations = {name: [took] * 50 for name in due}
-        watch_workflows(self.watched.state, facts, durations, notes, forecasts)
+        watch_workflows(self.watched.state, totals, durations, notes, forecasts)
 
 
 def test_a_workflow_that_takes_longer_is_told_when_it_does_and_when_it_does_no_more() -> None:
@@ -222,7 +223,7 @@ def test_few_ends_make_no_window_and_those_that_are_forgotten_do_no_harm() -> No
     for _ in range(3):
         orders.window(1000, ended=4)
     assert orders.watched.state["orders"]["base"] == [12, 0]
-    orders.ended = 0  # counted from another instant on
+    orders.ended = 0  # a Redis that has begun anew
     orders.window(1000, ended=4)
     orders.window(1000, ended=8)
     assert orders.watched.state["orders"]["base"] == [12, 0]
@@ -249,8 +250,7 @@ def test_an_hour_in_which_usually_much_is_started_is_foretold() -> None:
         _, forecasts = watched.next(10 * MINUTE)
         busy = (watched.at // HOUR) % 168 == 2
         total += 100 if busy else 1
-        facts = Facts(watched.at, {Kind("w", "v", "running"): Count(0, total)})
-        watch_arrivals(watched.state, facts, forecasts)
+        watch_arrivals(watched.state, watched.at, total, forecasts)
     made = watched.texts("kind:arrivals", "event:forecast")
     assert (
         made == ["in this hour usually 600 executions are started; in the hour before it was 6"] * 2

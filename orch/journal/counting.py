@@ -104,10 +104,13 @@ class Counting(Connection):
         pipe = self.redis.pipeline(transaction=False)
         for partition in range(self.keys.partitions):
             pipe.hgetall(self.keys.totals(partition))
-        found = Totals()
+        sums: dict[str, int] = {}
         for texts in self.read(pipe.execute):
             for name, text in texts.items():
-                _add(found, name, int(text))
+                sums[name] = sums.get(name, 0) + int(text)
+        found = Totals()
+        for name, amount in sums.items():
+            _add(found, name, amount)
         return found
 
     def count_executions(

@@ -12,7 +12,7 @@ from orch.backlogs import depths
 from orch.control.breakers import BreakerInfo, Breakers
 from orch.control.runtime import Runtime
 from orch.errors import Unreachable
-from orch.journal.counting import Count, Kind, Late, RedisUsage
+from orch.journal.counting import Count, Kind, Late, RedisUsage, Totals
 from orch.workflows.agents import Tallied, agent_of_queue
 from orch.workflows.notices import ESCALATION_QUEUE
 from orch.workflows.state import ExecutionStatus
@@ -36,7 +36,7 @@ class Facts:
     late: Late = field(default_factory=Late)
     breakers: Sequence[BreakerInfo] = ()
     redis: RedisUsage = field(default_factory=RedisUsage)
-    counted: bool = True  # False: nothing moves, so executions and watch were not looked at
+    totals: Totals | None = None  # None: nothing moves, so these and the watch were not read
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -47,7 +47,11 @@ class Facts:
 
     @property
     def active(self) -> int:
-        """Executions that have not ended."""
+        """Executions that have not ended; from totals alone, in which one that is taken up again
+        ends twice, about."""
+        if self.totals is not None:
+            ended = sum(ends.count for ends in self.totals.ended.values())
+            return max(sum(self.totals.started.values()) - ended, 0)
         return sum(count for status, count in self.statuses.items() if status not in ENDED)
 
     def serving(self, queue: str) -> list[Mapping[str, Any]]:
@@ -71,18 +75,27 @@ class Facts:
         )
 
 
-def read_facts(
-    runtime: Runtime,
-    since: int | None = None,
-    still: Callable[[int], bool] = lambda calls: False,
-) -> Facts:
-    """``since``: ms, for the counts of those that started lately. ``still``: whether nothing was
-    done since, as the calls of all live workers tell; then, where no token is watched, executions
-    are not counted. Raises Unreachable."""
+def read_facts(runtime: Runtime) -> Facts:
+    """With the executions that are kept, by status. Raises Unreachable."""
+    journal = runtime.journal
+    return replace(_read(runtime), executions=journal.count_executions(), late=journal.late(LATE))
+
+
+def read_moves(runtime: Runtime, still: Callable[[int], bool]) -> Facts:
+    """With what was started and ended so far. ``still``: whether nothing was done since it was
+    read last, as the calls of all live workers tell; then, where no token is watched, it is not
+    read. Raises Unreachable."""
+    journal, found = runtime.journal, _read(runtime)
+    if still(found.tallied().calls) and not journal.is_watched():
+        return found
+    return replace(found, totals=journal.totals(), late=journal.late(LATE))
+
+
+def _read(runtime: Runtime) -> Facts:
     journal = runtime.journal
     seen = journal.seen_workers()
     live = [said for said, ttl in seen if ttl > 0]
-    found = Facts(
+    return Facts(
         at=journal.clock(),
         workers=live,
         silent=[(said, -ttl) for said, ttl in seen if ttl <= 0],
@@ -90,10 +103,6 @@ def read_facts(
         breakers=Breakers(journal).list(),
         redis=journal.redis_usage(),
     )
-    if still(found.tallied().calls) and not journal.is_watched():
-        return replace(found, counted=False)
-    counted = journal.count_executions(since=since)
-    return replace(found, executions=counted, late=journal.late(LATE))
 
 
 def read_depths(runtime: Runtime, live: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from orch.faults import fault
 from orch.journal.observations import Observed
 from orch.memory.memory import Memory
 from orch.memory.record import LONGEST_CONTENT
-from orch.monitoring.facts import Facts, read_facts
+from orch.monitoring.facts import Facts, read_moves
 from orch.monitoring.health import reasons
 from orch.monitoring.performance import PerformanceMonitor
 from orch.monitoring.report import ROLE, make_report
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 HOUR = 3_600_000
 
 COUNTED_EVERY = 600_000
-"""Ms after which executions are counted although nothing moves."""
+"""Ms after which totals are read although nothing moves."""
 
 SAMPLE = 50
 """Executions of a workflow, the newest that completed, whose durations are read."""
@@ -96,31 +96,26 @@ class Observer:
         watch_health(state.setdefault("health", {}), found, notes)
         watch_backlogs(state.setdefault("queues", {}), facts, forecasts)
         watch_scaling(state.setdefault("scaling", {}), facts, notes)
-        if facts.counted:
+        if facts.totals is not None:
             watched = state.setdefault("workflows", {})
-            due = due_workflows(watched, facts)
+            due = due_workflows(watched, facts.totals)
             took = {name: self.performance.newest_durations(name, SAMPLE) for name in due}
-            watch_workflows(watched, facts, took, notes, forecasts)
-            watch_arrivals(state.setdefault("arrivals", {}), facts, forecasts)
-        self._now_and_then(state, facts, notes)
+            watch_workflows(watched, facts.totals, took, notes, forecasts)
+            started = sum(facts.totals.started.values())
+            watch_arrivals(state.setdefault("arrivals", {}), facts.at, started, forecasts)
+        self._now_and_then(state, notes)
 
     def _read(self, state: State, now: int) -> Facts:
-        """Executions are counted from an instant on that moves rarely: of those that started
-        later none has been forgotten yet, so their number only grows."""
-        if now - state.get("since", 0) > self.journal.keep / 2:
-            state["since"] = now
         calls, counted = state.get("calls", -1), state.get("counted", 0)
-        facts = read_facts(
-            self.runtime,
-            state["since"],
-            lambda found: found == calls and now - counted < COUNTED_EVERY,
+        facts = read_moves(
+            self.runtime, lambda found: found == calls and now - counted < COUNTED_EVERY
         )
         state["calls"] = facts.tallied().calls
-        if facts.counted:
+        if facts.totals is not None:
             state["counted"] = now
         return facts
 
-    def _now_and_then(self, state: State, facts: Facts, notes: Notes) -> None:
+    def _now_and_then(self, state: State, notes: Notes) -> None:
         hour = notes.at // HOUR
         if state.get("hour", hour) != hour:
             plans = self.resources.optimize_allocation(hours=DAY)
@@ -130,14 +125,12 @@ class Observer:
         if not interval:
             return
         turn = notes.at // interval
-        if state.get("report", turn) != turn and facts.counted:
-            self._report(state, facts, notes, interval)
-        elif state.get("report", turn) != turn:
-            return  # when executions are counted
+        if state.get("report", turn) != turn:
+            self._report(state, notes, interval)
         state["report"] = turn
 
-    def _report(self, state: State, facts: Facts, notes: Notes, interval: int) -> None:
-        report = make_report(self.runtime, notes.at - interval, facts)
+    def _report(self, state: State, notes: Notes, interval: int) -> None:
+        report = make_report(self.runtime, notes.at - interval)
         state["reported"] = notes.add(
             "REPORT",
             report.headline(),

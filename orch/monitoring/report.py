@@ -17,7 +17,7 @@ from orch.errors import InputError
 from orch.journal.finding import Query
 from orch.memory.memory import Memory
 from orch.memory.record import MemoryRecord
-from orch.monitoring.facts import ENDED, Facts, read_facts
+from orch.monitoring.facts import ENDED, read_facts
 from orch.monitoring.health import reasons, status_of
 from orch.monitoring.metrics import Health, HealthReason
 
@@ -80,9 +80,7 @@ class Report(_Frozen):
         )
 
 
-def make_report(
-    runtime: Runtime, since: Instant | None = None, facts: Facts | None = None
-) -> Report:
+def make_report(runtime: Runtime, since: Instant | None = None) -> Report:
     """``since``: by default a day ago. Raises InputError, Unreachable."""
     journal = runtime.journal
     now = journal.clock()
@@ -93,8 +91,7 @@ def make_report(
             f"a report from {instant(start)} on would be about nothing: it is {instant(now)}",
             hint="name an instant that is over, such as 1d",
         )
-    facts = facts or read_facts(runtime)
-    found = reasons(facts, runtime.settings.monitor_error_rate)
+    found = reasons(read_facts(runtime), runtime.settings.monitor_error_rate)
     workflows, others = _workflows(runtime, start)
     return Report(
         since=instant(start),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orch.monitoring.facts import Facts
 from orch.monitoring.watching.forecasts import Forecasts
 from orch.monitoring.watching.notes import State
 
@@ -23,11 +22,11 @@ PROMPT = 300_000
 """Ms after its beginning by which an hour must be watched to be counted whole."""
 
 
-def watch_arrivals(state: State, facts: Facts, forecasts: Forecasts) -> None:
+def watch_arrivals(state: State, at: int, total: int, forecasts: Forecasts) -> None:
     """``state``: `hour` since the epoch; `n` started in it; `whole`; `total` when counted last;
-    `h`: hour of the week -> [mean, weeks]; `told`: the forecast for this hour."""
-    hour, passed = divmod(facts.at, HOUR)
-    total = sum(count.recent for count in facts.executions.values())
+    `h`: hour of the week -> [mean, weeks]; `told`: the forecast for this hour. ``total``: what
+    was ever started."""
+    hour, passed = divmod(at, HOUR)
     came = max(total - int(state.get("total", total)), 0)
     state["total"] = total
     if state.get("hour") == hour:

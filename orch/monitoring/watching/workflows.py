@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from orch.control.comparison import percentile
+from orch.journal.counting import Totals
 from orch.monitoring.bands import Band, band, deviation_of_rate, trend
-from orch.monitoring.facts import Facts
 from orch.monitoring.watching.backlog import minutes
 from orch.monitoring.watching.forecasts import Forecasts
 from orch.monitoring.watching.notes import Notes, State
@@ -21,7 +21,7 @@ LEAST_ENDED = 10
 KEPT = 40
 """Windows that say what is usual."""
 
-MOST_DUE = 4
+MOST_DUE = 3
 """Workflows whose durations are read in one observation; the others come next."""
 
 MOST_WATCHED = 200
@@ -36,22 +36,22 @@ RISE = 0.3
 """Share of the median by which it must have gone up."""
 
 
-def ended_of(facts: Facts) -> dict[str, tuple[int, int]]:
-    """Workflow -> those that ended, and failed, of the ones that started lately."""
+def ended_of(totals: Totals) -> dict[str, tuple[int, int]]:
+    """Workflow -> how many of it ever ended, completed or failed, and failed."""
     found: dict[str, tuple[int, int]] = {}
-    for kind, count in facts.executions.items():
-        if kind.status in ("completed", "failed"):
-            ended, failed = found.get(kind.workflow, (0, 0))
-            failed += count.recent if kind.status == "failed" else 0
-            found[kind.workflow] = (ended + count.recent, failed)
+    for (workflow, status), ends in totals.ended.items():
+        if status in ("completed", "failed"):
+            ended, failed = found.get(workflow, (0, 0))
+            failed += ends.count if status == "failed" else 0
+            found[workflow] = (ended + ends.count, failed)
     return found
 
 
-def due_workflows(state: State, facts: Facts) -> list[str]:
+def due_workflows(state: State, totals: Totals) -> list[str]:
     """Those of which enough has ended since, the most first: their durations are to be read."""
     grown = {
         name: ended - state.get(name, {}).get("base", [0, 0])[0]
-        for name, (ended, _) in ended_of(facts).items()
+        for name, (ended, _) in ended_of(totals).items()
     }
     due = [name for name, more in grown.items() if more >= LEAST_ENDED]
     return sorted(due, key=lambda name: -grown[name])[:MOST_DUE]
@@ -59,7 +59,7 @@ def due_workflows(state: State, facts: Facts) -> list[str]:
 
 def watch_workflows(
     state: State,
-    facts: Facts,
+    totals: Totals,
     durations: Mapping[str, Sequence[int]],
     notes: Notes,
     forecasts: Forecasts,
@@ -67,10 +67,10 @@ def watch_workflows(
     """``state``: workflow -> `base`: what had ended and failed; `w`: windows, [at, ended, failed,
     p95]; `figures`; `told`. ``durations``: of the newest that completed, ms, sorted, of those
     that are due."""
-    counted = ended_of(facts)
+    counted = ended_of(totals)
     for name, known in state.items():
         if counted.get(name, (0, 0))[0] < known["base"][0]:
-            known["base"] = [0, 0]  # counted from another instant on
+            known["base"] = [0, 0]  # of a Redis that has begun anew
     for name, took in durations.items():
         known = state.setdefault(name, {"base": [0, 0], "w": [], "figures": {}})
         ended, failed = (
@@ -79,8 +79,8 @@ def watch_workflows(
         p95 = percentile(list(took), 95)
         _compare(known, name, ended, max(failed, 0), p95, notes)
         known["base"] = list(counted[name])
-        known["w"] = [*known["w"], [facts.at, ended, max(failed, 0), p95]][-KEPT:]
-        _foresee(known, name, facts.at, forecasts)
+        known["w"] = [*known["w"], [notes.at, ended, max(failed, 0), p95]][-KEPT:]
+        _foresee(known, name, notes.at, forecasts)
     if len(state) > MOST_WATCHED:
         latest = sorted(state, key=lambda name: state[name]["w"][-1][0] if state[name]["w"] else 0)
         for name in latest[:-MOST_WATCHED]:
