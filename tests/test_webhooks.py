@@ -17,6 +17,7 @@ from orch.control.runtime import Runtime
 from orch.errors import InputError
 from orch.escalation.delivery import deliver_notice
 from orch.journal.journal import Journal
+from orch.memory.lives import deliver_life
 from orch.settings import Settings
 from orch.signing import signature
 from orch.webhooks.registry import MOST_WEBHOOKS, WebhookRegistry
@@ -27,6 +28,8 @@ from tests.build import FakeClock, task
 from tests.escalated import Played
 from tests.served import Served
 
+WAITS = {"steps": [{"id": "p", "type": "wait", "wait": {"duration": 3_600_000}}]}
+REMEMBERED = ("paused", "resumed", "cancelled")
 NOWHERE = "https://nowhere.example/hook"
 
 
@@ -65,6 +68,9 @@ class Told(Played):
     [
         ("escalation.raised", True),
         ("escalation.*", True),
+        ("execution.*", True),
+        ("execution.failed", True),
+        ("execution.claimed", False),
         ("*", True),
         ("event.order.paid", True),
         ("event.*", True),
@@ -217,13 +223,48 @@ def test_events_of_steps_and_programs_arrive_through_real_workers(
     orchestrator: Orchestrator, served: Served, wait_until: Callable[..., Any]
 ) -> None:
     orchestrator.register_webhook("event.*", served.url)
+    orchestrator.register_webhook("execution.*", served.url)
     steps = [{"id": "say", "type": "event", "event": {"name": "said", "action": "emit"}}]
     orchestrator.define_workflow("w", {"name": "W", "steps": steps})
     orchestrator.trigger_event("before.workers")
     with orchestrator.workers(pool="solo", queues=["page_operations"]):
         assert orchestrator.start_workflow("w").wait(timeout=60).status == "completed"
-        wait_until(lambda: len(served.seen) >= 2, timeout=60)
-    assert {each[3]["type"] for each in served.seen} == {"event.before.workers", "event.said"}
+        wait_until(lambda: len(served.seen) >= 4, timeout=60)
+    assert {each[3]["type"] for each in served.seen} == {
+        "event.before.workers",
+        "event.said",
+        "execution.started",
+        "execution.completed",
+    }
+
+
+def test_what_becomes_of_an_execution_is_told_also_where_it_is_not_remembered(
+    orchestrator: Orchestrator, served: Served
+) -> None:
+    runtime: Runtime = orchestrator.runtime
+    orchestrator.register_webhook("execution.*", served.url, workflows=["w"])
+    for name in ("w", "other"):
+        orchestrator.define_workflow(name, WAITS | {"name": name})
+        id = orchestrator.start_workflow(name).id
+        assert orchestrator.pause_workflow(id, "lunch", by="ada")
+        assert orchestrator.resume_workflow(id, by="ada")
+        assert orchestrator.terminate_workflow(id, "enough", by="ada")
+        notices = sorted(runtime.journal.redis.hkeys(_outbox(orchestrator)))
+        assert [deliver_life(runtime, each).partition(":")[0] for each in notices] == [
+            each.split(":")[2] for each in notices
+        ]
+        assert {deliver_life(runtime, each) for each in notices} == {"done"}
+    told = {content["type"]: content["data"] for _, _, _, content in served.seen}
+    assert set(told) == {f"execution.{each}" for each in ("started", *REMEMBERED)}
+    assert len(served.seen) == len(told)
+    paused, cancelled = told["execution.paused"], told["execution.cancelled"]
+    assert (paused["by"], paused["reason"], paused["workflow"]) == ("ada", "lunch", "w")
+    assert cancelled["error"]["message"] == "enough"
+    assert "plan" not in cancelled
+    found = orchestrator.search_memory(tag="workflow:w", prefix="ORCH:WORKFLOW:")
+    words = {tag for each in found for tag in each.tags if tag.startswith("event:")}
+    assert {f"event:{each}" for each in REMEMBERED} <= words
+    assert "event:started" not in words
 
 
 # --- the faces ------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def add(
     event: Annotated[
         str,
         typer.Argument(
-            metavar="EVENT", help="Such as escalation.raised, event.NAME; * for any text."
+            metavar="EVENT", help="Such as execution.failed, event.NAME; * for any text."
         ),
     ],
     url: Annotated[str, typer.Argument(metavar="URL", help="http or https: where it is posted.")],

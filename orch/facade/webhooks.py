@@ -23,7 +23,7 @@ class Webhooks(Base):
     ) -> str:
         """Have a URL told of what happens; an id. The same event, URL and workflows: the same id.
 
-        ``event``: such as `escalation.raised`, `event.NAME`, `escalation.*`. ``workflows``: only
+        ``event``: such as `execution.failed`, `escalation.*`, `event.NAME`. ``workflows``: only
         of executions of these. ``secret``: name of the secret `webhook.…` that is the key of the
         signature. ``timeout``: s that it has to answer. Raises InputError, also for what no
         webhook is told of.

@@ -50,7 +50,6 @@ from orch.journal.stream import Stream
 from orch.journal.traces import Traces
 from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
-from orch.journal.webhooks import Webhooks
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
@@ -200,7 +199,6 @@ class Journal(
     Quarantine,
     Schedules,
     Services,
-    Webhooks,
     Counting,
     Traces,
     Observations,

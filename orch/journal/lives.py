@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orch.journal.connection import Connection
+from orch.journal.webhooks import Webhooks
 from orch.workflows.commit import End
 from orch.workflows.external import ASSIGNMENT
+from orch.workflows.hearing import LIFE_MARK
 from orch.workflows.life import FAILED, STARTED, TOLD, notice_of_life
 
 
-class Lives(Connection):
+class Lives(Webhooks):
     def tells(self, word: str) -> bool:
         """Whether anybody wants to know, of any execution."""
-        return word in TOLD[self.settings.remember]
+        return word in TOLD[self.settings.remember] or self.hears(f"{LIFE_MARK}{word}")
 
     def _life(
         self, execution: str, word: str, now: int, detail: Mapping[str, Any]

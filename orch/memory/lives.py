@@ -12,6 +12,10 @@ from orch.journal.journal import Journal
 from orch.memory.memory import Memory
 from orch.memory.noting import note
 from orch.memory.record import LONGEST_TAG
+from orch.settings import Settings
+from orch.webhooks.message import of_life
+from orch.webhooks.telling import TOLD as HEARD
+from orch.webhooks.telling import TRIES, lease_for, leave, tell_webhooks
 from orch.workflows.external import ASSIGNMENT
 from orch.workflows.life import (
     CANCELLED,
@@ -23,10 +27,11 @@ from orch.workflows.life import (
     RESUMED,
     RETRIED,
     STARTED,
+    TOLD,
 )
 
-LEASE = 5_000
-"""Ms for which one process has a notice to itself."""
+NOT_KEPT = frozenset(("id", "event", "path", HEARD, TRIES))
+"""Of a notice: what its record does not say."""
 
 VERBS = {
     STARTED: "was started",
@@ -42,17 +47,26 @@ VERBS = {
 
 
 def deliver_life(runtime: Runtime, notice: str) -> str:
-    """Remember what a notice tells, if nobody else does; a word for Flower. Harmless if repeated.
+    """Remember what a notice tells, and tell webhooks, if nobody else does; a word for Flower.
 
-    Raises Unreachable: then the watch brings the notice back.
+    Harmless if repeated. Raises Unreachable: then the watch brings the notice back.
     """
-    content = runtime.journal.take_notice(notice, LEASE)
+    content = runtime.journal.take_notice(notice, lease_for(runtime))
     if content is None:
         return "done"
     fault("notice_taken")
-    remember_life(runtime, content)
-    runtime.journal.leave_notice(notice, None)
-    return f"{content['word']}: {content['execution']}"
+    if _is_remembered(runtime.settings, content):
+        remember_life(runtime, content)
+    before = content.get(HEARD, ())
+    done, again = tell_webhooks(runtime, of_life(content), before)
+    said = leave(runtime.journal, notice, content, [*before, *done], again)
+    return f"{content['word']}: {content['execution']}{said}"
+
+
+def _is_remembered(settings: Settings, content: Mapping[str, Any]) -> bool:
+    """Some are told of because a webhook alone wants to hear of them."""
+    told = TOLD[settings.remember]
+    return content["word"] in told or (_is_given(content) and FAILED in told)
 
 
 def remember_life(runtime: Runtime, content: Mapping[str, Any]) -> None:
@@ -70,7 +84,7 @@ def remember_life(runtime: Runtime, content: Mapping[str, Any]) -> None:
         source=execution,
         tags=list(_tags(content, error)),
         related=_before(runtime.journal, project, execution, error),
-        data={name: content[name] for name in content if name not in ("id", "event", "path")},
+        data={name: content[name] for name in content if name not in NOT_KEPT},
     )
     fault("notice_remembered")
 

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orch.escalation.notice import Notice
-from orch.workflows.hearing import EVENT_MARK
+from orch.workflows.hearing import EVENT_MARK, LIFE_MARK
+
+NOT_TOLD = frozenset(("event", "path", "plan", "told", "tries"))
+"""Of a notice of the life of an execution: what is ours alone."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ def of_escalation(notice: Notice) -> Message:
     return Message(
         notice.id, f"escalation.{notice.event}", notice.at, notice.as_dict(), notice.workflow
     )
+
+
+def of_life(content: Mapping[str, Any]) -> Message:
+    """From what the outbox holds of what became of an execution."""
+    data = {name: value for name, value in content.items() if name not in NOT_TOLD}
+    type, workflow = f"{LIFE_MARK}{content['word']}", str(content.get("workflow") or "")
+    return Message(content["id"], type, content["at"], data, workflow)
 
 
 def of_event(content: Mapping[str, Any]) -> Message:

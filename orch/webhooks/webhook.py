@@ -24,7 +24,7 @@ class Webhook(Model):
     id: str = ""
     """Made of what it says, so that the same one is registered once."""
     event: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    """What it is told of, such as `escalation.raised` or `event.paid`; `*` for any text."""
+    """What it is told of, such as `execution.failed` or `event.paid`; `*` for any text."""
     url: Annotated[str, StringConstraints(max_length=2000)]
     """http or https: where it is posted to."""
     workflows: list[Name] = Field(default_factory=list)

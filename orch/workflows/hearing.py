@@ -1,6 +1,7 @@
 """Which happenings a webhook can be told of, and which one wants. Pure.
 
-`escalation.raised` and the like, and `event.NAME` for what is triggered. A pattern may have `*`.
+`execution.failed`, `escalation.raised` and the like, and `event.NAME` for what is triggered. A
+pattern may have `*`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from orch.workflows.life import WORDS
 from orch.workflows.notices import EVENTS
 
 EVENT_MARK = "event."
 """Begins the type of an event that somebody triggered."""
 
-TYPES = tuple(f"escalation.{event}" for event in EVENTS)
+LIFE_MARK = "execution."
+"""Begins the type of what became of an execution as a whole."""
+
+TYPES = (*(f"{LIFE_MARK}{word}" for word in WORDS), *(f"escalation.{event}" for event in EVENTS))
 """All that are not events of their users'."""
 
 
