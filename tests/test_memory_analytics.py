@@ -58,7 +58,7 @@ def test_one_record_is_no_pattern(memory: Memory) -> None:
     assert (found.trends.records, found.trends.before, found.trends.change) == (1, 0, None)
     assert found.trends.per_day == pytest.approx(1)
     assert sum(bucket.records for bucket in found.trends.buckets) == 1
-    assert len(found.trends.buckets) <= 25
+    assert len(found.trends.buckets) == 1
     assert found.patterns.tags == found.patterns.words == found.patterns.sources == []
     memory.count_reads(None, [id])
     assert analyzed(memory).usage.most_read[0].id == id
@@ -125,10 +125,10 @@ def test_trends_compare_a_window_with_the_one_before(memory: Memory, clock: Fake
     assert trends.by_tag["new"].change is None
     assert trends.by_tag["old"].change == -0.5
     counts = [bucket.records for bucket in trends.buckets]
-    assert (sum(counts), max(counts), len(counts)) == (6, 4, 5)
+    assert (sum(counts), max(counts), len(counts)) == (6, 4, 4)
     assert trends.buckets[-1].at.startswith("2025-06-16")
     by_hour = analyzed(memory, since=MONDAY - DAY - HOUR, until=MONDAY).trends
-    assert (by_hour.every, by_hour.records, len(by_hour.buckets)) == ("hour", 2, 25)
+    assert (by_hour.every, by_hour.records, len(by_hour.buckets)) == ("hour", 2, 24)
 
 
 def test_what_was_not_all_read_is_not_compared(memory: Memory, clock: FakeClock) -> None:

@@ -105,7 +105,9 @@ class Bucket(BaseModel):
 class TrendAnalysis(Trend):
     every: Literal["hour", "day"] = Field("day", description="how long a bucket is")
     per_day: float | None = Field(None, description="records of a day, on the average")
-    buckets: list[Bucket] = Field(default_factory=list, description="also those without records")
+    buckets: list[Bucket] = Field(
+        default_factory=list, description="from the first record on, also those without records"
+    )
     by_area: dict[str, Trend] = Field(default_factory=dict)
     by_tag: dict[str, Trend] = Field(default_factory=dict)
 

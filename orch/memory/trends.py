@@ -43,15 +43,13 @@ def every(window: Window) -> Literal["hour", "day"]:
 
 
 def buckets(window: Window) -> dict[int, int]:
-    """When each begins, ms -> how many records it has, the oldest first; none are left out
-    between the oldest that was read and the end, up to MOST_BUCKETS."""
+    """When each begins, ms -> how many records it has, the oldest first: from that of the first
+    record on, none left out, the last MOST_BUCKETS of them."""
     long = HOUR if every(window) == "hour" else DAY
-    if not window.records:
-        return {}
     counts = Counter(record["created"] // long for _, record in window.records)
-    first = window.since if window.complete else window.records[-1][1]["created"]
-    first = max(first, (min(counts) - 1) * long)
-    numbers = range(first // long, (window.until - 1) // long + 1)
+    if not counts:
+        return {}
+    numbers = range(min(counts), (window.until - 1) // long + 1)
     return {number * long: counts[number] for number in numbers[-MOST_BUCKETS:]}
 
 
