@@ -28,6 +28,7 @@ from orch.cli.app import app
 from orch.errors import InputError
 from orch.settings import Settings
 from orch.workflows.state import ExecutionStatus
+from tests import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 NOWHERE = "redis://user:secret@127.0.0.1:1/0"
@@ -146,16 +147,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def orch(*arguments: str | Path, cwd: Path, stdin: str = "", **env: str) -> Done:
-    done = subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(**env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    words = [*map(str, arguments)]
+    return Done(*commands.run(words, cwd=cwd, environment=environment(**env), stdin=stdin))
 
 
 def write_files(folder: Path) -> Path:

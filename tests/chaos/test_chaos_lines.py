@@ -16,7 +16,7 @@ import pytest
 
 from orch.execution import Execution
 
-from .conftest import LONG, Measure
+from .conftest import LONG, RABBITMQ, Measure
 from .processes import System, Worker, step, wait_until
 
 DEADLINE = 90.0
@@ -137,7 +137,8 @@ def test_a_frozen_worker_that_is_connected_is_given_up_later_than_its_lease(
     assert execution.wait(DEADLINE).status == "completed"
     taken = time.monotonic() - begun
     measure("worker frozen, connected, `liveness_limit` 6 s -> execution ended", taken)
-    assert limit - 1.5 < taken < limit + 3
+    # RabbitMQ may send the frozen worker, too, the message of the next attempt: a grace later.
+    assert limit - 1.5 < taken < limit + (6 if RABBITMQ else 3)
     frozen.kill()
     system.staff(2)
 
