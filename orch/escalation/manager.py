@@ -10,7 +10,6 @@ from orch.control.runtime import Runtime
 from orch.control.starting import check_json
 from orch.control.user import current_user
 from orch.errors import InputError, NotFound
-from orch.escalation.delivery import deliver_notice
 from orch.escalation.inbox import InboxItem, item_of
 from orch.escalation.statistics import Statistics, statistics_of
 from orch.journal.escalations import OpenEscalation
@@ -133,10 +132,6 @@ class EscalationManager:
         return self._rule(
             id, decision, by, value=value if given else None, given=given, target=to, note=note
         )
-
-    def deliver(self, notice: str) -> str:
-        """Deliver a notice of the outbox; a word for Flower. Harmless if repeated."""
-        return deliver_notice(self.runtime, notice)
 
     def statistics(self) -> Statistics:
         """How many are open, by age, class, capability and rung; how long it took."""
