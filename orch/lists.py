@@ -20,7 +20,7 @@ from celery import Celery, signals
 from celery.utils.nodenames import anon_nodename
 
 from orch.broker import ASKED_EVERY, HIGHEST, list_of
-from orch.journal.wire import Wire
+from orch.journal.wire import Command, Wire
 from orch.messages import Message
 from orch.queues import QueueNotes
 
@@ -95,10 +95,14 @@ class Lists:
 
         To be called when Redis has just answered: what gets lost is sent again by the watch.
         """
+        self._wire.post(*self.command(message))
+
+    def command(self, message: Message) -> Command:
+        """What pushes a message, for who sends it with another command."""
         level = _level(message)
         self._note(level)
         self._queues.note(message.queue)
-        self._wire.post("LPUSH", list_of(message.queue, level), self._text(message))
+        return "LPUSH", list_of(message.queue, level), self._text(message)
 
     def hold(self, queue: str) -> bool:
         """Whether messages wait in a queue."""

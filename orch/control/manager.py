@@ -49,6 +49,7 @@ from orch.control.versions import find_version
 from orch.errors import NotFound, OrchError, SettingsError
 from orch.faults import fault
 from orch.journal.journal import HistoryEntry, Start
+from orch.journal.wire import Command
 from orch.workflows.comparing import Difference
 from orch.workflows.events import Occurrence
 from orch.workflows.plan import Plan
@@ -138,7 +139,8 @@ class WorkflowManager(Catalog):
         gating = self.runtime.advancer.gating
         self.journal.patiently(lambda: gating.admit(start), START_PATIENCE)
         fault("admitted")
-        started = self.journal.patiently(lambda: self.journal.start(start), START_PATIENCE)
+        behind = self._first_message(plan, start)
+        started = self.journal.patiently(lambda: self.journal.start(start, behind), START_PATIENCE)
         execution = start.id
         # Without a key the id is ours alone: it exists because a reply was lost on the way.
         if not started and start.idempotency_key is not None:
@@ -150,9 +152,21 @@ class WorkflowManager(Catalog):
         fault("started")
         if start.status is ExecutionStatus.QUEUED:
             self.runtime.advancer.begin(execution)
+        elif start.transition is not None and behind:
+            self.runtime.advancer.behind(plan, execution, start.transition)
         elif start.transition is not None:
             self.runtime.advancer.follow(plan, execution, start.transition, priority=start.priority)
         return Started(execution, start.workflow, plan.version, warnings=self.warnings(plan))
+
+    def _first_message(self, plan: Plan, start: Start) -> Sequence[Command]:
+        """What is sent with the start, in one write. With a key, the execution may be there
+        already, and a message of it would be one too many."""
+        if start.idempotency_key is not None or start.status is not ExecutionStatus.RUNNING:
+            return ()
+        if start.transition is None:
+            return ()
+        paths = start.transition.dispatched
+        return self.runtime.first_message(plan, start.id, paths, start.priority)
 
     def start_many(self, given: Iterable[Asked]) -> Iterator[Started | OrchError]:
         """Start many; what became of each, in order, as it is known. See `Bulk.start`."""

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature, _chain
 
-from orch.app import create_app, dispatch, dispatch_first, lists_of
+from orch.app import BROKER_AWAY, create_app, dispatch, dispatch_first, lists_of
 from orch.control.addresses import addresses_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
@@ -17,7 +17,9 @@ from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.tracing import open_tracing
 from orch.journal.journal import Journal, open_redis
+from orch.journal.wire import Command
 from orch.memory.noting import hear
+from orch.messages import messages_of
 from orch.queues import QueueNotes
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
@@ -75,6 +77,25 @@ class Runtime:
         """
         handoff = self.settings.handoff
         self.send(self._compile(plan, execution, paths, priority, handoff, avoid))
+
+    def first_message(
+        self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0
+    ) -> list[Command]:
+        """The command that sends the message of a new execution, to go with its start.
+
+        []: it is to be sent behind it, as it is not one alone, or has to be placed, or the broker
+        is not the Redis of the journal.
+        """
+        if self.lists is None or len(paths) != 1 or plan.is_placed or not self.lists.serve():
+            return []
+        if not plan.node(paths[0]).plain:
+            return []
+        canvases = self._compile(plan, execution, paths, priority, self.settings.handoff)
+        (message,) = [each for canvas in canvases for each in messages_of(self.app, canvas)]
+        try:
+            return [self.lists.command(message)]
+        except BROKER_AWAY:  # and so is the journal: what comes next says so, or waits
+            return []
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """As `dispatch`, a message for each."""

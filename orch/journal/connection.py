@@ -169,6 +169,11 @@ class Connection:
         """Run a script of ``lua/``. Raises Unreachable, JournalError."""
         return self.read(self._scripts[script], self.wire, **given)
 
+    def run_ahead(self, behind: scripts.Behind, script: str, **given: Any) -> Any:
+        """As `run`, with commands that are sent behind it; see `Wire.execute_command`."""
+        made = self._scripts[script]
+        return self.read(made.run_ahead, self.wire, behind, given)
+
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""
         made = self._scripts[script]

@@ -41,7 +41,7 @@ from orch.journal.records import (
     split_reads,
 )
 from orch.journal.schedules import Schedules
-from orch.journal.scripts import flat
+from orch.journal.scripts import Behind, flat
 from orch.journal.services import Services
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
@@ -212,10 +212,14 @@ class Journal(
 
     terse = True
 
-    def start(self, start: Start) -> bool:
-        """Create an execution with its first tokens. False: it exists already."""
+    def start(self, start: Start, behind: Behind = ()) -> bool:
+        """Create an execution with its first tokens. False: it exists already.
+
+        ``behind``: what is sent with it, whatever comes of it: its first message.
+        """
         self.note_kind(start.workflow, start.version)
-        reply = self.run("start", **self._all_of(start))
+        given = self._all_of(start)
+        reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
         return self._word("start", reply, "STARTED", "EXISTS") == "STARTED"
 
     def start_many(self, starts: Sequence[Start]) -> list[bool]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -22,7 +22,7 @@ import msgpack
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-from orch.journal.wire import Wire
+from orch.journal.wire import Command, Wire
 
 _PARAMETER = re.compile(r"^-- (KEYS|ARGV)\s+(\w+)\s+(\w+)", re.MULTILINE)
 _USES = re.compile(r"^-- USES\s+(.+)$", re.MULTILINE)
@@ -34,6 +34,9 @@ _LUA = {
 
 
 _EMPTY = msgpack.packb([])
+
+Behind = Sequence[Command]
+"""Commands that go with a script, in the same write."""
 
 
 def flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
@@ -66,6 +69,15 @@ class Script:
             return redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *argv)
         except NoScriptError:
             return redis.execute_command("EVAL", self.lua, len(keys), *keys, *argv)
+
+    def run_ahead(self, wire: Wire, behind: Behind, given: dict[str, Any]) -> Any:
+        """As a call, of other commands that are sent with it; see `Wire.execute_command`."""
+        keys, argv = self.pack(given)
+        rest = (len(keys), *keys, *argv)
+        try:
+            return wire.execute_command("EVALSHA", self.sha, *rest, behind=behind)
+        except NoScriptError:
+            return wire.execute_command("EVAL", self.lua, *rest, behind=behind)
 
     def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
         if given.keys() != self._names:

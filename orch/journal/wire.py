@@ -38,10 +38,14 @@ class _Line:
         self.socket: Any = None
         self.owed = 0
 
-    def send(self, command: Command) -> None:
+    def send(self, *commands: Command) -> None:
+        """All in one write: each is a system call, and wakes the server."""
         connection = self.connection
-        packed = connection.pack_command(*command) if pack_command is None else (_pack(command),)
-        connection.send_packed_command(packed)
+        parts = [
+            b"".join(connection.pack_command(*each)) if pack_command is None else _pack(each)
+            for each in commands
+        ]
+        connection.send_packed_command((b"".join(parts),))
         if connection._sock is not self.socket:  # another one: what the last one owed is gone
             self.socket, self.owed = connection._sock, 0
 
@@ -59,10 +63,16 @@ class _Line:
         self.settle()
         return self.connection.read_response()
 
+    def call_first(self, commands: Sequence[Command]) -> Any:
+        """The answer to the first; those to the others are owed."""
+        self.send(*commands)
+        self.settle()
+        self.owed = len(commands) - 1
+        return self.connection.read_response()
+
     def call_both(self, command: tuple[Command, Command]) -> Any:
         """Two commands that only read, in one round trip; their answers."""
-        for each in command:
-            self.send(each)
+        self.send(*command)
         self.settle()
         return [self.connection.read_response() for _ in command]
 
@@ -78,11 +88,15 @@ class Wire:
         self._free: list[_Line] = []
         self._pid = os.getpid()
 
-    def execute_command(self, *command: Any) -> Any:
+    def execute_command(self, *command: Any, behind: Sequence[Command] = ()) -> Any:
         """Send a command and wait for its answer. Raises what the client raises.
 
         A connection at hand may have been closed in the meantime: then it is tried on another.
+        ``behind``: commands that go with it, in the same write, and are carried out behind it
+        whatever its answer is. Nobody waits for theirs, as with `post`.
         """
+        if behind:
+            return self._execute(_Line.call_first, (command, *behind))
         return self._execute(_Line.call, command)
 
     def read_both(self, first: Command, second: Command) -> tuple[Any, Any]:

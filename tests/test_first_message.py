@@ -1,0 +1,75 @@
+"""The first message of an execution goes with its start, in one write, where it is one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from orch import Orchestrator
+from orch.lists import list_of
+from orch.settings import Settings
+
+WORK = {"name": "w", "steps": [{"id": "a", "capability": "work"}]}
+
+
+@pytest.fixture
+def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
+    with Orchestrator(settings) as made:
+        made.define_workflow("w", WORK)
+        yield made
+
+
+def messages(redis: Redis) -> int:
+    return redis.llen(list_of("work", 0))
+
+
+def writes(orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is written to the connections of the journal from now on, write by write."""
+    found: list[bytes] = []
+    pool: Any = orchestrator.runtime.journal.redis.connection_pool
+    send = pool.connection_class.send_packed_command
+
+    def noted(connection: Any, command: Any, *args: Any, **given: Any) -> Any:
+        found.append(b"".join(command))
+        return send(connection, command, *args, **given)
+
+    monkeypatch.setattr(pool.connection_class, "send_packed_command", noted)
+    return found
+
+
+def test_it_is_one_write_with_the_script(
+    orchestrator: Orchestrator, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator.start_workflow("w")
+    before, written = messages(redis), writes(orchestrator, monkeypatch)
+    orchestrator.start_workflow("w")
+    (start,) = [each for each in written if b"EVALSHA" in each]
+    assert b"LPUSH" in start
+    assert messages(redis) == before + 1
+
+
+def test_it_comes_behind_an_execution_that_is_there_though_redis_has_forgotten_the_script(
+    orchestrator: Orchestrator, redis: Redis
+) -> None:
+    redis.script_flush()
+    execution = orchestrator.start_workflow("w")
+    assert orchestrator.get_execution_status(execution.id).status == "running"
+    assert messages(redis) >= 1
+    assert redis.lindex(list_of("work", 0), 0)  # the newest, of the script that did run
+
+
+def test_a_start_of_a_key_that_was_used_sends_nothing(
+    orchestrator: Orchestrator, redis: Redis
+) -> None:
+    first = orchestrator.start_workflow("w", idempotency_key="k")
+    assert messages(redis) == 1
+    assert orchestrator.start_workflow("w", idempotency_key="k").id == first.id
+    assert messages(redis) == 1
+
+
+def test_a_start_that_lies_ahead_sends_nothing(orchestrator: Orchestrator, redis: Redis) -> None:
+    orchestrator.start_workflow("w", delay=3600)
+    assert messages(redis) == 0
