@@ -7,20 +7,17 @@ between leaves it to the next one, which writes the same records once.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from orch.control.runtime import Runtime
-from orch.errors import InputError
 from orch.faults import fault
 from orch.journal.observations import Observed
-from orch.memory.memory import Memory
-from orch.memory.record import LONGEST_CONTENT
+from orch.memory.noting import note
 from orch.monitoring.facts import Facts, read_moves
 from orch.monitoring.health import reasons
 from orch.monitoring.performance import PerformanceMonitor
-from orch.monitoring.report import ROLE, make_report
+from orch.monitoring.report import make_report
 from orch.monitoring.watching.advice import watch_limits, watch_scaling
 from orch.monitoring.watching.arrivals import watch_arrivals
 from orch.monitoring.watching.backlog import watch_backlogs
@@ -29,8 +26,6 @@ from orch.monitoring.watching.health import watch_health
 from orch.monitoring.watching.notes import Notes, State
 from orch.monitoring.watching.workflows import due_workflows, watch_workflows
 from orch.resources.manager import ResourceManager
-
-logger = logging.getLogger(__name__)
 
 HOUR = 3_600_000
 
@@ -50,7 +45,6 @@ class Observer:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.journal = runtime.journal
-        self.memory = Memory(runtime.journal)
         self.performance = PerformanceMonitor(runtime)
         self.resources = ResourceManager(runtime)
 
@@ -62,7 +56,7 @@ class Observer:
         state = last.state
         notes = Notes(last.number + 1, self.journal.clock())
         self._watch(state, notes)
-        told = {id: note.as_dict() for id, note in notes.found.items()}
+        told = {id: each.as_dict() for id, each in notes.found.items()}
         if not self.journal.commit_observed(last.number, state, told):
             return False
         fault("observed")
@@ -71,21 +65,14 @@ class Observer:
 
     def deliver(self, observed: Observed) -> None:
         """Write what is to be remembered of an observation; harmless if repeated."""
-        for id, note in observed.notes.items():
-            self._remember(id, note)
+        for id, told in observed.notes.items():
+            self._remember(id, told)
             fault("observation_remembered")
             self.journal.drop_observed_note(id)
 
-    def _remember(self, id: str, note: Mapping[str, Any]) -> None:
-        content = f"ORCH:{note['area']}: {' '.join(note['text'].split())}"
-        given = {name: note[name] for name in ("source", "tags", "related", "confidence", "data")}
-        try:
-            self.memory.store(
-                ROLE, None, content[:LONGEST_CONTENT], id=id, created=note["at"], **given
-            )
-        except InputError as exc:
-            # It would be refused again: what comes behind it must not wait for it.
-            logger.warning("what was observed (%s) is not remembered: %s", id, exc)
+    def _remember(self, id: str, told: Mapping[str, Any]) -> None:
+        given = {name: told[name] for name in ("source", "tags", "related", "confidence", "data")}
+        note(self.journal, None, id, told["area"], told["text"], created=told["at"], **given)
 
     # --- what is compared ----------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orch.control.catalog import Workflow
 from orch.memory.memory import Memory
+from orch.memory.noting import ROLE
 from orch.memory.record import MemoryRecord
-from orch.monitoring.report import ROLE
 from orch.workflows.graph import mermaid
 
 

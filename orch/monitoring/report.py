@@ -16,13 +16,11 @@ from orch.control.status import instant
 from orch.errors import InputError
 from orch.journal.finding import Query
 from orch.memory.memory import Memory
+from orch.memory.noting import ROLE
 from orch.memory.record import MemoryRecord
 from orch.monitoring.facts import ENDED, read_facts
 from orch.monitoring.health import reasons, status_of
 from orch.monitoring.metrics import Health, HealthReason
-
-ROLE = "ORCHESTRATOR"
-"""Who writes what is observed."""
 
 DAY = timedelta(days=1)
 
