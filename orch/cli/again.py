@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, check_broker, find_execution
 from orch.cli.inputs import parse_value, read_json, set_field
+from orch.cli.option_groups import with_options
 from orch.cli.options import (
-    Broker,
     By,
-    DataDir,
     ExecutionId,
     IdempotencyKey,
     InputFile,
@@ -21,7 +21,6 @@ from orch.cli.options import (
     Json,
     Quiet,
     Reason,
-    Redis,
     Timeout,
 )
 from orch.errors import InputError
@@ -49,6 +48,7 @@ SHOWN = 100
 """Characters of a value that a difference shows."""
 
 
+@with_options
 def rerun(
     id: ExecutionId,
     inputs: Inputs = None,
@@ -59,16 +59,12 @@ def rerun(
     by: By = None,
     wait: Wait = False,
     timeout: Timeout = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Start an execution anew, as a new one, and print its id. --input changes fields."""
-    from orch.cli.connection import check_broker, connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         origin = find_execution(orchestrator, id)
         check_broker(orchestrator)
         made = orchestrator.rerun_workflow(
@@ -82,6 +78,7 @@ def rerun(
         _finish(orchestrator, made, wait, timeout, quiet, as_json)
 
 
+@with_options
 def fork(
     id: ExecutionId,
     path: Annotated[
@@ -104,9 +101,7 @@ def fork(
     by: By = None,
     wait: Wait = False,
     timeout: Timeout = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -115,9 +110,7 @@ def fork(
     Prints the id of the new one. The old one stays as it is.
     """
     given = dict(_variable(pair) for pair in variables or ())
-    from orch.cli.connection import check_broker, connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         origin = find_execution(orchestrator, id)
         check_broker(orchestrator)
         made = orchestrator.fork_workflow(
@@ -197,24 +190,21 @@ def _finish(
 # --- diff ----------------------------------------------------------------------------------------
 
 
+@with_options
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="An execution.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The one that it is compared with.")],
     everything: Annotated[
         bool, typer.Option("--all", help="Show steps without a difference, too.")
     ] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Compare two executions: definition, input, variables, steps, output.
 
     Exit code 0 where there is no difference, else 1; durations are shown and make none.
     """
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.diff_executions(
             find_execution(orchestrator, a), find_execution(orchestrator, b)
         )

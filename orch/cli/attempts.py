@@ -7,23 +7,22 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, ExecutionId, Json, Redis
+from orch.cli.connection import Connect, find_execution
+from orch.cli.option_groups import with_options
+from orch.cli.options import ExecutionId, Json
 
 
+@with_options
 def attempts(
     id: ExecutionId,
     step: Annotated[
         str, typer.Argument(metavar="PATH", help="The step, as `orch status` shows it.")
     ],
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show the attempts of a step: who took each, how long it was, and why it failed."""
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_attempts(find_execution(orchestrator, id), step)
     if as_json:
         output.print_json([each.as_dict() for each in found])

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, By, DataDir, Json, Reason, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json, Reason
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -27,6 +29,7 @@ class Act(StrEnum):
     RESET = "reset"
 
 
+@with_options
 def breakers(
     act: Annotated[
         Act, typer.Argument(metavar="[list|show|open|close|reset]", help="reset: as close.")
@@ -42,9 +45,7 @@ def breakers(
     ] = None,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the circuit breakers of capabilities; show one, open or close it by hand."""
@@ -57,9 +58,7 @@ def breakers(
     if for_ is not None and act is not Act.OPEN:
         raise InputError("only `orch breakers open NAME` takes --for")
     seconds = None if for_ is None else read_seconds("--for", for_)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if name is None:
             _print_list(orchestrator.list_breakers(), as_json)
             return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orch.errors import NotFound
+from orch.cli.options import Broker, DataDir, Redis
+from orch.errors import NotFound, SettingsError
 
 if TYPE_CHECKING:
     from orch.control.filters import Filters
@@ -19,43 +20,44 @@ SEARCHED = 1000
 """Latest executions among which the beginning of an id is looked for."""
 
 
-def settings_of(
-    redis: str | None = None,
-    data_dir: Path | None = None,
-    broker: str | None = None,
-    **more: Any,
-) -> Settings:
-    """Settings with the options on top. ``--data-dir`` asks for the embedded server in it.
+@dataclass(frozen=True)
+class Connect:
+    """The options that say where the journal and the broker are; `with_options` adds them.
 
-    Raises SettingsError, also when both --redis and --data-dir are given.
+    Called, it is an Orchestrator for the time of a ``with`` block.
     """
-    from orch.errors import SettingsError
-    from orch.settings import load_settings
 
-    if redis and data_dir:
-        raise SettingsError(
-            "--redis names a server, and --data-dir asks for the embedded one",
-            hint="give one of them",
+    redis: Redis = None
+    data_dir: DataDir = None
+    broker: Broker = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[Orchestrator]:
+        """Raises Unreachable, SettingsError."""
+        settings = self.settings()
+        from orch.orchestrator import Orchestrator
+
+        with Orchestrator(settings) as orchestrator:
+            yield orchestrator
+
+    def settings(self) -> Settings:
+        """Settings with the options on top. ``--data-dir`` asks for the embedded server in it.
+
+        Raises SettingsError, also when both --redis and --data-dir are given.
+        """
+        from orch.settings import load_settings
+
+        if self.redis and self.data_dir:
+            raise SettingsError(
+                "--redis names a server, and --data-dir asks for the embedded one",
+                hint="give one of them",
+            )
+        settings = load_settings(
+            redis_url=self.redis, data_dir=self.data_dir, broker_url=self.broker
         )
-    settings = load_settings(redis_url=redis, data_dir=data_dir, broker_url=broker, **more)
-    if data_dir is not None:
-        settings = settings.model_copy(update={"redis_url": None, "use_local_redis": False})
-    return settings
-
-
-@contextlib.contextmanager
-def connect(
-    redis: str | None = None,
-    data_dir: Path | None = None,
-    broker: str | None = None,
-    **more: Any,
-) -> Iterator[Orchestrator]:
-    """An Orchestrator for the time of a ``with`` block. Raises Unreachable, SettingsError."""
-    settings = settings_of(redis, data_dir, broker, **more)
-    from orch.orchestrator import Orchestrator
-
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
+        if self.data_dir is not None:
+            settings = settings.model_copy(update={"redis_url": None, "use_local_redis": False})
+        return settings
 
 
 def check_broker(orchestrator: Orchestrator) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, By, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -21,6 +23,7 @@ Agent = Annotated[
 ]
 
 
+@with_options
 def drain(
     agent: Agent,
     stay: Annotated[
@@ -37,9 +40,7 @@ def drain(
         ),
     ] = None,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Have a worker take nothing new, finish what it has, and leave.
@@ -47,9 +48,7 @@ def drain(
     What waits in its own queue goes to others; steps that name it wait for its return.
     """
     timeout = None if wait is None else read_seconds("--wait", wait)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.drain_agent(
             agent, stay=stay, reassign=reassign, by=by, timeout=timeout
         )
@@ -59,17 +58,10 @@ def drain(
     output.say(_in_words(found))
 
 
-def resume(
-    agent: Agent,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def resume(agent: Agent, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Have a drained worker take messages again."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         resumed = orchestrator.resume_agent(agent)
     if as_json:
         output.print_json({"agent": agent, "resumed": resumed})
@@ -77,6 +69,7 @@ def resume(
     output.say(f"{agent} takes messages again" if resumed else f"{agent} was not drained")
 
 
+@with_options
 def choose(
     capability: Annotated[str, typer.Argument(metavar="CAPABILITY")],
     key: Annotated[
@@ -91,15 +84,11 @@ def choose(
         Optional[list[str]],
         typer.Option("--failed", metavar="AGENT", help="Not this one. May be repeated."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show who would be chosen for a capability, by load and past success."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.choose_agent(
             capability, key=key, versions=version, failed=failed or ()
         )
@@ -120,17 +109,14 @@ def choose(
     output.table(("agent", "version", "load", "success", "weight", ""), rows)
 
 
+@with_options
 def balance(
     move: Annotated[bool, typer.Option("--move", help="Send what others may do to them.")] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show what waits for single agents, and send on what others may do."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.balance_agents(move=move)
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])

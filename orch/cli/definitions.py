@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, By, DataDir, Json, Redis, Sets, Target
+from orch.cli.connection import Connect
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json, Sets, Target
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -42,12 +44,11 @@ def validate(
 
     Exit code 2 when one of them has errors; warnings alone are no reason.
     """
-    from orch.cli.connection import settings_of
     from orch.cli.files import review
     from orch.cli.inputs import read_parameters
     from orch.workflows.validation import errors_in
 
-    settings = settings_of()
+    settings = Connect().settings()
     parameters = read_parameters(sets)
     reviews = [(file, review(file, settings, parameters)[1]) for file in files]
     valid = {file: not errors_in(findings) for file, findings in reviews}
@@ -76,6 +77,7 @@ def _print_findings(file: Path, findings: list[Finding], valid: bool) -> None:
     output.line(f"{file}: {'valid' if valid else 'not valid'}")
 
 
+@with_options
 def graph(
     target: Target,
     format: Annotated[GraphFormat, typer.Option("--format", "-f", help="What to print.")] = (
@@ -85,9 +87,7 @@ def graph(
     remember: Annotated[
         bool, typer.Option("--remember", help="Keep the flowchart of NAME in the memory.")
     ] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Draw a workflow: as a Mermaid flowchart, as its Celery canvas, or as nodes and edges.
@@ -96,11 +96,11 @@ def graph(
     """
     parameters = parameters_for(target, sets)
     if remember:
-        _remember_graph(target, redis, data_dir, broker)
+        _remember_graph(target, connect)
     if format is GraphFormat.CANVAS:
         from orch.cli.canvas import as_objects, draw, segments
 
-        found = segments(_plan_of(target, parameters, redis, data_dir, broker))
+        found = segments(_plan_of(target, parameters, connect))
         if as_json:
             output.print_json(as_objects(found))
         else:
@@ -109,17 +109,14 @@ def graph(
     from orch.workflows.graph import as_json as graph_json
     from orch.workflows.graph import mermaid
 
-    definition = _definition_of(target, parameters, redis, data_dir, broker)
+    definition = _definition_of(target, parameters, connect)
     if as_json or format is GraphFormat.JSON:
         output.print_json(graph_json(definition))
     else:
         output.line(mermaid(definition).rstrip("\n"))
 
 
-def _remember_graph(
-    target: str, redis: str | None, data_dir: Path | None, broker: str | None
-) -> None:
-    from orch.cli.connection import connect
+def _remember_graph(target: str, connect: Connect) -> None:
     from orch.cli.files import is_file
     from orch.errors import InputError
 
@@ -128,7 +125,7 @@ def _remember_graph(
             f"--remember keeps the graph of a workflow that is defined, and {target} is a file",
             hint=f"`orch define {target}`, then name it",
         )
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         record = orchestrator.remember_graph(target)
     output.say(f"remembered as {record.id}")
 
@@ -148,38 +145,24 @@ def parameters_for(target: str, sets: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _definition_of(
-    target: str,
-    parameters: dict[str, str],
-    redis: str | None,
-    data_dir: Path | None,
-    broker: str | None,
-) -> WorkflowDefinition:
-    from orch.cli.connection import connect
+def _definition_of(target: str, parameters: dict[str, str], connect: Connect) -> WorkflowDefinition:
     from orch.cli.files import is_file, read_definition
 
     if is_file(target):
         return read_definition(Path(target), parameters)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         return orchestrator.manager.get(target).definition
 
 
-def _plan_of(
-    target: str,
-    parameters: dict[str, str],
-    redis: str | None,
-    data_dir: Path | None,
-    broker: str | None,
-) -> Plan:
-    from orch.cli.connection import connect, settings_of
+def _plan_of(target: str, parameters: dict[str, str], connect: Connect) -> Plan:
     from orch.cli.files import checked_definition, handlers_beside, is_file
     from orch.workflows.plan import Plan
 
     if is_file(target):
-        settings = settings_of(redis, data_dir, broker)
+        settings = connect.settings()
         definition = checked_definition(Path(target), settings, parameters)
         return Plan(definition, handlers=handlers_beside(definition, Path(target), settings))
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         definition = orchestrator.manager.get(target).definition
         return Plan(definition, handlers=orchestrator.manager.handlers_of(definition, None))
 
@@ -191,6 +174,7 @@ def schema(as_json: Json = False) -> None:
     output.print_json(json_schema())
 
 
+@with_options
 def define(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition to store.")],
     name: Annotated[
@@ -209,17 +193,14 @@ def define(
         ),
     ] = None,
     sets: Sets = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Store a definition, so that it can be started by its name."""
-    from orch.cli.connection import connect
     from orch.cli.inputs import read_parameters
 
     parameters = read_parameters(sets)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         workflow = store(orchestrator, file, name, by, canary, parameters)
     if as_json:
         warnings = [finding.as_dict() for finding in workflow.warnings]
@@ -249,16 +230,10 @@ def store(
     return workflow
 
 
-def workflows(
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def workflows(connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the workflows that can be started by name."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_workflows()
     if as_json:
         output.print_json(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.connection import Connect
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from orch.control.subscription import ExecutionEvent
 
 
+@with_options
 def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for what happens, until Ctrl-C.")
@@ -49,9 +52,7 @@ def events(
             "from now.",
         ),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show what happens to executions. With --json an object a line, with its position.
@@ -59,14 +60,12 @@ def events(
     Events are kept while somebody follows them, and for an hour after that
     (ORCH_STREAM_RETENTION); with ORCH_STREAM=on, workers keep them always.
     """
-    from orch.cli.connection import connect
-
     asked = {"workflow": workflow, "execution": execution, "event": event, "path": path}
     given = {name: values for name, values in asked.items() if values}
     if since is None and not follow:
         since = "start"
     with (
-        connect(redis, data_dir, broker) as orchestrator,
+        connect() as orchestrator,
         orchestrator.events(given, since=since, follow=follow) as found,
     ):
         if follow and not as_json:

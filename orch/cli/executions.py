@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, check_broker, find_execution, resolve_parent
 from orch.cli.definitions import parameters_for, store
 from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import read_input, read_option, start_given
+from orch.cli.option_groups import with_options
 from orch.cli.options import (
     At,
     Attributes,
-    Broker,
     ConcurrencyKey,
-    DataDir,
     Deadline,
     Delay,
     ExecutionId,
@@ -33,7 +33,6 @@ from orch.cli.options import (
     Priority,
     Project,
     Quiet,
-    Redis,
     Sets,
     Target,
     Timeout,
@@ -63,6 +62,7 @@ _HEARD = 0.5
 _WORKERS = "Workers"
 
 
+@with_options
 def run(
     target: Target,
     sets: Sets = None,
@@ -108,9 +108,7 @@ def run(
         Pool, typer.Option("--pool", help="Their pool.", rich_help_panel=_WORKERS)
     ] = Pool.PREFORK,
     include: Include = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -122,9 +120,7 @@ def run(
     value = read_input(inputs, input_file)
     options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
     parameters = parameters_for(target, sets)
-    from orch.cli.connection import check_broker, connect
-
-    with connect(redis, data_dir, broker) as orchestrator, contextlib.ExitStack() as stack:
+    with connect() as orchestrator, contextlib.ExitStack() as stack:
         key = resolve(orchestrator, target, parameters)
         check_startable(orchestrator, key, value, version)
         check_broker(orchestrator)
@@ -346,6 +342,7 @@ def result_object(context: ExecutionContext) -> dict[str, Any]:
     }
 
 
+@with_options
 def start(
     target: Target,
     sets: Sets = None,
@@ -372,9 +369,7 @@ def start(
         bool, typer.Option("--wait", "-w", help="Wait for its end, and print as `run` does.")
     ] = False,
     timeout: Timeout = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -390,9 +385,7 @@ def start(
     value = read_input(inputs, input_file)
     options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
     parameters = parameters_for(target, sets)
-    from orch.cli.connection import check_broker, connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         key = resolve(orchestrator, target, parameters)
         check_broker(orchestrator)
         if many is not None:
@@ -421,24 +414,21 @@ def start(
             output.line(execution.id)
 
 
+@with_options
 def status(
     id: ExecutionId,
     follow: Annotated[
         bool, typer.Option("--watch", "-w", help="Show its progress until it has ended.")
     ] = False,
     timeout: Timeout = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show the steps of an execution, and why each live one is not done yet.
 
     With --watch the exit code is that of `run`, else 0 whatever the status is.
     """
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = find_execution(orchestrator, id)
         ended = watch(orchestrator, found, timeout=timeout) if follow else True
         context = orchestrator.get_execution_status(found)
@@ -503,6 +493,7 @@ def _print_status(context: ExecutionContext) -> None:
 
 
 @with_filters
+@with_options
 def list_(
     filters: Filters = NO_FILTERS,
     limit: Annotated[
@@ -512,15 +503,11 @@ def list_(
         Optional[str],
         typer.Option("--cursor", metavar="TEXT", help="Those behind a page that gave it."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List executions, the newest first, that all of the options hold of."""
-    from orch.cli.connection import connect, resolve_parent
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         filters = resolve_parent(orchestrator, filters)
         found = orchestrator.list_executions(limit=limit, cursor=cursor, **filters)
     if as_json:
@@ -545,18 +532,12 @@ def list_(
         output.say(f"there are more: --cursor {found.cursor}")
 
 
-def history(
-    id: ExecutionId,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def history(id: ExecutionId, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show all that happened to an execution, the oldest first."""
-    from orch.cli.connection import connect, find_execution
     from orch.cli.progress import describe
 
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_execution_history(find_execution(orchestrator, id))
     if as_json:
         output.print_json([entry.as_dict() for entry in found])
@@ -569,6 +550,7 @@ def history(
     output.table(("at", "event", "step", "attempt", ""), rows)
 
 
+@with_options
 def emit(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What happened.")],
     payload: Annotated[
@@ -586,19 +568,15 @@ def emit(
         Optional[str],
         typer.Option("--id", metavar="TEXT", help="The same id is the same event, told again."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Tell all that wait for an event that it happened, each exactly once.
 
     Workflows with a trigger for it are started, each once for each event.
     """
-    from orch.cli.connection import connect, find_execution
-
     value = None if payload is None else read_option("--payload", payload)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = None if execution is None else find_execution(orchestrator, execution)
         told = orchestrator.trigger_event(
             name, value, correlation=correlation, execution=found, id=event_id

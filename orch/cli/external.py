@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, find_execution, find_token
 from orch.cli.inputs import read_option
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -35,6 +37,7 @@ By = Annotated[
 ]
 
 
+@with_options
 def tasks(
     capability: Annotated[
         Optional[str],
@@ -47,15 +50,11 @@ def tasks(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 100,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the tasks that wait for somebody outside to report what came of them."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_tasks(capability, agent=agent, limit=limit)
     if as_json:
         output.print_json([task.model_dump(mode="json") for task in found])
@@ -70,6 +69,7 @@ def tasks(
     output.table(columns, rows)
 
 
+@with_options
 def complete(
     task: Task = None,
     value: Annotated[
@@ -78,21 +78,18 @@ def complete(
     execution: Of = None,
     step: Step = None,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Report that a task is done. One that is not there yet gets the report when it is."""
     given = None if value is None else read_option("--output", value)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         id = _task(orchestrator, task, execution, step)
         done = orchestrator.complete_task(id, given, by=by)
     _print(id, "completed", done, as_json)
 
 
+@with_options
 def fail(
     task: Task = None,
     error: Annotated[
@@ -107,20 +104,17 @@ def fail(
     execution: Of = None,
     step: Step = None,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Report that a task failed: it is tried again, or its error handled, as its step says."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         id = _task(orchestrator, task, execution, step)
         done = orchestrator.fail_task(id, error, message, retryable=not final, by=by)
     _print(id, "failed", done, as_json)
 
 
+@with_options
 def heartbeat(
     task: Task = None,
     progress: Annotated[
@@ -128,16 +122,12 @@ def heartbeat(
     ] = None,
     execution: Of = None,
     step: Step = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say that the work on a task goes on. Ends with 1 when nobody waits for it any more."""
     given = None if progress is None else read_option("--progress", progress)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         id = _task(orchestrator, task, execution, step)
         orchestrator.heartbeat_task(id, given)
     if as_json:
@@ -149,8 +139,6 @@ def heartbeat(
 def _task(
     orchestrator: Orchestrator, task: str | None, execution: str | None, step: str | None
 ) -> str:
-    from orch.cli.connection import find_execution, find_token
-
     if (task is None) == (execution is None) or (execution is None) != (step is None):
         raise InputError(
             "a task is named by its id, or by --execution and --step",

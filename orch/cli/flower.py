@@ -13,7 +13,9 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.connection import Connect
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 from orch.errors import OrchError, SettingsError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -26,6 +28,7 @@ AUTH_VARIABLES = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
 """What Flower itself reads: name and password, or whom another party may let in."""
 
 
+@with_options
 def flower(
     port: Annotated[int, typer.Option("--port", metavar="PORT", help="Where to listen.")] = 5555,
     address: Annotated[
@@ -40,9 +43,7 @@ def flower(
             help="Who may look; several with commas.",
         ),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show workers, steps and queues in a browser, until Ctrl-C.
@@ -51,9 +52,7 @@ def flower(
     """
     check_access(address, basic_auth)
     require_flower()
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         url = f"http://{address}:{port}"
         if as_json:
             output.print_json({"url": url}, compact=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.options import Json
 from orch.errors import HookFailed, NotFound
 
@@ -31,9 +32,7 @@ def hooks(
     as_json: Json = False,
 ) -> None:
     """List the hooks that are told of escalations, or send each a sample. Needs no Redis."""
-    from orch.cli.connection import settings_of
-
-    found = [each for each in settings_of().hooks if name in (None, each.name)]
+    found = [each for each in Connect().settings().hooks if name in (None, each.name)]
     if name is not None and not found:
         raise NotFound(f"no hook {name!r} in the settings", hint="`orch hooks` lists them")
     if act is HookAct.TEST:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, find_token
 from orch.cli.inputs import read_option, read_seconds
-from orch.cli.options import Broker, By, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -35,18 +37,14 @@ Queue = Annotated[
 
 
 @inbox.callback(invoke_without_command=True)
-def inbox_(
-    context: typer.Context,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def inbox_(context: typer.Context, connect: Connect = Connect(), as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        _list(None, None, False, 100, redis, data_dir, broker, as_json)
+        _list(None, None, False, 100, connect, as_json)
 
 
 @inbox.command("list")
+@with_options
 def list_(
     queue: Queue = None,
     by: By = None,
@@ -57,9 +55,7 @@ def list_(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 100,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List what waits, the oldest first."""
@@ -68,7 +64,7 @@ def list_(
         from orch.control.user import current_user
 
         holder = current_user()
-    _list(queue, holder, everything, limit, redis, data_dir, broker, as_json)
+    _list(queue, holder, everything, limit, connect, as_json)
 
 
 def _list(
@@ -76,14 +72,10 @@ def _list(
     by: str | None,
     everything: bool,
     limit: int,
-    redis: Any,
-    data_dir: Any,
-    broker: Any,
+    connect: Connect,
     as_json: bool,
 ) -> None:
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_escalations(queue, by=by, everything=everything, limit=limit)
     if as_json:
         output.print_json([item.model_dump(mode="json") for item in found])
@@ -100,58 +92,41 @@ def _list(
 
 
 @inbox.command()
-def show(
-    id: Id,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def show(id: Id, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show one: why, since when, for how long, what was said, and how it may be decided."""
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         item = orchestrator.get_escalation(find_token(orchestrator, id))
     _print(item, as_json)
 
 
 @inbox.command()
+@with_options
 def claim(
     id: Id,
     for_: For = "1h",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Take one on yourself: nobody else decides it for that time."""
     seconds = read_seconds("--for", for_)
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         item = orchestrator.claim_escalation(find_token(orchestrator, id), seconds=seconds, by=by)
     _say(item, f"{item.id} is claimed by {item.claimed_by} until {item.claimed_until}", as_json)
 
 
 @inbox.command()
-def release(
-    id: Id,
-    by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def release(id: Id, by: By = None, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Give a claim back."""
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         item = orchestrator.release_escalation(find_token(orchestrator, id), by=by)
     _say(item, f"{item.id} is claimed by nobody", as_json)
 
 
 @inbox.command()
+@with_options
 def delegate(
     id: Id,
     to: Annotated[
@@ -159,40 +134,34 @@ def delegate(
     ],
     for_: For = "1h",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Hand one to another queue, or to a person."""
     seconds = read_seconds("--for", for_)
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         full = find_token(orchestrator, id)
         item = orchestrator.delegate_escalation(full, to, seconds=seconds, by=by)
     _say(item, f"{item.id} is delegated to {to}", as_json)
 
 
 @inbox.command()
+@with_options
 def comment(
     id: Id,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What there is to say.")],
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say something about one."""
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         item = orchestrator.comment_escalation(find_token(orchestrator, id), text, by=by)
     _say(item, f"{item.id} has {len(item.comments)} comments", as_json)
 
 
 @inbox.command()
+@with_options
 def decide(
     id: Id,
     decision: Annotated[
@@ -218,22 +187,19 @@ def decide(
     ] = "",
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Decide what becomes of the step. The first decision counts."""
     given = _given(value, choice)
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         full = find_token(orchestrator, id)
         item = orchestrator.decide_escalation(full, decision, *given, to=to, note=note, by=by)
     said = f"{item.id}: {decision}" + (f" by {item.decided_by}" if item.decided_by else "")
     _say(item, said, as_json)
 
 
+@with_options
 def escalations(
     act: Annotated[
         str, typer.Argument(metavar="[list|stats]", help="list: also those at work.")
@@ -242,20 +208,16 @@ def escalations(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 100,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List all open escalations; or count them, and how long it took to deal with others."""
     if act not in ("list", "stats"):
         raise InputError(f"`orch escalations {act}` is not there; there are `list` and `stats`")
     if act == "list":
-        _list(queue, None, True, limit, redis, data_dir, broker, as_json)
+        _list(queue, None, True, limit, connect, as_json)
         return
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.escalation_statistics()
     if as_json:
         output.print_json(found.model_dump(mode="json"))

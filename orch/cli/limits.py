@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -31,6 +33,7 @@ Hours = Annotated[
 ]
 
 
+@with_options
 def limits(
     name: Annotated[
         Optional[str],
@@ -39,15 +42,11 @@ def limits(
     key: Annotated[
         Optional[str], typer.Option("--key", metavar="KEY", help="Of this key alone.")
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the limits over all workers; or show one, with the steps that have it or wait."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if name is None:
             found = [each for each in orchestrator.list_limits() if key is None or each.key == key]
         else:
@@ -56,34 +55,20 @@ def limits(
 
 
 @resources.callback()
-def list_(
-    context: typer.Context,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def list_(context: typer.Context, connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the resources: their capacity, what is held, how many wait."""
     if context.invoked_subcommand is not None:
         return
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         _print(orchestrator.list_resources(), as_json)
 
 
 @resources.command()
-def show(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def show(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show one, with the steps that hold it, and those that wait."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.show_resource(name)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -92,18 +77,15 @@ def show(
 
 
 @resources.command()
+@with_options
 def define(
     name: Name,
     capacity: Annotated[int, typer.Argument(metavar="CAPACITY", help="How much there is.")],
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say how much there is of one; what the settings say counts no more."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.define_resource(name, capacity)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -112,17 +94,10 @@ def define(
 
 
 @resources.command()
-def remove(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def remove(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Forget one. Steps that take it fail; of the settings' it is back when a worker starts."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         orchestrator.remove_resource(name)
     if as_json:
         output.print_json({"removed": name})
@@ -131,6 +106,7 @@ def remove(
 
 
 @resources.command()
+@with_options
 def plan(
     name: Name,
     hours: Hours = 336,
@@ -140,16 +116,12 @@ def plan(
             "--wait", metavar="TIME", help="How long a step may wait for it on average: 5s, 1m."
         ),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say how much of one would be enough, from how it was used."""
     seconds = None if wait is None else read_seconds("--wait", wait)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.plan_capacity(name, hours=hours, wait=seconds)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -158,17 +130,10 @@ def plan(
 
 
 @resources.command()
-def optimize(
-    hours: Hours = 336,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def optimize(hours: Hours = 336, connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the limits and resources that are short, or of which less would be enough."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found: Sequence[CapacityPlan] = orchestrator.optimize_allocation(hours=hours)
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])

@@ -9,7 +9,9 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, ExecutionId, Json, Redis
+from orch.cli.connection import Connect, find_execution
+from orch.cli.option_groups import with_options
+from orch.cli.options import ExecutionId, Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -23,6 +25,7 @@ class Level(StrEnum):
     CRITICAL = "critical"
 
 
+@with_options
 def logs(
     id: ExecutionId,
     path: Annotated[
@@ -35,9 +38,7 @@ def logs(
     level: Annotated[
         Level, typer.Option("--level", help="Only lines of this level, and above.")
     ] = Level.DEBUG,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Print the lines that the steps of an execution logged. With --json an object a line.
@@ -45,9 +46,7 @@ def logs(
     Lines from ORCH_LOG_LEVEL on are kept, so many of each attempt as ORCH_LOG_LINES and
     ORCH_LOG_BYTES say. They are sent once a second.
     """
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         execution = orchestrator.execution(find_execution(orchestrator, id))
         for line in execution.logs(path, level.value, follow=follow):
             if as_json:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orch.cli import memory_changes, output
+from orch.cli.connection import Connect
 from orch.cli.memory_options import (
     Agent,
     All,
@@ -23,7 +24,8 @@ from orch.cli.memory_options import (
     filters_of,
     sight_of,
 )
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 memory = typer.Typer(
     help="What is remembered: of workflows, agents, resources, escalations.",
@@ -33,6 +35,7 @@ memory = typer.Typer(
 
 
 @memory.command()
+@with_options
 def search(
     text: Text = None,
     prefix: Prefix = None,
@@ -48,17 +51,13 @@ def search(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 50,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the records that all of it holds of, the newest first."""
     sight = sight_of(viewer, everything)
     filters = filters_of(text, prefix, tag, agent, source, since, until, min_confidence, sight)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.search_memory(project=project, limit=limit, **filters)
     if as_json:
         output.print_json([record.model_dump(mode="json") for record in found])
@@ -70,6 +69,7 @@ def search(
 
 
 @memory.command()
+@with_options
 def show(
     id: Id,
     related: Annotated[
@@ -82,17 +82,14 @@ def show(
     viewer: Viewer = None,
     everything: All = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show one record, with its data, tags and related records. This counts as a read."""
-    from orch.cli.connection import connect
     from orch.cli.memory_print import print_record, print_related
 
     sight = sight_of(viewer, everything)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         around = []
         if related:
             around = orchestrator.related_memories(id, depth=depth, project=project, **sight)
@@ -110,18 +107,12 @@ def show(
 
 
 @memory.command()
-def stats(
-    project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def stats(project: Project = None, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Count the records of a project, by area, agent and tag; name all projects."""
-    from orch.cli.connection import connect
     from orch.cli.memory_print import print_statistics
 
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.memory_statistics(project)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -130,6 +121,7 @@ def stats(
 
 
 @memory.command()
+@with_options
 def analyze(
     since: Since = "7d",
     until: Until = None,
@@ -140,17 +132,14 @@ def analyze(
     viewer: Viewer = None,
     everything: All = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say what is read and what never, how good the records are, their trends and patterns."""
     filters = filters_of(None, None, None, None, None, since, until)
-    from orch.cli.connection import connect
     from orch.cli.memory_print import print_analysis
 
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.analyze_memory(
             project,
             since=filters["since"],

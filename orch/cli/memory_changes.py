@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.filters import read_instant
 from orch.cli.memory_options import (
     Agent,
@@ -27,7 +28,8 @@ from orch.cli.memory_options import (
     filters_of,
     sight_of,
 )
-from orch.cli.options import Broker, By, DataDir, Json, Redis, Yes
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json, Yes
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -45,6 +47,7 @@ def add_to(memory: typer.Typer) -> None:
     memory.command("import")(import_)
 
 
+@with_options
 def rate(
     id: Id,
     confidence: Annotated[
@@ -54,16 +57,12 @@ def rate(
     viewer: Viewer = None,
     everything: All = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Give a record another confidence; who did, and when, stays with it."""
-    from orch.cli.connection import connect
-
     sight = sight_of(viewer, everything)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.rate_memory(id, confidence, by=by, project=project, **sight)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -71,6 +70,7 @@ def rate(
         output.say(f"{found.id} has a confidence of {found.confidence}")
 
 
+@with_options
 def share(
     id: Id,
     roles: Annotated[
@@ -84,16 +84,12 @@ def share(
     viewer: Viewer = None,
     everything: All = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show a private record to further roles, or copy a record into another project."""
-    from orch.cli.connection import connect
-
     sight = sight_of(viewer, everything)
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.share_memory(
             id, roles or (), to_project=to_project, project=project, **sight
         )
@@ -103,6 +99,7 @@ def share(
         output.line(found.id)
 
 
+@with_options
 def forget(
     ids: Annotated[
         Optional[list[str]], typer.Argument(metavar="[ID]...", help="Of records.")
@@ -121,9 +118,7 @@ def forget(
     viewer: Viewer = None,
     everything: All = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Drop records, by their ids or by what they are found by, after a question."""
@@ -136,9 +131,7 @@ def forget(
             "what these find",
         )
     filters = filters_of(text, prefix, tag, agent, source, since, until, None, sight)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         asked = list(dict.fromkeys(ids or ()))
         if by_filters:
             found = orchestrator.memory.walk(project=project, **filters)
@@ -152,6 +145,7 @@ def forget(
         output.say(f"{_count(gone)} forgotten")
 
 
+@with_options
 def compact(
     older: Annotated[
         str,
@@ -165,18 +159,14 @@ def compact(
         bool, typer.Option("--dry-run", help="Say what would be merged, and change nothing.")
     ] = False,
     project: Project = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Merge records that say the same into one, which says how many there were, and since when."""
     age = read_instant("--older", older)
     if isinstance(age, datetime):
         age = datetime.now(age.tzinfo) - age
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         done = orchestrator.compact_memory(
             project, older=age or timedelta(0), similar=similar, dry_run=dry_run
         )
@@ -189,6 +179,7 @@ def compact(
     output.say(f"{_count(done.merged)} of {done.read} {would} into {done.groups}")
 
 
+@with_options
 def export(
     text: Text = None,
     prefix: Prefix = None,
@@ -204,9 +195,7 @@ def export(
     target: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to, instead of stdout.")
     ] = STDIO,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Write the records that all of it holds of as JSON lines, the newest first."""
@@ -216,9 +205,7 @@ def export(
         )
     sight = sight_of(viewer, everything)
     filters = filters_of(text, prefix, tag, agent, source, since, until, min_confidence, sight)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if target == STDIO:
             count = 0
             found = orchestrator.memory.walk(project=project, **filters)
@@ -232,21 +219,18 @@ def export(
         output.say(f"{_count(count)} exported")
 
 
+@with_options
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="As `export` writes it; - is stdin.")],
     project: Annotated[
         Optional[str],
         typer.Option("--project", metavar="NAME", help="Into this one, whatever the lines say."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Keep the records of an exported file, each once, under its id."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         source = sys.stdin.buffer if file == STDIO else file
         done = orchestrator.import_memory(source, project=project)
     if as_json:

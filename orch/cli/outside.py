@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_option, read_seconds
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the agent: its id.")]
 
 
+@with_options
 def register(
     name: Name,
     capabilities: Annotated[
@@ -54,9 +57,7 @@ def register(
         Optional[str],
         typer.Option("--token-env", metavar="NAME", help="ORCH_AGENT_…: a bearer token."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Register an agent that is no worker: its tasks are posted to it, or it asks for them."""
@@ -70,9 +71,7 @@ def register(
         "secret_env": secret_env,
         "token_env": token_env,
     }
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         id = orchestrator.register_agent(
             {key: value for key, value in given.items() if value is not None},
             [_offered(each) for each in capabilities],
@@ -83,17 +82,10 @@ def register(
         output.line(f"agent {id} is registered")
 
 
-def unregister(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def unregister(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Take an agent that is no worker off the list. Tasks that name it wait."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         orchestrator.unregister_agent(name)
     if as_json:
         output.print_json({"agent": name})
@@ -101,20 +93,17 @@ def unregister(
         output.line(f"agent {name} is registered no more")
 
 
+@with_options
 def heartbeat(
     name: Name,
     load: Annotated[
         float, typer.Option("--load", metavar="X", help="0 to 1: 1 where it takes no more.")
     ] = 0.0,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say that an agent that is no worker lives."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         orchestrator.heartbeat_agent(name, load)
     if as_json:
         output.print_json({"agent": name, "heartbeat": True})
@@ -122,6 +111,7 @@ def heartbeat(
         output.line(f"agent {name} lives")
 
 
+@with_options
 def assign(
     capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="What is to be done.")],
     value: Annotated[
@@ -137,9 +127,7 @@ def assign(
         Optional[str],
         typer.Option("--within", metavar="TIME", help="For an attempt: 90s, 10m."),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Give an agent a task outside of any workflow, and print its id."""
@@ -148,9 +136,7 @@ def assign(
         task["input"] = read_option("--input", value)
     if within is not None:
         task["timeout"] = read_seconds("--within", within)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.assign_task(agent, task)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -158,17 +144,14 @@ def assign(
         output.line(found.id)
 
 
+@with_options
 def task(
     id: Annotated[str, typer.Argument(metavar="TASK", help="Its id, as `assign` printed it.")],
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show how a task stands that was assigned, or a step, by EXECUTION:PATH."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_task_status(id)
     if as_json:
         output.print_json(found.model_dump(mode="json"))

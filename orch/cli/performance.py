@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.filters import read_instant
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -28,19 +30,16 @@ Every = Annotated[
 ]
 
 
+@with_options
 def top(
     watch: Watch = False,
     every: Every = "2s",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show how the whole does: health with its reasons, executions, calls, queues, workers."""
     pause = read_seconds("--every", every)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         while True:
             found = orchestrator.get_system_metrics()
             if as_json:
@@ -52,6 +51,7 @@ def top(
             time.sleep(pause)
 
 
+@with_options
 def performance(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A workflow.")],
     since: Annotated[
@@ -64,16 +64,12 @@ def performance(
     ] = 200,
     watch: Watch = False,
     every: Every = "2s",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show how a workflow does: rates and durations, its steps, the workers that serve it."""
     pause, start = read_seconds("--every", every), read_instant("--since", since)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         while True:
             found = orchestrator.get_workflow_metrics(name, since=start, sample=sample)
             if as_json:
@@ -87,6 +83,7 @@ def performance(
             time.sleep(pause)
 
 
+@with_options
 def report(
     since: Annotated[
         str, typer.Option("--since", metavar="WHEN", help="Of what was since then: 12h, 7d.")
@@ -94,16 +91,12 @@ def report(
     remember: Annotated[
         bool, typer.Option("--remember", help="Keep it in the memory, as ORCH:REPORT.")
     ] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show what happened since then: health, workflows, and what was observed."""
     start = read_instant("--since", since)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_report(start, remember=remember)
     if as_json:
         output.print_json(found.model_dump(mode="json"))

@@ -9,7 +9,9 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, By, DataDir, Json, Reason, Redis
+from orch.cli.connection import Connect, find_token
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json, Reason
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -22,6 +24,7 @@ class Act(StrEnum):
     DROP = "drop"
 
 
+@with_options
 def quarantine(
     act: Annotated[Act, typer.Argument(metavar="[list|replay|drop]")] = Act.LIST,
     id: Annotated[
@@ -29,9 +32,7 @@ def quarantine(
     ] = None,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the steps that killed their workers, with their input; replay or drop one."""
@@ -41,9 +42,7 @@ def quarantine(
             f"`orch quarantine {act.value}` takes {wanted}",
             hint="`orch quarantine` lists those that there are",
         )
-    from orch.cli.connection import connect, find_token
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if id is None:
             found = orchestrator.list_quarantine()
         else:

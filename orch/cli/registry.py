@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.connection import Connect
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
@@ -21,6 +23,7 @@ Agent = Annotated[
 ]
 
 
+@with_options
 def list_(
     capability: Annotated[
         Optional[str],
@@ -31,15 +34,11 @@ def list_(
     offline: Annotated[
         bool, typer.Option("--offline", help="Also those that are gone, and remembered.")
     ] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the agents: how they are, how much they have to do, and how well they did it."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if capability is None:
             found = orchestrator.list_agents(offline=offline)
         else:
@@ -51,17 +50,10 @@ def list_(
     output.table(columns, [_row(each) for each in found])
 
 
-def show(
-    agent: Agent,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def show(agent: Agent, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show one agent, also where it is gone."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_agent(agent)
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -74,17 +66,10 @@ def show(
             output.line(f"{name.replace('_', ' ')}: {shown}")
 
 
-def capabilities(
-    agent: Agent,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def capabilities(agent: Agent, connect: Connect = Connect(), as_json: Json = False) -> None:
     """List what an agent offers, with versions; --json has the schemas of input and output."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_agent_capabilities(agent)
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])

@@ -7,27 +7,26 @@ from typing import Annotated
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, ExecutionId, Json, Redis
+from orch.cli.connection import Connect, find_execution
+from orch.cli.option_groups import with_options
+from orch.cli.options import ExecutionId, Json
 
 
+@with_options
 def results(
     id: ExecutionId,
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="The map, as `orch status` shows it.")
     ],
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Print what a map, or a parallel step, gave: JSON, a line for each item in its order.
 
     Also of results that are too large to stand in an output. The lines are the same with --json.
     """
-    from orch.cli.connection import connect, find_execution
-
     del as_json
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         execution = orchestrator.execution(find_execution(orchestrator, id))
         for value in execution.results(path):
             output.print_json(value, compact=True)

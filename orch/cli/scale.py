@@ -7,8 +7,10 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 from orch.monitoring.advice import Aim
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -30,6 +32,7 @@ Most = Annotated[
 ]
 
 
+@with_options
 def scale(
     capabilities: Annotated[
         Optional[list[str]],
@@ -39,16 +42,12 @@ def scale(
     slots: Slots = None,
     least: Least = 0,
     most: Most = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show what waits for each capability, and how many workers it needs."""
     aim = _aim(target, slots, least, most)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         loads = orchestrator.get_scaling(capabilities or (), aim)
     if as_json:
         output.print_json([load.model_dump() for load in loads])
@@ -71,6 +70,7 @@ def scale(
     output.table((*names, "advised"), rows)
 
 
+@with_options
 def metrics(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")
@@ -80,16 +80,12 @@ def metrics(
     slots: Slots = None,
     least: Least = 0,
     most: Most = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Serve the same for Prometheus and KEDA, over HTTP, until Ctrl-C."""
     aim = _aim(target, slots, least, most)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         from orch.monitoring.exporter import serve
 
         with serve(orchestrator.runtime, host, port, aim) as server:

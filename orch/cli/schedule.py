@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_attributes, read_input
+from orch.cli.option_groups import with_options
 from orch.cli.options import (
     Attributes,
-    Broker,
     By,
-    DataDir,
     InputFile,
     Inputs,
     Json,
     OfVersion,
     Priority,
-    Redis,
 )
 from orch.errors import InputError
 
@@ -41,18 +40,14 @@ Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What people s
 
 
 @schedule.callback(invoke_without_command=True)
-def schedule_(
-    context: typer.Context,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def schedule_(context: typer.Context, connect: Connect = Connect(), as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_(redis, data_dir, broker, as_json)
+        list_(connect, as_json)
 
 
 @schedule.command()
+@with_options
 def add(
     name: Name,
     workflow: Annotated[
@@ -142,9 +137,7 @@ def add(
         bool, typer.Option("--replace", help="Also where one of the name is there.")
     ] = False,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Write down when a workflow is started."""
@@ -171,20 +164,15 @@ def add(
         "paused": paused or None,
     }
     given |= {key: value for key, value in options.items() if value is not None}
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         _print(orchestrator.add_schedule(given, replace=replace, by=by), as_json)
 
 
 @schedule.command("list")
-def list_(
-    redis: Redis = None, data_dir: DataDir = None, broker: Broker = None, as_json: Json = False
-) -> None:
+@with_options
+def list_(connect: Connect = Connect(), as_json: Json = False) -> None:
     """All schedules, and which beat leads."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_schedules()
         leader = orchestrator.runtime.journal.read_leader()
     if as_json:
@@ -210,20 +198,17 @@ def list_(
 
 
 @schedule.command()
+@with_options
 def show(
     name: Name,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="At most so many instants.")
     ] = 10,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """One schedule, and what became of its latest instants."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         info = orchestrator.get_schedule(name)
         ticks = orchestrator.get_schedule_ticks(name, limit)
     if as_json:
@@ -235,20 +220,17 @@ def show(
 
 
 @schedule.command("next")
+@with_options
 def next_(
     name: Name,
     count: Annotated[
         int, typer.Option("--count", metavar="N", min=1, max=1000, help="So many.")
     ] = 10,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Its next instants."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_next_instants(name, count)
     if as_json:
         output.print_json(list(found))
@@ -258,52 +240,38 @@ def next_(
 
 
 @schedule.command()
+@with_options
 def pause(
     name: Name,
     note: Note = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Start nothing more of it; what runs goes on."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         _print(orchestrator.pause_schedule(name, note, by=by), as_json)
 
 
 @schedule.command()
+@with_options
 def resume(
     name: Name,
     note: Note = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Go on; instants that passed meanwhile are not made up for."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         _print(orchestrator.resume_schedule(name, note, by=by), as_json)
 
 
 @schedule.command()
-def trigger(
-    name: Name,
-    by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def trigger(name: Name, by: By = None, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Start an execution of it now, whatever runs."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         tick = orchestrator.trigger_schedule(name, by=by)
     if as_json:
         output.print_json(tick.model_dump())
@@ -312,21 +280,18 @@ def trigger(
 
 
 @schedule.command()
+@with_options
 def backfill(
     name: Name,
     start: Annotated[str, typer.Option("--start", metavar="INSTANT", help="From it on.")],
     end: Annotated[str, typer.Option("--end", metavar="INSTANT", help="Up to it.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Start those of its executions in a time that has passed that were never started."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         ticks = orchestrator.backfill_schedule(name, start, end, dry_run=dry_run, by=by)
     if as_json:
         output.print_json([tick.model_dump() for tick in ticks])
@@ -335,17 +300,10 @@ def backfill(
 
 
 @schedule.command()
-def remove(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def remove(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Forget a schedule, not its executions."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         removed = orchestrator.remove_schedule(name)
     if as_json:
         output.print_json({"name": name, "removed": removed})

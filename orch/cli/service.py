@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_input
-from orch.cli.options import Broker, DataDir, InputFile, Inputs, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import InputFile, Inputs, Json
 from orch.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,18 +26,14 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the service.")]
 
 
 @service.callback(invoke_without_command=True)
-def service_(
-    context: typer.Context,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def service_(context: typer.Context, connect: Connect = Connect(), as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_(redis, data_dir, broker, as_json)
+        list_(connect, as_json)
 
 
 @service.command()
+@with_options
 def add(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="What it is, as YAML or JSON: docs/services.md.")
@@ -43,16 +41,12 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also over one of the same name.")
     ] = False,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Register a service."""
     given = _read(file)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         name = orchestrator.register_external_service(given, replace=replace)
     if as_json:
         output.print_json({"service": name})
@@ -61,16 +55,10 @@ def add(
 
 
 @service.command("list")
-def list_(
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def list_(connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the services."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_external_services()
     if as_json:
         output.print_json([each.content() for each in found])
@@ -82,17 +70,10 @@ def list_(
 
 
 @service.command()
-def show(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def show(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show a service, and what its operations take."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.get_external_service(name)
     if as_json:
         output.print_json(found.content())
@@ -101,21 +82,18 @@ def show(
 
 
 @service.command()
+@with_options
 def call(
     name: Name,
     operation: Annotated[str, typer.Argument(metavar="OPERATION", help="What it is to do.")],
     inputs: Inputs = None,
     input_file: InputFile = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Call an operation from here, with the secrets that are set here; prints the answer."""
     given = read_input(inputs, input_file)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.call_external_service(name, operation, given)
     if as_json or not isinstance(found, str):
         output.print_json(found)
@@ -124,17 +102,10 @@ def call(
 
 
 @service.command()
-def remove(
-    name: Name,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def remove(name: Name, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Forget a service. Steps that call it fail from now on."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.remove_external_service(name)
     if as_json:
         output.print_json({"removed": name if found else None})

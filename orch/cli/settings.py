@@ -7,28 +7,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, Json, Redis
+from orch.cli.connection import Connect
+from orch.cli.option_groups import with_options
+from orch.cli.options import Json
 
 if TYPE_CHECKING:
     from orch.settings import Settings
 
 
-def settings(
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def settings(connect: Connect = Connect(), as_json: Json = False) -> None:
     """Show every setting, its value, and where the value came from. Needs no Redis."""
-    from orch.cli.connection import settings_of
-
-    found = settings_of(redis, data_dir, broker)
+    found = connect.settings()
     options: dict[str, str] = {}
-    if redis is not None:
+    if connect.redis is not None:
         options["redis_url"] = "--redis"
-    if broker is not None:
+    if connect.broker is not None:
         options["broker_url"] = "--broker"
-    if data_dir is not None:
+    if connect.data_dir is not None:
         options |= dict.fromkeys(("data_dir", "redis_url", "use_local_redis"), "--data-dir")
     rows = [
         {

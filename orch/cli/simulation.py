@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_input, read_json, read_parameters
 from orch.cli.options import InputFile, Inputs, Json, Sets
 from orch.errors import InputError
@@ -40,10 +41,9 @@ def simulate(
 
     A wait of a month takes no time. Nothing is stored, and nothing outside is touched.
     """
-    from orch.cli.connection import settings_of
     from orch.cli.files import called_beside, checked_definition, handlers_beside
 
-    settings = settings_of()
+    settings = Connect().settings()
     definition = checked_definition(file, settings, read_parameters(sets))
     given = _read_mocks(mocks) if mocks is not None else None
     value = read_input(inputs, input_file)

@@ -7,12 +7,15 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
-from orch.cli.options import Broker, DataDir, ExecutionId, Json, Redis
+from orch.cli.connection import Connect, find_execution
+from orch.cli.option_groups import with_options
+from orch.cli.options import ExecutionId, Json
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
 
 
+@with_options
 def usage(
     id: Annotated[
         Optional[str],
@@ -24,15 +27,11 @@ def usage(
     days: Annotated[
         int, typer.Option("--days", metavar="N", help="Of so many days (UTC), with today.")
     ] = 7,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show tokens and cost: of the steps of an execution, or of projects by day."""
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if id is not None:
             used = orchestrator.get_usage(find_execution(orchestrator, id))
             if as_json:
@@ -64,6 +63,7 @@ def usage(
     )
 
 
+@with_options
 def budget(
     id: ExecutionId,
     path: Annotated[
@@ -80,9 +80,7 @@ def budget(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")
     ] = "",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Change the budget of an execution, or of a step of it, while it runs.
@@ -90,9 +88,7 @@ def budget(
     It holds from the next attempt on. A step that waits in the inbox goes on by the decision
     `retry`.
     """
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = find_execution(orchestrator, id)
         orchestrator.set_budget(found, path, cost=cost, tokens=tokens, by=by, reason=reason)
     if as_json:

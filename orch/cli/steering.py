@@ -5,23 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, find_execution, resolve_parent
 from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.inputs import parse_value, read_input
+from orch.cli.option_groups import with_options
 from orch.cli.options import (
-    Broker,
     By,
-    DataDir,
     ExecutionId,
     Json,
     OneExecution,
     Reason,
-    Redis,
     Status,
     Yes,
 )
@@ -101,6 +99,7 @@ class Chosen:
 
 
 @with_filters
+@with_options
 def pause(
     id: OneExecution = None,
     branch: Branch = None,
@@ -108,9 +107,7 @@ def pause(
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let nothing of an execution start any more; what runs may end. `resume` goes on."""
@@ -120,12 +117,13 @@ def pause(
             found, reason, branch=branch, by=by
         ),
         Chosen(id, filters, yes, branch),
-        (redis, data_dir, broker),
+        connect,
         as_json,
     )
 
 
 @with_filters
+@with_options
 def resume(
     id: OneExecution = None,
     inputs: Annotated[
@@ -142,9 +140,7 @@ def resume(
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let a paused execution go on. Timers that ended in the meantime fire at once."""
@@ -155,12 +151,13 @@ def resume(
             found, value, reason=reason, branch=branch, by=by
         ),
         Chosen(id, filters, yes, branch),
-        (redis, data_dir, broker),
+        connect,
         as_json,
     )
 
 
 @with_filters
+@with_options
 def cancel(
     id: OneExecution = None,
     filters: Filters = NO_FILTERS,
@@ -176,9 +173,7 @@ def cancel(
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let nothing of an execution start any more, then compensate what was done.
@@ -190,21 +185,20 @@ def cancel(
         CANCEL,
         lambda orchestrator, found: orchestrator.stop_workflow(found, reason, grace=grace, by=by),
         Chosen(id, filters, yes),
-        (redis, data_dir, broker),
+        connect,
         as_json,
     )
 
 
 @with_filters
+@with_options
 def terminate(
     id: OneExecution = None,
     filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """End an execution now: what its steps do is thrown away, nothing is compensated.
@@ -215,21 +209,20 @@ def terminate(
         TERMINATE,
         lambda orchestrator, found: orchestrator.terminate_workflow(found, reason, by=by),
         Chosen(id, filters, yes),
-        (redis, data_dir, broker),
+        connect,
         as_json,
     )
 
 
 @with_filters
+@with_options
 def retry(
     id: OneExecution = None,
     filters: Filters = NO_FILTERS,
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let a failed execution go on from the steps that failed; completed ones are kept."""
@@ -237,11 +230,12 @@ def retry(
         RETRY,
         lambda orchestrator, found: orchestrator.retry_workflow(found, reason, by=by),
         Chosen(id, filters, yes),
-        (redis, data_dir, broker),
+        connect,
         as_json,
     )
 
 
+@with_options
 def skip(
     id: ExecutionId,
     path: Annotated[
@@ -253,16 +247,12 @@ def skip(
     ] = None,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let a step count as completed, and the flow go on behind it."""
     value = None if given is None else parse_value(given)
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = find_execution(orchestrator, id)
         done = orchestrator.skip_step(found, path, value, reason=reason, by=by)
         status = _status(orchestrator, found)
@@ -274,17 +264,10 @@ def skip(
         output.say(f"step {path} of execution {found} had completed before")
 
 
-def why(
-    id: ExecutionId,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def why(id: ExecutionId, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Say what an execution waits for, step by step; asks the broker how long its queues are."""
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         context = orchestrator.manager.why(find_execution(orchestrator, id))
     if as_json:
         keys = ("id", "status", "paused", "paused_branches", "cancelling", "waits", "error")
@@ -315,16 +298,8 @@ def why(
 # --- one, or many ------------------------------------------------------------------------------
 
 
-def _steer(
-    verb: Verb,
-    call: Call,
-    chosen: Chosen,
-    where: tuple[str | None, Path | None, str | None],
-    as_json: bool,
-) -> None:
-    from orch.cli.connection import connect, find_execution
-
-    with connect(*where) as orchestrator:
+def _steer(verb: Verb, call: Call, chosen: Chosen, connect: Connect, as_json: bool) -> None:
+    with connect() as orchestrator:
         if chosen.id is not None:
             found = find_execution(orchestrator, chosen.id)
             code = _steer_one(orchestrator, verb, call, found, as_json, chosen.branch)
@@ -382,8 +357,6 @@ def _steer_many(
 
 
 def _find(orchestrator: Orchestrator, verb: Verb, chosen: Chosen) -> list[str]:
-    from orch.cli.connection import resolve_parent
-
     filters = resolve_parent(orchestrator, chosen.filters)
     if "status" not in filters:
         filters = {**filters, "status": [status.value for status in verb.to]}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, find_execution, resolve_parent
 from orch.cli.filters import NO_FILTERS, with_filters
 from orch.cli.options import DataDir, Json, Quiet, Redis
 from orch.control.filters import Filters
@@ -39,9 +40,7 @@ def archive(
     Workers that know ORCH_ARCHIVE_DIR do it by themselves; without, run this from cron, at
     least as often as twice within ORCH_RETENTION.
     """
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir) as orchestrator:
+    with Connect(redis, data_dir)() as orchestrator:
         done = orchestrator.archive_executions(directory, all=everything)
     if as_json:
         output.print_json({"archived": done.executions, "held": done.held, "busy": done.busy})
@@ -80,9 +79,7 @@ def export(
         raise InputError(
             "--json and the lines would both go to stdout", hint="name a file: --output FILE"
         )
-    from orch.cli.connection import connect, find_execution, resolve_parent
-
-    with connect(redis, data_dir) as orchestrator, _bar("executions", quiet) as told:
+    with Connect(redis, data_dir)() as orchestrator, _bar("executions", quiet) as told:
         chosen = [find_execution(orchestrator, id) for id in ids] if ids else None
         done = orchestrator.manager.transfer.write(
             sys.stdout.buffer if target == STDIO else target,
@@ -112,9 +109,7 @@ def import_(
 
     Those whose ids are there are left alone. Exit code 1 where a line was wrong.
     """
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir) as orchestrator, _bar("bytes", quiet) as told:
+    with Connect(redis, data_dir)() as orchestrator, _bar("bytes", quiet) as told:
         done = orchestrator.manager.transfer.read(
             sys.stdin.buffer if source == STDIO else source, told
         )
@@ -136,10 +131,9 @@ def reindex(redis: Redis = None, data_dir: DataDir = None, as_json: Json = False
 
     It harms nothing at any other time. Walks over all keys, so it may take minutes.
     """
-    from orch.cli.connection import settings_of
     from orch.control.upkeep import reindex as write_anew
 
-    count = write_anew(settings_of(redis, data_dir))
+    count = write_anew(Connect(redis, data_dir).settings())
     if as_json:
         output.print_json({"executions": count})
     else:

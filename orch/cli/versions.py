@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, find_execution
 from orch.cli.filters import NO_FILTERS, read_instant, with_filters
+from orch.cli.option_groups import with_options
 from orch.cli.options import (
-    Broker,
     By,
-    DataDir,
     ExecutionId,
     Json,
     OneExecution,
     Reason,
-    Redis,
     Status,
     Yes,
 )
@@ -42,6 +41,7 @@ DryRun = Annotated[
 ]
 
 
+@with_options
 def versions(
     names: Annotated[
         list[str],
@@ -57,9 +57,7 @@ def versions(
             help="Of `compare`: executions started then or later; 7d is seven days ago.",
         ),
     ] = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """List the versions of a workflow, or `compare` how they do, side by side."""
@@ -69,9 +67,7 @@ def versions(
             "only `orch versions compare NAME` takes versions and --since",
             hint="one NAME lists its versions",
         )
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         if compares:
             found = orchestrator.compare_versions(
                 names[1], *names[2:], since=read_instant("--since", since)
@@ -126,6 +122,7 @@ def _rate(each: VersionFigures) -> str:
     return f"{each.failure_rate:.1%} ({low:.1%} to {high:.1%})"
 
 
+@with_options
 def canary(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A workflow.")],
     version: Annotated[
@@ -141,18 +138,14 @@ def canary(
         bool, typer.Option("--promote", help="Make it the latest version, which all get.")
     ] = False,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let a part of the new executions get another version than the latest; or show which."""
     given = version is not None or percent is not None
     if given + off + promote > 1:
         raise InputError("give --version and --percent, or --off, or --promote")
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         orchestrator.manager.get(name)
         canaries = orchestrator.manager.canaries
         there = canaries.get(name)
@@ -177,6 +170,7 @@ def canary(
 
 
 @with_filters
+@with_options
 def migrate(
     id: OneExecution = None,
     to: Annotated[
@@ -196,17 +190,13 @@ def migrate(
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Let executions go on by another version, where what they are at is there as well."""
     chosen = Chosen(id, filters, yes or dry_run)
     mapping = _mapping(names or [])
-    from orch.cli.connection import connect, find_execution
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         move = partial(
             orchestrator.migrate_workflow,
             version=to,
@@ -251,6 +241,7 @@ def _print_migrated(found: Migrated, dry_run: bool, as_json: bool) -> None:
         output.line(f"execution {found.id} went {way}")
 
 
+@with_options
 def modify(
     id: ExecutionId,
     patch: Annotated[
@@ -260,20 +251,17 @@ def modify(
     dry_run: DryRun = False,
     reason: Reason = "",
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Insert, replace or remove steps that are ahead of an execution, for it alone."""
-    from orch.cli.connection import connect, find_execution
     from orch.cli.inputs import read_json
     from orch.workflows.loading import load_changes
 
     changes = read_json(patch, "the patch") if str(patch) == "-" else load_changes(patch)
     if not isinstance(changes, list):
         raise InputError("the patch on stdin is no list of changes")
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.modify_workflow(
             find_execution(orchestrator, id), changes, by=by, reason=reason, dry_run=dry_run
         )

@@ -8,8 +8,10 @@ from typing import Annotated, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect
 from orch.cli.inputs import read_seconds
-from orch.cli.options import Broker, By, DataDir, Json, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import By, Json
 from orch.errors import HookFailed
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -24,18 +26,14 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Of the webhook, as `add` 
 
 
 @webhook.callback(invoke_without_command=True)
-def webhook_(
-    context: typer.Context,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def webhook_(context: typer.Context, connect: Connect = Connect(), as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_(redis, data_dir, broker, as_json)
+        list_(connect, as_json)
 
 
 @webhook.command()
+@with_options
 def add(
     event: Annotated[
         str,
@@ -57,16 +55,12 @@ def add(
         typer.Option("--timeout", metavar="TIME", help="How long it has to answer. [10s]"),
     ] = None,
     by: By = None,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Have a URL told of what happens, and print the id."""
     seconds = 10.0 if timeout is None else read_seconds("--timeout", timeout)
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         id = orchestrator.register_webhook(
             event, url, workflows=workflow or (), secret=secret, timeout=seconds, by=by
         )
@@ -77,16 +71,10 @@ def add(
 
 
 @webhook.command("list")
-def list_(
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def list_(connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the webhooks."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.list_webhooks()
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])
@@ -98,17 +86,10 @@ def list_(
 
 
 @webhook.command()
-def remove(
-    id: Id,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def remove(id: Id, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Tell a webhook nothing more."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.remove_webhook(id)
     if as_json:
         output.print_json({"removed": id if found else None})
@@ -117,20 +98,14 @@ def remove(
 
 
 @webhook.command()
-def test(
-    id: Id,
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def test(id: Id, connect: Connect = Connect(), as_json: Json = False) -> None:
     """Send a sample from here, with the secrets that are set here. Exit code 1: not taken."""
-    from orch.cli.connection import connect
     from orch.webhooks.message import Message
     from orch.webhooks.telling import send
 
     now, said = int(time.time() * 1000), ""
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = orchestrator.webhooks.get(id)
         data = {"sample": True, "event": found.event}
         try:

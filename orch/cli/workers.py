@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 import typer
 
 from orch.cli import output
+from orch.cli.connection import Connect, check_broker
 from orch.cli.flower import require_flower
-from orch.cli.options import Broker, DataDir, Include, Json, Pool, Redis
+from orch.cli.option_groups import with_options
+from orch.cli.options import Include, Json, Pool
 from orch.errors import OrchError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -35,16 +37,10 @@ Concurrency = Annotated[
 PoolOption = Annotated[Pool, typer.Option("--pool", help="How it runs several steps at a time.")]
 
 
-def workers(
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
-    as_json: Json = False,
-) -> None:
+@with_options
+def workers(connect: Connect = Connect(), as_json: Json = False) -> None:
     """List the live workers, and the capabilities that they serve."""
-    from orch.cli.connection import connect
-
-    with connect(redis, data_dir, broker) as orchestrator:
+    with connect() as orchestrator:
         found = [worker_object(w) for w in orchestrator.runtime.journal.live_workers()]
     found.sort(key=lambda worker: str(worker["name"]))
     if as_json:
@@ -82,6 +78,7 @@ def worker_object(said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@with_options
 def worker(
     capabilities: Annotated[
         Optional[list[str]],
@@ -100,18 +97,14 @@ def worker(
         typer.Option("--name", "-n", metavar="NAME", help="Its name among the workers."),
     ] = None,
     loglevel: Annotated[str, typer.Option("--loglevel", "-l", metavar="LEVEL")] = "INFO",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Become a Celery worker, in this very process.
 
     --json prints the command that it becomes; the worker's own lines then go to stderr.
     """
-    from orch.cli.connection import settings_of
-
-    settings = settings_of(redis, data_dir, broker)
+    settings = connect.settings()
     command = [sys.executable, "-m", "celery", "-A", "orch.tasks.entry", "worker"]
     command += ["-c", str(concurrency), "-P", pool.value, "-l", loglevel]
     command += ["--without-gossip", "--without-mingle"]
@@ -119,31 +112,25 @@ def worker(
         command += ["-n", name if "@" in name else f"{name}@%h"]
     if capabilities:
         command += ["-Q", ",".join(capabilities)]
-    environment = worker_environment(settings, redis, data_dir, broker, include or [])
+    environment = worker_environment(connect, settings, include or [])
     if as_json:
         output.print_json({"command": command}, compact=True)
         os.dup2(2, 1)
     _become(command, environment)
 
 
-def worker_environment(
-    settings: Settings,
-    redis: str | None,
-    data_dir: Path | None,
-    broker: str | None,
-    include: list[str],
-) -> dict[str, str]:
+def worker_environment(connect: Connect, settings: Settings, include: list[str]) -> dict[str, str]:
     """This environment, with the options of the command written into it."""
     environment = dict(os.environ)
-    if data_dir is not None:
+    if connect.data_dir is not None:
         for variable in list(environment):
             if variable.upper() in ("ORCH_REDIS_URL", "ORCH_USE_LOCAL_REDIS"):
                 del environment[variable]
-        environment["ORCH_DATA_DIR"] = str(data_dir.resolve())
-    if redis is not None:
-        environment["ORCH_REDIS_URL"] = redis
-    if broker is not None:
-        environment["ORCH_BROKER_URL"] = broker
+        environment["ORCH_DATA_DIR"] = str(connect.data_dir.resolve())
+    if connect.redis is not None:
+        environment["ORCH_REDIS_URL"] = connect.redis
+    if connect.broker is not None:
+        environment["ORCH_BROKER_URL"] = connect.broker
     if include:
         environment["ORCH_INCLUDE"] = ",".join([*settings.include, *include])
     return environment
@@ -155,6 +142,7 @@ def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
     os.execvpe(command[0], command, environment)
 
 
+@with_options
 def dev(
     count: Annotated[
         int, typer.Option("--workers", metavar="N", min=1, help="How many workers.")
@@ -167,20 +155,16 @@ def dev(
         typer.Option("--flower", metavar="PORT", help="Show Flower at this port of 127.0.0.1."),
     ] = None,
     loglevel: Annotated[str, typer.Option("--loglevel", "-l", metavar="LEVEL")] = "INFO",
-    redis: Redis = None,
-    data_dir: DataDir = None,
-    broker: Broker = None,
+    connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Run Redis and workers for everything, until Ctrl-C.
 
     A worker that dies is started again. All of it ends with this command, even by kill -9.
     """
-    from orch.cli.connection import check_broker, connect
-
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        orchestrator = stack.enter_context(connect(redis, data_dir, broker))
+        orchestrator = stack.enter_context(connect())
         check_broker(orchestrator)
         own = orchestrator.workers(
             count=count,
