@@ -12,6 +12,7 @@ from redis import Redis
 from orch import Orchestrator
 from orch.control.runtime import Runtime
 from orch.journal.journal import Journal
+from orch.memory.memory import Memory
 from orch.memory.record import MemoryRecord
 from orch.monitoring.observer import Observer
 from orch.monitoring.report import make_report
@@ -35,7 +36,7 @@ def observer(
 
 def told(observer: Observer, area: str) -> list[MemoryRecord]:
     """The oldest first."""
-    return observer.memory.search(prefix=f"ORCH:{area}:")[::-1]
+    return Memory(observer.journal).search(prefix=f"ORCH:{area}:")[::-1]
 
 
 def run(observer: Observer, count: int = 1, ms: int = 60_000) -> None:
@@ -46,7 +47,7 @@ def run(observer: Observer, count: int = 1, ms: int = 60_000) -> None:
 
 def test_an_empty_redis_is_worth_no_word(observer: Observer, redis: Redis) -> None:
     run(observer, 3)
-    assert observer.memory.search() == []
+    assert Memory(observer.journal).search() == []
     assert redis.pttl("orch:{monitor}:observed") > DAY
     assert observer.journal.read_observed().number == 3
 
