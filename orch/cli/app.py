@@ -123,7 +123,7 @@ for command, panel in (
     app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
 
-for command in (
+for subcommand in (
     registry.list_,
     registry.show,
     registry.capabilities,
@@ -137,7 +137,7 @@ for command in (
     coordination.choose,
     coordination.balance,
 ):
-    agents.agents.command(command.__name__.rstrip("_"))(command)
+    agents.agents.command(subcommand.__name__.rstrip("_"))(subcommand)
 
 app.add_typer(agents.agents, name="agents", rich_help_panel=SERVE)
 app.add_typer(inbox.inbox, name="inbox", rich_help_panel=LOOK)

@@ -13,15 +13,10 @@ import typer
 from orch.cli import output
 from orch.cli.connection import Connect, check_broker, find_execution, resolve_parent
 from orch.cli.definitions import parameters_for, store
-from orch.cli.filters import NO_FILTERS, with_filters
-from orch.cli.inputs import read_input, read_option, start_given
+from orch.cli.filters import FilterOptions
+from orch.cli.inputs import StartOptions, read_input, read_option
 from orch.cli.option_groups import with_options
 from orch.cli.options import (
-    At,
-    Attributes,
-    ConcurrencyKey,
-    Deadline,
-    Delay,
     ExecutionId,
     IdempotencyKey,
     Include,
@@ -30,14 +25,11 @@ from orch.cli.options import (
     Json,
     OfVersion,
     Pool,
-    Priority,
-    Project,
     Quiet,
     Sets,
     Target,
     Timeout,
 )
-from orch.control.filters import Filters
 from orch.errors import InputError, OrchError, Unreachable
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -71,13 +63,7 @@ def run(
     timeout: Timeout = None,
     idempotency_key: IdempotencyKey = None,
     version: OfVersion = None,
-    delay: Delay = None,
-    at: At = None,
-    deadline: Deadline = None,
-    attributes: Attributes = None,
-    priority: Priority = None,
-    concurrency_key: ConcurrencyKey = None,
-    project: Project = None,
+    starting: StartOptions = StartOptions(),
     with_workers: Annotated[
         Optional[bool],
         typer.Option(
@@ -118,7 +104,7 @@ def run(
     was cancelled, 5 when it had not ended after --timeout.
     """
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
+    options = starting.read()
     parameters = parameters_for(target, sets)
     with connect() as orchestrator, contextlib.ExitStack() as stack:
         key = resolve(orchestrator, target, parameters)
@@ -350,13 +336,7 @@ def start(
     input_file: InputFile = None,
     idempotency_key: IdempotencyKey = None,
     version: OfVersion = None,
-    delay: Delay = None,
-    at: At = None,
-    deadline: Deadline = None,
-    attributes: Attributes = None,
-    priority: Priority = None,
-    concurrency_key: ConcurrencyKey = None,
-    project: Project = None,
+    starting: StartOptions = StartOptions(),
     many: Annotated[
         Optional[Path],
         typer.Option(
@@ -383,7 +363,7 @@ def start(
             hint="each line has its own `input` and `idempotency_key`",
         )
     value = read_input(inputs, input_file)
-    options = start_given(delay, at, deadline, attributes, priority, concurrency_key, project)
+    options = starting.read()
     parameters = parameters_for(target, sets)
     with connect() as orchestrator:
         key = resolve(orchestrator, target, parameters)
@@ -492,10 +472,9 @@ def _print_status(context: ExecutionContext) -> None:
     output.table(("step", "status", "attempts", "duration", "worker", ""), rows)
 
 
-@with_filters
 @with_options
 def list_(
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")
     ] = 20,
@@ -507,6 +486,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List executions, the newest first, that all of the options hold of."""
+    filters = which.read()
     with connect() as orchestrator:
         filters = resolve_parent(orchestrator, filters)
         found = orchestrator.list_executions(limit=limit, cursor=cursor, **filters)

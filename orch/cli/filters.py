@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Optional, cast
 
@@ -18,8 +16,6 @@ from orch.errors import InputError
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
 # ruff: noqa: UP045
 
-NO_FILTERS: Filters = {}
-
 _PANEL = "Which executions"
 _AGO = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|min|h|d|w))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|s|m|h|d|w)")
@@ -31,82 +27,61 @@ def _option(*names: str, metavar: str | None = None, help: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=_PANEL)
 
 
-def _options(
+@dataclass(frozen=True)
+class FilterOptions:
+    """The options by which executions are chosen; `with_options` adds them."""
+
     workflow: Annotated[
         Optional[str], _option("--workflow", metavar="NAME", help="Those of NAME.")
-    ] = None,
+    ] = None
     of_status: Annotated[
         Optional[Status], _option("--status", "-s", help="Those of this status.")
-    ] = None,
+    ] = None
     tag: Annotated[
         Optional[str], _option("--tag", metavar="TAG", help="Whose definition has TAG.")
-    ] = None,
+    ] = None
     attribute: Annotated[
         Optional[list[str]],
         _option("--attribute", metavar="NAME=VALUE", help="With this. May be repeated."),
-    ] = None,
+    ] = None
     since: Annotated[
         Optional[str],
         _option("--since", metavar="WHEN", help="Started then or later: 2h, 7d, or ISO 8601."),
-    ] = None,
+    ] = None
     until: Annotated[
         Optional[str], _option("--until", metavar="WHEN", help="Started before then.")
-    ] = None,
+    ] = None
     capability: Annotated[
         Optional[str],
         _option("--capability", metavar="NAME", help="Whose definition asks for NAME."),
-    ] = None,
+    ] = None
     error: Annotated[
         Optional[str], _option("--error", metavar="NAME", help="That ended with this error.")
-    ] = None,
+    ] = None
     parent: Annotated[
         Optional[str], _option("--parent", metavar="ID", help="That this execution called.")
-    ] = None,
-    degraded: Annotated[bool, _option("--degraded", help="That completed with holes.")] = False,
+    ] = None
+    degraded: Annotated[bool, _option("--degraded", help="That completed with holes.")] = False
     of_version: Annotated[
         Optional[str], _option("--version", metavar="HASH", help="That run this version.")
-    ] = None,
-) -> None:
-    """Only its signature is used."""
+    ] = None
 
-
-def with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options in the place of its parameter ``filters``.
-
-    It gets the ones that were given, by the names of `orch.control.filters.Filters`.
-    """
-    signature = inspect.signature(command, eval_str=True)
-    added = inspect.signature(_options, eval_str=True).parameters
-    parameters: list[inspect.Parameter] = []
-    for parameter in signature.parameters.values():
-        parameters += added.values() if parameter.name == "filters" else [parameter]
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        own = {name: value for name, value in given.items() if name not in added}
-        command(**own, filters=read_filters({name: given[name] for name in added}))
-
-    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
-    return wrapped
-
-
-def read_filters(given: Mapping[str, Any]) -> Filters:
-    """Raises InputError."""
-    read: dict[str, Any] = {
-        "workflow": given["workflow"],
-        "status": given["of_status"].value if given["of_status"] else None,
-        "tag": given["tag"],
-        "attribute": dict(map(_pair, given["attribute"] or ())) or None,
-        "since": read_instant("--since", given["since"]),
-        "until": read_instant("--until", given["until"]),
-        "capability": given["capability"],
-        "error": given["error"],
-        "parent": given["parent"],
-        "version": given["of_version"],
-        "degraded": given["degraded"] or None,
-    }
-    return cast("Filters", {name: value for name, value in read.items() if value is not None})
+    def read(self) -> Filters:
+        """The ones that were given. Raises InputError."""
+        read: dict[str, Any] = {
+            "workflow": self.workflow,
+            "status": self.of_status.value if self.of_status else None,
+            "tag": self.tag,
+            "attribute": dict(map(_pair, self.attribute or ())) or None,
+            "since": read_instant("--since", self.since),
+            "until": read_instant("--until", self.until),
+            "capability": self.capability,
+            "error": self.error,
+            "parent": self.parent,
+            "version": self.of_version,
+            "degraded": self.degraded or None,
+        }
+        return cast("Filters", {name: value for name, value in read.items() if value is not None})
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The input of an execution, from the arguments of a command."""
+"""The input of an execution, and how it starts, from the arguments of a command."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from orch.cli.options import At, Attributes, ConcurrencyKey, Deadline, Delay, Priority, Project
 from orch.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,27 +37,36 @@ def read_input(pairs: Sequence[str] | None, file: Path | None) -> Any:
     return value
 
 
-def start_given(
-    delay: str | None,
-    at: str | None,
-    deadline: str | None,
-    attributes: Sequence[str] | None,
-    priority: int | None,
-    concurrency_key: str | None = None,
-    project: str | None = None,
-) -> StartGiven:
-    """The options of a start, as texts were given. Raises InputError."""
-    from orch.workflows.starts import start_options
+@dataclass(frozen=True)
+class StartOptions:
+    """The options of how an execution starts; `with_options` adds them."""
 
-    given: StartGiven = {"delay": delay, "at": at, "deadline": deadline, "priority": priority}
-    if concurrency_key is not None:
-        given["concurrency_key"] = concurrency_key
-    if project is not None:
-        given["project"] = project
-    if attributes:
-        given["attributes"] = read_attributes(attributes)
-    start_options(int(time.time() * 1000), given)  # before anything is begun
-    return given
+    delay: Delay = None
+    at: At = None
+    deadline: Deadline = None
+    attributes: Attributes = None
+    priority: Priority = None
+    concurrency_key: ConcurrencyKey = None
+    project: Project = None
+
+    def read(self) -> StartGiven:
+        """As texts were given. Raises InputError."""
+        from orch.workflows.starts import start_options
+
+        given: StartGiven = {
+            "delay": self.delay,
+            "at": self.at,
+            "deadline": self.deadline,
+            "priority": self.priority,
+        }
+        if self.concurrency_key is not None:
+            given["concurrency_key"] = self.concurrency_key
+        if self.project is not None:
+            given["project"] = self.project
+        if self.attributes:
+            given["attributes"] = read_attributes(self.attributes)
+        start_options(int(time.time() * 1000), given)  # before anything is begun
+        return given
 
 
 def read_attributes(pairs: Sequence[str] | None) -> dict[str, Any]:

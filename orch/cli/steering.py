@@ -11,7 +11,7 @@ import typer
 
 from orch.cli import output
 from orch.cli.connection import Connect, find_execution, resolve_parent
-from orch.cli.filters import NO_FILTERS, with_filters
+from orch.cli.filters import FilterOptions
 from orch.cli.inputs import parse_value, read_input
 from orch.cli.option_groups import with_options
 from orch.cli.options import (
@@ -98,12 +98,11 @@ class Chosen:
             )
 
 
-@with_filters
 @with_options
 def pause(
     id: OneExecution = None,
     branch: Branch = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -116,13 +115,12 @@ def pause(
         lambda orchestrator, found: orchestrator.pause_workflow(
             found, reason, branch=branch, by=by
         ),
-        Chosen(id, filters, yes, branch),
+        Chosen(id, which.read(), yes, branch),
         connect,
         as_json,
     )
 
 
-@with_filters
 @with_options
 def resume(
     id: OneExecution = None,
@@ -136,7 +134,7 @@ def resume(
         ),
     ] = None,
     branch: Branch = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -144,7 +142,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Let a paused execution go on. Timers that ended in the meantime fire at once."""
-    value = read_input(inputs, None)
+    filters, value = which.read(), read_input(inputs, None)
     _steer(
         RESUME,
         lambda orchestrator, found: orchestrator.resume_workflow(
@@ -156,11 +154,10 @@ def resume(
     )
 
 
-@with_filters
 @with_options
 def cancel(
     id: OneExecution = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     grace: Annotated[
         Optional[float],
         typer.Option(
@@ -184,17 +181,16 @@ def cancel(
     _steer(
         CANCEL,
         lambda orchestrator, found: orchestrator.stop_workflow(found, reason, grace=grace, by=by),
-        Chosen(id, filters, yes),
+        Chosen(id, which.read(), yes),
         connect,
         as_json,
     )
 
 
-@with_filters
 @with_options
 def terminate(
     id: OneExecution = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -208,17 +204,16 @@ def terminate(
     _steer(
         TERMINATE,
         lambda orchestrator, found: orchestrator.terminate_workflow(found, reason, by=by),
-        Chosen(id, filters, yes),
+        Chosen(id, which.read(), yes),
         connect,
         as_json,
     )
 
 
-@with_filters
 @with_options
 def retry(
     id: OneExecution = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -229,7 +224,7 @@ def retry(
     _steer(
         RETRY,
         lambda orchestrator, found: orchestrator.retry_workflow(found, reason, by=by),
-        Chosen(id, filters, yes),
+        Chosen(id, which.read(), yes),
         connect,
         as_json,
     )

@@ -12,9 +12,9 @@ import typer
 
 from orch.cli import output
 from orch.cli.connection import Connect, find_execution, resolve_parent
-from orch.cli.filters import NO_FILTERS, with_filters
+from orch.cli.filters import FilterOptions
+from orch.cli.option_groups import with_options
 from orch.cli.options import DataDir, Json, Quiet, Redis
-from orch.control.filters import Filters
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -50,13 +50,13 @@ def archive(
         output.line(f"{_count(done.executions)} archived")
 
 
-@with_filters
+@with_options
 def export(
     ids: Annotated[
         Optional[list[str]],
         typer.Argument(metavar="[ID]...", help="Executions, or the beginnings of their ids."),
     ] = None,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     target: Annotated[
         str,
         typer.Option("--output", "-o", metavar="FILE", help="Where to; compressed if it is *.gz."),
@@ -73,6 +73,7 @@ def export(
 
     Without ID and filters, all that have ended. `import` reads them back.
     """
+    filters = which.read()
     if ids and filters:
         raise InputError("both an ID and a filter were given", hint="give one of them")
     if as_json and target == STDIO:

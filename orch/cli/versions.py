@@ -11,7 +11,7 @@ import typer
 
 from orch.cli import output
 from orch.cli.connection import Connect, find_execution
-from orch.cli.filters import NO_FILTERS, read_instant, with_filters
+from orch.cli.filters import FilterOptions, read_instant
 from orch.cli.option_groups import with_options
 from orch.cli.options import (
     By,
@@ -23,7 +23,6 @@ from orch.cli.options import (
     Yes,
 )
 from orch.cli.steering import Chosen, Verb, _steer_many
-from orch.control.filters import Filters
 from orch.errors import InputError
 
 # typer reads these at run time, in versions that do not know `str | None` inside of Annotated.
@@ -169,7 +168,6 @@ def canary(
         output.line(f"{name}: {now.percent:g} % get version {now.version}, the others {latest}")
 
 
-@with_filters
 @with_options
 def migrate(
     id: OneExecution = None,
@@ -186,7 +184,7 @@ def migrate(
         ),
     ] = None,
     dry_run: DryRun = False,
-    filters: Filters = NO_FILTERS,
+    which: FilterOptions = FilterOptions(),
     yes: Yes = False,
     reason: Reason = "",
     by: By = None,
@@ -194,7 +192,7 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Let executions go on by another version, where what they are at is there as well."""
-    chosen = Chosen(id, filters, yes or dry_run)
+    chosen = Chosen(id, which.read(), yes or dry_run)
     mapping = _mapping(names or [])
     with connect() as orchestrator:
         move = partial(
