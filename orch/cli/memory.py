@@ -8,21 +8,16 @@ import typer
 
 from orch.cli import memory_changes, output
 from orch.cli.connection import Connect
+from orch.cli.filters import read_instant
 from orch.cli.memory_options import (
-    Agent,
-    All,
+    Criteria,
     Id,
     MinConfidence,
-    Prefix,
     Project,
     Since,
-    Source,
-    Tag,
     Text,
     Until,
-    Viewer,
-    filters_of,
-    sight_of,
+    Whose,
 )
 from orch.cli.option_groups import with_options
 from orch.cli.options import Json
@@ -38,16 +33,9 @@ memory = typer.Typer(
 @with_options
 def search(
     text: Text = None,
-    prefix: Prefix = None,
-    tag: Tag = None,
-    agent: Agent = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
+    criteria: Criteria = Criteria(),
     min_confidence: MinConfidence = None,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")
     ] = 50,
@@ -55,10 +43,9 @@ def search(
     as_json: Json = False,
 ) -> None:
     """List the records that all of it holds of, the newest first."""
-    sight = sight_of(viewer, everything)
-    filters = filters_of(text, prefix, tag, agent, source, since, until, min_confidence, sight)
+    filters = criteria.filters(whose, text, min_confidence)
     with connect() as orchestrator:
-        found = orchestrator.search_memory(project=project, limit=limit, **filters)
+        found = orchestrator.search_memory(project=whose.project, limit=limit, **filters)
     if as_json:
         output.print_json([record.model_dump(mode="json") for record in found])
     elif not found:
@@ -79,16 +66,14 @@ def show(
         int,
         typer.Option("--depth", metavar="N", min=1, help="With --related: so many steps away."),
     ] = 1,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show one record, with its data, tags and related records. This counts as a read."""
     from orch.cli.memory_print import print_record, print_related
 
-    sight = sight_of(viewer, everything)
+    project, sight = whose.project, whose.sight()
     with connect() as orchestrator:
         around = []
         if related:
@@ -129,23 +114,17 @@ def analyze(
         int,
         typer.Option("--limit", metavar="N", min=1, help="Read at most so many of the window."),
     ] = 10_000,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Say what is read and what never, how good the records are, their trends and patterns."""
-    filters = filters_of(None, None, None, None, None, since, until)
+    begin, end = read_instant("--since", since), read_instant("--until", until)
     from orch.cli.memory_print import print_analysis
 
     with connect() as orchestrator:
         found = orchestrator.analyze_memory(
-            project,
-            since=filters["since"],
-            until=filters["until"],
-            limit=limit,
-            **sight_of(viewer, everything),
+            whose.project, since=begin, until=end, limit=limit, **whose.sight()
         )
     if as_json:
         output.print_json(found.model_dump(mode="json"))

@@ -12,22 +12,7 @@ import typer
 from orch.cli import output
 from orch.cli.connection import Connect
 from orch.cli.filters import read_instant
-from orch.cli.memory_options import (
-    Agent,
-    All,
-    Id,
-    MinConfidence,
-    Prefix,
-    Project,
-    Since,
-    Source,
-    Tag,
-    Text,
-    Until,
-    Viewer,
-    filters_of,
-    sight_of,
-)
+from orch.cli.memory_options import Criteria, Id, MinConfidence, Project, Text, Whose
 from orch.cli.option_groups import with_options
 from orch.cli.options import By, Json, Yes
 from orch.errors import InputError
@@ -54,16 +39,15 @@ def rate(
         float, typer.Argument(metavar="CONFIDENCE", help="How sure it is, 0 to 1.")
     ],
     by: By = None,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Give a record another confidence; who did, and when, stays with it."""
-    sight = sight_of(viewer, everything)
     with connect() as orchestrator:
-        found = orchestrator.rate_memory(id, confidence, by=by, project=project, **sight)
+        found = orchestrator.rate_memory(
+            id, confidence, by=by, project=whose.project, **whose.sight()
+        )
     if as_json:
         output.print_json(found.model_dump(mode="json"))
     else:
@@ -81,17 +65,14 @@ def share(
         Optional[str],
         typer.Option("--to-project", metavar="NAME", help="Copy it into the memory of NAME, once."),
     ] = None,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Show a private record to further roles, or copy a record into another project."""
-    sight = sight_of(viewer, everything)
     with connect() as orchestrator:
         found = orchestrator.share_memory(
-            id, roles or (), to_project=to_project, project=project, **sight
+            id, roles or (), to_project=to_project, project=whose.project, **whose.sight()
         )
     if as_json:
         output.print_json(found.model_dump(mode="json"))
@@ -108,37 +89,29 @@ def forget(
         Optional[list[str]],
         typer.Option("--text", metavar="WORD", help="Says WORD. May be repeated."),
     ] = None,
-    prefix: Prefix = None,
-    tag: Tag = None,
-    agent: Agent = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
+    criteria: Criteria = Criteria(),
     yes: Yes = False,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     connect: Connect = Connect(),
     as_json: Json = False,
 ) -> None:
     """Drop records, by their ids or by what they are found by, after a question."""
-    sight = sight_of(viewer, everything)
-    by_filters = any((text, prefix, tag, agent, source, since, until))
+    by_filters = bool(text) or criteria.given()
     if bool(ids) == by_filters:
         raise InputError(
             "records are forgotten by their ids, or by filters",
             hint="`orch memory forget ID…`, or `--prefix`, `--tag`, `--text` …; `search` shows "
             "what these find",
         )
-    filters = filters_of(text, prefix, tag, agent, source, since, until, None, sight)
+    filters = criteria.filters(whose, text)
     with connect() as orchestrator:
         asked = list(dict.fromkeys(ids or ()))
         if by_filters:
-            found = orchestrator.memory.walk(project=project, **filters)
+            found = orchestrator.memory.walk(project=whose.project, **filters)
             asked = [record.id for record in found]
         gone = 0
         if asked and (yes or _confirmed(len(asked))):
-            gone = orchestrator.forget_memories(asked, project=project, **sight)
+            gone = orchestrator.forget_memories(asked, project=whose.project, **whose.sight())
     if as_json:
         output.print_json({"forgotten": gone})
     else:
@@ -182,16 +155,9 @@ def compact(
 @with_options
 def export(
     text: Text = None,
-    prefix: Prefix = None,
-    tag: Tag = None,
-    agent: Agent = None,
-    source: Source = None,
-    since: Since = None,
-    until: Until = None,
+    criteria: Criteria = Criteria(),
     min_confidence: MinConfidence = None,
-    viewer: Viewer = None,
-    everything: All = False,
-    project: Project = None,
+    whose: Whose = Whose(),
     target: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to, instead of stdout.")
     ] = STDIO,
@@ -203,16 +169,15 @@ def export(
         raise InputError(
             "--json and the lines would both go to stdout", hint="name a file: --output FILE"
         )
-    sight = sight_of(viewer, everything)
-    filters = filters_of(text, prefix, tag, agent, source, since, until, min_confidence, sight)
+    filters = criteria.filters(whose, text, min_confidence)
     with connect() as orchestrator:
         if target == STDIO:
             count = 0
-            found = orchestrator.memory.walk(project=project, **filters)
+            found = orchestrator.memory.walk(project=whose.project, **filters)
             for count, record in enumerate(found, 1):  # noqa: B007 the last one is told
                 output.line(json.dumps(record.model_dump(mode="json")))
         else:
-            count = orchestrator.export_memory(target, project=project, **filters)
+            count = orchestrator.export_memory(target, project=whose.project, **filters)
     if as_json:
         output.print_json({"file": target, "records": count})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -57,29 +58,44 @@ All = Annotated[bool, typer.Option("--all", help="Also what is private, to whome
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of a record, as `search` lists it.")]
 
 
-def sight_of(viewer: str | None, everything: bool) -> Sighted:
-    return {"viewer": viewer, "all_private": everything}
+@dataclass(frozen=True)
+class Whose:
+    """The options that say whose memory it is, and who looks; `with_options` adds them."""
+
+    viewer: Viewer = None
+    everything: All = False
+    project: Project = None
+
+    def sight(self) -> Sighted:
+        return {"viewer": self.viewer, "all_private": self.everything}
 
 
-def filters_of(
-    text: list[str] | None,
-    prefix: str | None,
-    tag: list[str] | None,
-    agent: str | None,
-    source: str | None,
-    since: str | None,
-    until: str | None,
-    min_confidence: float | None = None,
-    sight: Sighted | None = None,
-) -> MemoryFilters:
-    return {
-        "text": " ".join(text or ()),
-        "prefix": prefix,
-        "tag": tag,
-        "agent": agent,
-        "source": source,
-        "since": read_instant("--since", since),
-        "until": read_instant("--until", until),
-        "min_confidence": min_confidence,
-        **(sight or {}),
-    }
+@dataclass(frozen=True)
+class Criteria:
+    """The options by which records are found; `with_options` adds them."""
+
+    prefix: Prefix = None
+    tag: Tag = None
+    agent: Agent = None
+    source: Source = None
+    since: Since = None
+    until: Until = None
+
+    def given(self) -> bool:
+        return any(astuple(self))
+
+    def filters(
+        self, whose: Whose, text: list[str] | None = None, min_confidence: float | None = None
+    ) -> MemoryFilters:
+        """Raises InputError."""
+        return {
+            "text": " ".join(text or ()),
+            "prefix": self.prefix,
+            "tag": self.tag,
+            "agent": self.agent,
+            "source": self.source,
+            "since": read_instant("--since", self.since),
+            "until": read_instant("--until", self.until),
+            "min_confidence": min_confidence,
+            **whose.sight(),
+        }
