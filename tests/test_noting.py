@@ -156,6 +156,20 @@ def test_what_managers_change_is_remembered_each_in_its_area(orchestrator: Orche
     assert resources[0].startswith("there are 2 of resource gpus")
     assert resources[1].startswith("resource gpus was removed")
 
+    orchestrator.register_external_service(
+        {"name": "wx", "url": "http://localhost:9", "operations": {"ping": {"path": "/ping"}}}
+    )
+    orchestrator.remove_external_service("wx")
+    hook = orchestrator.register_webhook("execution.failed", "http://localhost:9/hook")
+    orchestrator.remove_webhook(hook)
+    outside = [line.rpartition(" by ")[0] for line in told(orchestrator, "ORCH:RESOURCE:")[2:]]
+    assert outside == [
+        "service wx was registered",
+        "service wx was removed",
+        f"webhook {hook} of execution.failed was registered",
+        f"webhook {hook} of execution.failed was removed",
+    ]
+
     orchestrator.register_agent("linter", ["lint"])
     orchestrator.unregister_agent("linter")
     agents = told(orchestrator, "ORCH:AGENT:")

@@ -98,5 +98,31 @@ def resource_changed(name: str, capacity: int | None, by: str, at: int) -> Note:
     )
 
 
+def service_changed(name: str, word: str, by: str, at: int) -> Note:
+    """``word``: registered or removed."""
+    return Note(
+        f"service:{name}:{word}:{at}",
+        "RESOURCE",
+        f"service {name} was {word} by {by}",
+        at,
+        [f"event:service-{word}", f"service:{name}"],
+        f"service:{name}",
+        {"service": name, "by": by},
+    )
+
+
+def webhook_changed(id: str, event: str, word: str, by: str, at: int) -> Note:
+    """``word``: registered or removed. The URL is not told: it may be a secret itself."""
+    return Note(
+        f"webhook:{id}:{word}:{at}",
+        "RESOURCE",
+        f"webhook {id} of {event} was {word} by {by}",
+        at,
+        [f"event:webhook-{word}", f"webhook:{id}"],
+        f"webhook:{id}",
+        {"webhook": id, "event": event, "by": by},
+    )
+
+
 def _of(name: str, version: str) -> list[str]:
     return [f"workflow:{name}", f"version:{version}"]

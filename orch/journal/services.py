@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orch.journal.connection import Connection
+from orch.journal.noted import Noted, without_notes
 from orch.limits import RateLimit
+from orch.workflows.note import Note
 
 
-class Services(Connection):
+class Services(Noted):
     """Every method may raise Unreachable."""
 
-    def store_service(self, name: str, text: str, *, replace: bool) -> bool:
+    def store_service(
+        self, name: str, text: str, *, replace: bool, note: Note | None = None
+    ) -> bool:
         """False: there is one of this name, and it stays."""
-        key = self.keys.services()
-        if replace:
-            self.read(self.redis.hset, key, name, text)
-            return True
-        return bool(self.read(self.redis.hsetnx, key, name, text))
+        expect = None if replace else {name: ""}
+        return self.amend(self.keys.services(), {name: text}, expect=expect, note=note)
 
     def read_service(self, name: str) -> str | None:
         found = self.read(self.redis.hget, self.keys.services(), name)
@@ -25,11 +25,12 @@ class Services(Connection):
 
     def read_services(self) -> Mapping[str, str]:
         """By their names."""
-        return dict(sorted(self.read(self.redis.hgetall, self.keys.services()).items()))
+        found = without_notes(self.read(self.redis.hgetall, self.keys.services()))
+        return dict(sorted(found.items()))
 
-    def remove_service(self, name: str) -> bool:
+    def remove_service(self, name: str, note: Note | None = None) -> bool:
         """False: there is none."""
-        return bool(self.read(self.redis.hdel, self.keys.services(), name))
+        return self.amend(self.keys.services(), drops=[name], note=note)
 
     def take_slot(self, service: str, rate: RateLimit, most: int) -> tuple[bool, int]:
         """Whether a call may be made within ``most`` ms, and in how many ms it may."""

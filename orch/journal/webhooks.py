@@ -6,8 +6,10 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 
+from orch.journal.noted import Noted, without_notes
 from orch.journal.notices import Notices
 from orch.workflows.hearing import any_hears
+from orch.workflows.note import Note
 from orch.workflows.notices import NOTICE_MARK
 
 BELIEVED = 5.0
@@ -18,23 +20,24 @@ NOTHING: Heard = (float("-inf"), ())
 """It is to be asked anew."""
 
 
-class Webhooks(Notices):
+class Webhooks(Notices, Noted):
     """Every method may raise Unreachable."""
 
     _heard: Heard = NOTHING
 
-    def store_webhook(self, id: str, text: str) -> None:
+    def store_webhook(self, id: str, text: str, note: Note | None = None) -> None:
         """Over what was kept of it."""
-        self.read(self.redis.hset, self.keys.webhooks(), id, text)
+        self.amend(self.keys.webhooks(), {id: text}, note=note)
         self._heard = NOTHING
 
     def read_webhooks(self) -> Mapping[str, str]:
         """Id -> JSON."""
-        return dict(sorted(self.read(self.redis.hgetall, self.keys.webhooks()).items()))
+        found = without_notes(self.read(self.redis.hgetall, self.keys.webhooks()))
+        return dict(sorted(found.items()))
 
-    def remove_webhook(self, id: str) -> bool:
+    def remove_webhook(self, id: str, note: Note | None = None) -> bool:
         """False: there is none."""
-        found = bool(self.read(self.redis.hdel, self.keys.webhooks(), id))
+        found = self.amend(self.keys.webhooks(), drops=[id], note=note)
         self._heard = NOTHING
         return found
 
@@ -42,8 +45,7 @@ class Webhooks(Notices):
         """Whether a webhook wants to hear of such happenings, as this process knew lately."""
         since, patterns = self._heard
         if time.monotonic() > since + BELIEVED:
-            texts = self.read(self.redis.hvals, self.keys.webhooks())
-            patterns = [json.loads(text)["event"] for text in texts]
+            patterns = [json.loads(text)["event"] for text in self.read_webhooks().values()]
             self._heard = (time.monotonic(), patterns)
         return any_hears(patterns, type)
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orch.control.noting import service_changed
+from orch.control.user import current_user
 from orch.errors import InputError, NotFound
 from orch.journal.journal import Journal
 from orch.services.service import ExternalService
+from orch.workflows.note import Note
 
 Given = ExternalService | Mapping[str, Any]
 """A service, or its fields, in camelCase or snake_case."""
@@ -27,7 +30,8 @@ class ServiceRegistry:
         """Its name. Raises InputError for what is none, and where there is one of the name."""
         service = parse_service(given)
         text = json.dumps(service.content())
-        if not self.journal.store_service(service.name, text, replace=replace):
+        note = self._changed(service.name, "registered")
+        if not self.journal.store_service(service.name, text, replace=replace, note=note):
             raise InputError(
                 f"there is a service {service.name!r}",
                 hint="take another name, or replace it: `replace=True`, `--replace`",
@@ -53,10 +57,13 @@ class ServiceRegistry:
 
     def remove(self, name: str) -> bool:
         """False: there was none."""
-        found = self.journal.remove_service(name)
+        found = self.journal.remove_service(name, self._changed(name, "removed"))
         if found:
             self.journal.declare_breakers({f"service.{name}": None})
         return found
+
+    def _changed(self, name: str, word: str) -> Note:
+        return service_changed(name, word, current_user(), self.journal.clock())
 
 
 def parse_service(given: Given) -> ExternalService:

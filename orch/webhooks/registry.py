@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orch.control.noting import webhook_changed
 from orch.control.status import instant
 from orch.control.user import current_user
 from orch.errors import InputError, NotFound
@@ -38,7 +39,9 @@ class WebhookRegistry:
                 "by": by or current_user(),
             }
         )
-        self.journal.store_webhook(kept.id, kept.model_dump_json(exclude_defaults=True))
+        text, at = kept.model_dump_json(exclude_defaults=True), self.journal.clock()
+        note = webhook_changed(kept.id, kept.event, "registered", kept.by, at)
+        self.journal.store_webhook(kept.id, text, note)
         return kept.id
 
     def list(self) -> Sequence[Webhook]:
@@ -55,7 +58,12 @@ class WebhookRegistry:
 
     def remove(self, id: str) -> bool:
         """False: there was none."""
-        return self.journal.remove_webhook(id)
+        text = self.journal.read_webhooks().get(id)
+        if text is None:
+            return False
+        event = Webhook.model_validate_json(text).event
+        note = webhook_changed(id, event, "removed", current_user(), self.journal.clock())
+        return self.journal.remove_webhook(id, note)
 
     def wanting(self, type: str, workflow: str) -> Sequence[Webhook]:
         """Those that are to be told of it."""
