@@ -263,6 +263,16 @@ def test_messages_carry_the_context_of_their_execution(
     assert json.loads(text)["headers"]["traceparent"] == expected
 
 
+def test_the_first_message_carries_the_context_of_whoever_starts(
+    orchestrator: Orchestrator, redis: Redis
+) -> None:
+    orchestrator.define_workflow("w", {"name": "w", "steps": [{"id": "a", "capability": "one"}]})
+    started = orchestrator.start_workflow("w", traceparent=TraceContext(1, 2).header)
+    (text,) = redis.lrange("one", 0, -1)
+    expected = TraceContext(1, span_of_execution(started.id)).header
+    assert json.loads(text)["headers"]["traceparent"] == expected
+
+
 @pytest.mark.parametrize(
     "given", ["", "00-x", f"00-{0:032x}-{1:016x}-01", f"ff-{1:032x}-{1:016x}-01", 7]
 )

@@ -147,7 +147,7 @@ class WorkflowManager(Catalog):
             gating.take_back(start.id, start.slots)
             record = self.journal.record(execution)
             return Started(execution, record.workflow, record.version, existed=True)
-        if self.runtime.tracing is not None:
+        if self.runtime.tracing is not None and not behind:
             self.runtime.tracing.note_start(start)
         fault("started")
         if start.status is ExecutionStatus.QUEUED:
@@ -165,6 +165,8 @@ class WorkflowManager(Catalog):
             return ()
         if start.transition is None:
             return ()
+        if self.runtime.tracing is not None:
+            self.runtime.tracing.note_start(start)
         paths = start.transition.dispatched
         return self.runtime.first_message(plan, start.id, paths, start.priority)
 
