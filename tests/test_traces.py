@@ -267,8 +267,9 @@ def test_the_first_message_carries_the_context_of_whoever_starts(
     orchestrator: Orchestrator, redis: Redis
 ) -> None:
     orchestrator.define_workflow("w", {"name": "w", "steps": [{"id": "a", "capability": "one"}]})
+    orchestrator.start_workflow("w")
     started = orchestrator.start_workflow("w", traceparent=TraceContext(1, 2).header)
-    (text,) = redis.lrange("one", 0, -1)
+    text, _ = redis.lrange("one", 0, -1)
     expected = TraceContext(1, span_of_execution(started.id)).header
     assert json.loads(text)["headers"]["traceparent"] == expected
 

@@ -163,7 +163,7 @@ class WorkflowManager(Catalog):
         already, and a message of it would be one too many."""
         if start.idempotency_key is not None or start.status is not ExecutionStatus.RUNNING:
             return ()
-        if start.transition is None:
+        if start.transition is None or not self.journal.has_started:
             return ()
         if self.runtime.tracing is not None:
             self.runtime.tracing.note_start(start)

@@ -212,6 +212,10 @@ class Journal(
 
     terse = True
 
+    has_started = False
+    """Whether it has started an execution, so that Redis knows the script: where it does not, what
+    is sent behind it is carried out before the execution is there."""
+
     def start(self, start: Start, behind: Behind = ()) -> bool:
         """Create an execution with its first tokens. False: it exists already.
 
@@ -220,6 +224,7 @@ class Journal(
         self.note_kind(start.workflow, start.version)
         given = self._all_of(start)
         reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
+        self.has_started = True
         return self._word("start", reply, "STARTED", "EXISTS") == "STARTED"
 
     def start_many(self, starts: Sequence[Start]) -> list[bool]:
