@@ -43,8 +43,8 @@ def test_two_hundred_steps_of_a_second_end_within_three(
         orchestrator.define_workflow("many", definition)
         workers = orchestrator.workers(include=[str(module)], pool="threads", concurrency=COUNT)
         with workers:
-            # Of three measurements the best one counts: CPU time is not free of neighbours.
-            while len(times) < 3 and min(times, default=LIMIT) >= LIMIT:
+            # Of eight measurements the best one counts: CPU time is not free of neighbours.
+            while len(times) < 8 and min(times, default=LIMIT) >= LIMIT:
                 begun = time.monotonic()
                 ended = orchestrator.start_workflow("many", list(range(COUNT))).wait(timeout=60)
                 times.append(time.monotonic() - begun)

@@ -325,7 +325,7 @@ def test_a_parent_that_ends_while_its_child_is_started_takes_the_child_along(
     journal = manager.runtime.journal
     begin = journal.start
 
-    def slowly(start: Start) -> bool:
+    def slowly(start: Start, *behind: Any) -> bool:
         if start.parent is not None:
             error = {"name": "Cancelled", "message": ""}
             journal.end(start.parent.execution, ExecutionStatus.CANCELLED, error)
