@@ -20,7 +20,7 @@ from .conftest import LONG, Measure
 from .processes import System, step
 from .test_chaos_load import EVERY, all_ended
 
-EXECUTIONS, CANCELLED, SECONDS = (150, 60, 75.0) if LONG else (24, 8, 12.0)
+EXECUTIONS, CANCELLED, SECONDS = (150, 60, 75.0) if LONG else (18, 6, 8.0)
 FAILING = CANCELLED // 2
 TAIL = 240.0 if LONG else 60.0
 HOUR = 3_600_000

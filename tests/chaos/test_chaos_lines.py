@@ -22,7 +22,7 @@ from .processes import System, Worker, step, wait_until
 DEADLINE = 90.0
 TTL = 3.0
 """The default of `liveness_ttl`, s."""
-LOADED = 60.0 if LONG else 10.0
+LOADED = 60.0 if LONG else 7.0
 """Seconds under a load of four times the cores."""
 
 

@@ -14,7 +14,7 @@ from .conftest import LONG, Measure
 from .processes import System, chain, wait_until
 
 STEPS = 10
-EXECUTIONS, SECONDS = (500, 60.0) if LONG else (100, 12.0)
+EXECUTIONS, SECONDS = (500, 60.0) if LONG else (70, 8.0)
 EVERY = 2.0
 """Seconds between two kills."""
 

@@ -18,7 +18,7 @@ from .test_chaos_server import DEADLINE, keep_starting
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
-EXECUTIONS = 400 if LONG else 100
+EXECUTIONS = 400 if LONG else 60
 STEPS = 3
 FROZEN = 16.0
 """Seconds for which it says nothing: longer than a worker may be silent itself."""

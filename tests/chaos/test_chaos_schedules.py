@@ -21,7 +21,7 @@ from .conftest import FREE_DATABASE, LONG
 from .processes import Valkey, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 60 if LONG else 14
+SECONDS = 60 if LONG else 10
 POINTS = ("tick_chosen", "tick_starting", "tick_started")
 
 
