@@ -135,7 +135,7 @@ def test_a_report_is_remembered_when_a_day_is_over(observer: Observer, journal: 
     worked.do("a")
     run(observer, 3, ms=DAY // 2)
     first, *_ = told(observer, "REPORT")
-    assert "1 executions were started, 0 failed" in first.content
+    assert "executions: 1 started, 0 failed" in first.content
     (workflow,) = first.data["workflows"]
     assert (workflow["workflow"], workflow["started"]) == ("w", 1)
     assert set(first.related) >= {each.id for each in told(observer, "MONITOR")[:2]}
@@ -145,7 +145,7 @@ def test_a_report_of_an_empty_redis_is_empty(observer: Observer) -> None:
     report = make_report(observer.runtime)
     assert (report.workflows, report.observed, report.others) == ([], [], 0)
     assert report.health_status.value == "healthy"
-    assert "0 executions were started" in report.headline()
+    assert "executions: 0 started" in report.headline()
 
 
 def commands(redis: Redis) -> int:

@@ -144,12 +144,12 @@ def test_the_command_line_reports_and_remembers(
         assert run_command([*arguments, "--redis", url]) == code
         return capfd.readouterr().out
 
-    assert "0 executions were started, 0 failed; health is healthy" in run("report")
+    assert "executions: 0 started, 0 failed; health is healthy" in run("report")
     orchestrator.define_workflow("w", {"name": "w", "steps": [task("a")]})
     orchestrator.start_workflow("w")
     orchestrator.store_memory("ORCHESTRATOR", None, "ORCH:PERFORMANCE: w takes longer")
     said = run("report", "--since", "2h", "--remember")
-    assert "1 executions were started" in said and "unhealthy: no worker lives" in said
+    assert "executions: 1 started" in said and "unhealthy: no worker lives" in said
     assert "PERFORMANCE: w takes longer" in said
     (record,) = orchestrator.search_memory(prefix="ORCH:REPORT:")
     assert record.data["workflows"][0]["active"] == 1

@@ -73,7 +73,7 @@ class Report(_Frozen):
         started = sum(each.started for each in self.workflows) + self.others
         failed = sum(each.failed for each in self.workflows)
         return (
-            f"{self.since[:16]} to {self.until[:16]}: {started} executions were started, {failed} "
+            f"{self.since[:16]} to {self.until[:16]}: executions: {started} started, {failed} "
             f"failed; health is {self.health_status.value}"
         )
 
