@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from orch import Orchestrator
 from orch.control.runtime import Runtime
 from orch.journal.journal import Journal
 from orch.memory.memory import Memory
+from orch.memory.noting import remember_note
 from orch.memory.record import MemoryRecord
 from orch.monitoring.observer import Observer
 from orch.monitoring.report import make_report
 from orch.settings import Settings
+from orch.workflows.note import Note
 from orch.workflows.outcome import Completed
 from tests.build import FakeClock, Worked, start, starting, task
 
@@ -72,28 +75,20 @@ def test_what_is_wrong_is_remembered_when_it_begins_and_ends(
 
 def test_of_two_who_observe_at_once_one_commits(observer: Observer, journal: Journal) -> None:
     run(observer)
-    assert journal.commit_observed(1, {"a": 1}, {"x": {"area": "MONITOR"}})
-    assert not journal.commit_observed(1, {"a": 2}, {"y": {"area": "MONITOR"}})
+    assert journal.commit_observed(1, {"a": 1}, [Note("x", "MONITOR", "", 1)])
+    assert not journal.commit_observed(1, {"a": 2}, [Note("y", "MONITOR", "", 1)])
     found = journal.read_observed()
     assert (found.number, found.state, [*found.notes]) == (2, {"a": 1}, ["x"])
-    journal.drop_observed_note("x")
+    journal.drop_note(journal.keys.observed(), "x")
 
 
 def test_the_next_one_remembers_what_a_dead_one_has_left(
     observer: Observer, journal: Journal
 ) -> None:
-    note = {
-        "area": "MONITOR",
-        "text": "it was so",
-        "at": journal.clock(),
-        "source": "health",
-        "tags": ["t"],
-        "related": [],
-        "confidence": 1.0,
-        "data": None,
-    }
-    assert journal.commit_observed(0, {}, {"n1": note, "n2": {**note, "text": "x" * 20_000}})
-    observer._remember("n1", note)  # and died before it was taken out
+    note = Note("n1", "MONITOR", "it was so", journal.clock(), ["t"], "health")
+    long = replace(note, id="n2", text="x" * 20_000)
+    assert journal.commit_observed(0, {}, [note, long])
+    remember_note(journal, note)  # and died before it was taken out
     run(observer, 2)
     assert [each.id for each in told(observer, "MONITOR")] == ["n1", "n2"]
     assert journal.read_observed().notes == {}
@@ -102,8 +97,7 @@ def test_the_next_one_remembers_what_a_dead_one_has_left(
 def test_what_the_memory_refuses_holds_nothing_up(
     observer: Observer, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    note = {"area": "WEATHER", "text": "sunny", "at": 1, "source": "", "tags": [], "related": []}
-    journal.commit_observed(0, {}, {"n": {**note, "confidence": 1.0, "data": None}})
+    journal.commit_observed(0, {}, [Note("n", "WEATHER", "sunny", 1)])
     run(observer)
     assert "is not remembered" in caplog.text
     assert journal.read_observed().notes == {}

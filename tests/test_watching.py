@@ -18,10 +18,11 @@ from orch.monitoring.watching.arrivals import HOUR, watch_arrivals
 from orch.monitoring.watching.backlog import watch_backlogs
 from orch.monitoring.watching.forecasts import Forecasts
 from orch.monitoring.watching.health import watch_health
-from orch.monitoring.watching.notes import Note, Notes
+from orch.monitoring.watching.notes import Notes
 from orch.monitoring.watching.workflows import due_workflows, watch_workflows
 from orch.resources.advice import CapacityPlan
 from orch.workflows.agents import Tallied
+from orch.workflows.note import Note
 from tests.build import NOW
 
 MINUTE = 60_000

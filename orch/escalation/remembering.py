@@ -10,7 +10,7 @@ from orch.control.runtime import Runtime
 from orch.escalation.notice import Notice
 from orch.faults import fault
 from orch.memory.memory import Memory
-from orch.memory.noting import note
+from orch.memory.noting import LONGEST_SAID, note
 from orch.memory.record import LONGEST_TAG, MemoryRecord
 from orch.memory.step import project_of
 from orch.workflows.escalation import escalation_id
@@ -43,8 +43,8 @@ def remember(runtime: Runtime, content: Mapping[str, Any]) -> None:
 def _said(notice: Notice) -> str:
     said = notice.headline()
     if notice.event in ("raised", "rung") and notice.error.message:
-        said += f": {notice.error.message}"
-    return said
+        said += f": {' '.join(notice.error.message.split())}"
+    return said[:LONGEST_SAID]
 
 
 def _tags(notice: Notice) -> list[str]:

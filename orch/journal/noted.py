@@ -6,7 +6,7 @@ lists the hashes in which one may lie: it is written before them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from orch.journal.connection import Connection
 from orch.journal.scripts import flat
@@ -66,13 +66,7 @@ class Noted(Connection):
 
     def read_notes(self, key: str) -> list[Note]:
         """Those that are not delivered yet, the oldest first."""
-        found = self.read(self.redis.hgetall, key).items()
-        notes = [
-            Note.loads(name.removeprefix(NOTE_MARK), text)
-            for name, text in found
-            if name.startswith(NOTE_MARK)
-        ]
-        return sorted(notes, key=lambda note: (note.at, note.id))
+        return notes_in(self.read(self.redis.hgetall, key))
 
     def drop_note(self, key: str, id: str) -> None:
         """It is delivered."""
@@ -84,7 +78,17 @@ class Noted(Connection):
         self._word("forget_noted", reply, "FORGOTTEN", "KEPT")
 
 
-def noted_fields(notes: Sequence[Note]) -> list[str]:
+def notes_in(found: Mapping[str, str]) -> list[Note]:
+    """The notes that a hash holds, the oldest first."""
+    notes = [
+        Note.loads(name.removeprefix(NOTE_MARK), text)
+        for name, text in found.items()
+        if name.startswith(NOTE_MARK)
+    ]
+    return sorted(notes, key=lambda note: (note.at, note.id))
+
+
+def noted_fields(notes: Iterable[Note]) -> list[str]:
     """Fields of a hash and their texts, flat."""
     return [part for note in notes for part in (f"{NOTE_MARK}{note.id}", note.dumps())]
 

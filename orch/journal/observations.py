@@ -4,19 +4,16 @@ remembered of it. Its keys have a hash tag of their own."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orch.journal.connection import Connection
-from orch.journal.scripts import flat
+from orch.journal.noted import Noted, noted_fields, notes_in
+from orch.workflows.note import Note
 from orch.workflows.state import encode
 
 OBSERVED_KEPT = 30 * 86_400_000
 """Ms for which an observation is kept when nobody observes any more."""
-
-NOTE = ">"
-"""Begins the field of a note."""
 
 
 @dataclass(frozen=True)
@@ -26,32 +23,25 @@ class Observed:
     number: int = 0
     at: int = 0
     state: dict[str, Any] = field(default_factory=dict)
-    notes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, Note] = field(default_factory=dict)
 
 
-class Observations(Connection):
+class Observations(Noted):
     """Every method may raise Unreachable."""
 
     def read_observed(self) -> Observed:
         found = self.read(self.redis.hgetall, self.keys.observed())
-        notes = {
-            name[len(NOTE) :]: json.loads(text)
-            for name, text in sorted(found.items())
-            if name.startswith(NOTE)
-        }
         return Observed(
             int(found.get("number", 0)),
             int(found.get("at", 0)),
             json.loads(found.get("state", "{}")),
-            notes,
+            {note.id: note for note in notes_in(found)},
         )
 
-    def commit_observed(
-        self, before: int, state: Mapping[str, Any], notes: Mapping[str, Mapping[str, Any]]
-    ) -> bool:
+    def commit_observed(self, before: int, state: Mapping[str, Any], notes: Iterable[Note]) -> bool:
         """Put an observation in the place of number ``before``. False: that is not the last one.
 
-        ``notes``: what is to be remembered of it, by the ids of the records.
+        ``notes``: what is to be remembered of it.
         """
         reply = self.run(
             "observe",
@@ -59,14 +49,10 @@ class Observations(Connection):
             before=before,
             now=self.clock(),
             state=encode(state),
-            notes=flat((id, encode(note)) for id, note in notes.items()),
+            notes=noted_fields(notes),
             keep=OBSERVED_KEPT,
         )
         return self._word("observe", reply, "OBSERVED", "OVERTAKEN") == "OBSERVED"
-
-    def drop_observed_note(self, id: str) -> None:
-        """It is in the memory."""
-        self.read(self.redis.hdel, self.keys.observed(), f"{NOTE}{id}")
 
     def lead_observers(self, me: str, ttl: int, *, ends: bool = False) -> bool:
         """Whether ``me`` is the one that observes, for ``ttl`` ms. ``ends``: it will no more."""

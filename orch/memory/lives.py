@@ -10,7 +10,7 @@ from orch.errors import NotFound
 from orch.faults import fault
 from orch.journal.journal import Journal
 from orch.memory.memory import Memory
-from orch.memory.noting import note
+from orch.memory.noting import LONGEST_SAID, note
 from orch.memory.record import LONGEST_TAG
 from orch.settings import Settings
 from orch.webhooks.message import of_life
@@ -79,7 +79,7 @@ def remember_life(runtime: Runtime, content: Mapping[str, Any]) -> None:
         project,
         str(content["id"]),
         area,
-        f"{subject} {_told(content)}",
+        " ".join(f"{subject} {_told(content)}".split())[:LONGEST_SAID],
         created=content["at"],
         source=execution,
         tags=list(_tags(content, error)),

@@ -7,12 +7,15 @@ changed; see `orch/journal/noted.py`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from orch.errors import InputError, OrchError
 from orch.faults import fault
 from orch.journal.journal import Journal
 from orch.memory.memory import Memory
+from orch.memory.record import LONGEST_CONTENT
+from orch.workflows.note import Note
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +23,7 @@ ROLE = "ORCHESTRATOR"
 """Who writes these records."""
 
 LONGEST_SAID = 500
+"""Characters of what an error says of itself."""
 
 SETTLED = 60_000
 """Ms after which whoever wrote a note has delivered it, or never will."""
@@ -32,9 +36,9 @@ def note(
 
     ``given``: as `Memory.store` takes it. Raises Unreachable.
     """
-    content = f"ORCH:{area}: {' '.join(said.split())[:LONGEST_SAID]}"
+    content = f"ORCH:{area}: {' '.join(said.split())}"
     try:
-        Memory(journal).store(ROLE, project, content, id=id, **given)
+        Memory(journal).store(ROLE, project, content[:LONGEST_CONTENT], id=id, **given)
     except InputError as exc:
         # It would be refused again: what comes behind it must not wait for it.
         logger.warning("%s is not remembered: %s", id, exc)
@@ -55,21 +59,38 @@ def deliver_notes(journal: Journal, key: str) -> int:
     Raises Unreachable.
     """
     notes = journal.read_notes(key)
-    for each in notes:
-        note(
-            journal,
-            None,
-            each.id,
-            each.area,
-            each.said,
-            created=each.at,
-            source=each.source,
-            tags=list(each.tags),
-            data=dict(each.data),
-        )
-        fault("note_remembered")
-        journal.drop_note(key, each.id)
+    deliver(journal, key, notes)
     return len(notes)
+
+
+def deliver(
+    journal: Journal, key: str, notes: Iterable[Note], point: str = "note_remembered"
+) -> None:
+    """Write the records of notes that lie in a hash, and take each out. Harmless if repeated.
+
+    ``point``: where a test may let it die in between. Raises Unreachable.
+    """
+    for each in notes:
+        remember_note(journal, each)
+        fault(point)
+        journal.drop_note(key, each.id)
+
+
+def remember_note(journal: Journal, each: Note) -> None:
+    """Write its record, in the project of the settings. Raises Unreachable."""
+    note(
+        journal,
+        None,
+        each.id,
+        each.area,
+        each.text,
+        created=each.at,
+        source=each.source,
+        tags=each.tags,
+        related=each.related,
+        confidence=each.confidence,
+        data=each.data,
+    )
 
 
 def deliver_left(journal: Journal) -> int:

@@ -8,12 +8,10 @@ between leaves it to the next one, which writes the same records once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from orch.control.runtime import Runtime
 from orch.faults import fault
-from orch.journal.observations import Observed
-from orch.memory.noting import note
+from orch.memory.noting import deliver
 from orch.monitoring.facts import Facts, read_moves
 from orch.monitoring.health import reasons
 from orch.monitoring.performance import PerformanceMonitor
@@ -26,6 +24,7 @@ from orch.monitoring.watching.health import watch_health
 from orch.monitoring.watching.notes import Notes, State
 from orch.monitoring.watching.workflows import due_workflows, watch_workflows
 from orch.resources.manager import ResourceManager
+from orch.workflows.note import Note
 
 HOUR = 3_600_000
 
@@ -52,27 +51,20 @@ class Observer:
         """One observation; what the last one left is remembered first. False: somebody else has
         made one in the meantime."""
         last = self.journal.read_observed()
-        self.deliver(last)
+        self._deliver(last.notes)
         state = last.state
         notes = Notes(last.number + 1, self.journal.clock())
         self._watch(state, notes)
-        told = {id: each.as_dict() for id, each in notes.found.items()}
-        if not self.journal.commit_observed(last.number, state, told):
+        if not self.journal.commit_observed(last.number, state, notes.found.values()):
             return False
         fault("observed")
-        self.deliver(Observed(notes=told))
+        self._deliver(notes.found)
         return True
 
-    def deliver(self, observed: Observed) -> None:
+    def _deliver(self, notes: Mapping[str, Note]) -> None:
         """Write what is to be remembered of an observation; harmless if repeated."""
-        for id, told in observed.notes.items():
-            self._remember(id, told)
-            fault("observation_remembered")
-            self.journal.drop_observed_note(id)
-
-    def _remember(self, id: str, told: Mapping[str, Any]) -> None:
-        given = {name: told[name] for name in ("source", "tags", "related", "confidence", "data")}
-        note(self.journal, None, id, told["area"], told["text"], created=told["at"], **given)
+        key = self.journal.keys.observed()
+        deliver(self.journal, key, notes.values(), "observation_remembered")
 
     # --- what is compared ----------------------------------------------------------------------
 

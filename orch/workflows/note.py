@@ -1,11 +1,11 @@
-"""A note: what a manager has changed, as it is to be remembered. It lies beside what was changed,
-in the same hash of Redis, until it is."""
+"""A note: what a manager has changed, or an observation found, as it is to be remembered. It lies
+beside what was changed, in the same hash of Redis, until it is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orch.workflows.state import encode
@@ -16,19 +16,22 @@ NOTE_MARK = ">"
 
 @dataclass(frozen=True)
 class Note:
-    """``id``: of the record that it becomes; ``said``: its text, without the prefix. ``at``: ms."""
+    """``id``: of the record that it becomes; ``text``: behind the prefix. ``at``: ms."""
 
     id: str
     area: str
-    said: str
+    text: str
     at: int
     tags: Sequence[str] = ()
     source: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Any = None
+    related: Sequence[str] = ()
+    confidence: float = 1.0
 
     def dumps(self) -> str:
-        fields = ("area", "said", "at", "tags", "source", "data")
-        return encode({name: getattr(self, name) for name in fields})
+        said = asdict(self)
+        del said["id"]
+        return encode(said)
 
     @classmethod
     def loads(cls, id: str, text: str) -> Note:

@@ -5,8 +5,10 @@
 -- ARGV  before    int   number of the one that it was compared with
 -- ARGV  now       int   the caller's clock, ms
 -- ARGV  state     str   JSON, what the next one is compared with
--- ARGV  notes     list  id, JSON, …
+-- ARGV  notes     list  flat field, JSON, … of notes
 -- ARGV  keep      int   ms
+--
+-- USES  call_with
 --
 -- Reply  {'OBSERVED', number} | {'OVERTAKEN', number}  somebody else has observed since
 
@@ -16,8 +18,6 @@ if number ~= before then
 end
 number = number + 1
 redis.call('HSET', observed, 'number', number, 'at', string.format('%.0f', now), 'state', state)
-for i = 1, #notes, 2 do
-    redis.call('HSET', observed, '>' .. notes[i], notes[i + 1])
-end
+call_with('HSET', observed, notes)
 redis.call('PEXPIRE', observed, keep)
 return {'OBSERVED', number}

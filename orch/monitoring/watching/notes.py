@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from orch.memory.record import LONGEST_TAG
+from orch.workflows.note import Note
 
 State = dict[str, Any]
 """A part of what is kept from one observation to the next: JSON, bounded."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """A record to be: ``area`` without colons, ``text`` behind the prefix, ``at`` in ms."""
-
-    area: str
-    text: str
-    at: int
-    source: str
-    tags: Sequence[str] = ()
-    related: Sequence[str] = ()
-    confidence: float = 1.0
-    data: Any = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass
@@ -52,13 +36,14 @@ class Notes:
         """The id of the record that it becomes."""
         id = f"observed:{self.at}.{self.number}.{len(self.found) + 1}"
         self.found[id] = Note(
+            id,
             area,
             text,
             self.at,
-            source,
             [tag[:LONGEST_TAG] for tag in tags],
+            source,
+            data,
             [each for each in related if each],
             round(confidence, 3),
-            data,
         )
         return id

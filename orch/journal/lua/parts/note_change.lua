@@ -10,7 +10,7 @@ local function note_change(word, by, why)
     end
     local said = 'the breaker of ' .. name .. ' is ' .. word
     said = said .. (by ~= '' and (' by ' .. by) or '') .. (why ~= '' and (': ' .. why) or '')
-    local note = {area = 'MONITOR', said = said, at = now, source = 'breaker:' .. name}
+    local note = {area = 'MONITOR', text = said, at = now, source = 'breaker:' .. name}
     note.tags = {'event:breaker-' .. word, 'capability:' .. name}
     note.data = {capability = name, word = word, by = by, why = why}
     local instant = string.format('%.0f', now)
