@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from orch.agents.secret import read_secret
@@ -49,17 +50,29 @@ def send(settings: Settings, webhook: Webhook, message: Message) -> None:
 def tell_webhooks(
     runtime: Runtime, message: Message, told: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Those that were told now, and those that are to be told again. ``told``: those before."""
+    """As `tell_each`, of the webhooks that want to hear of it."""
+    wanting = WebhookRegistry(runtime.journal).wanting(message.type, message.workflow)
+    sends = {
+        f"webhook:{each.id}": partial(send, runtime.settings, each, message) for each in wanting
+    }
+    return tell_each(message.id, sends, told)
+
+
+def tell_each(
+    notice: str, sends: Mapping[str, Callable[[], None]], told: Sequence[str], kind: str = ""
+) -> tuple[list[str], list[str]]:
+    """Tell all that were not told before: those that were told now, and those that are to be told
+    again. ``sends``: by name, what tells one, once, and raises HookFailed; ``told``: names of those
+    before; ``kind``: what the log calls them, before their name."""
     done, again = [], []
-    for webhook in WebhookRegistry(runtime.journal).wanting(message.type, message.workflow):
-        name = f"webhook:{webhook.id}"
+    for name, send_it in sends.items():
         if name in told:
             continue
         try:
-            send(runtime.settings, webhook, message)
+            send_it()
         except HookFailed as error:
-            kind = "and is told again" if error.retryable else "and is given up"
-            logger.warning("%s was not told of %s, %s: %s", name, message.id, kind, error)
+            what = "and is told again" if error.retryable else "and is given up"
+            logger.warning("%s%s was not told of %s, %s: %s", kind, name, notice, what, error)
             if error.retryable:
                 again.append(name)
                 continue
