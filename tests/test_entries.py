@@ -136,7 +136,7 @@ TELLING = """-- telling.lua: tells events, and nothing else.
 -- ARGV  id       str     the execution
 -- ARGV  parts    list    lists of texts, and a last one of {path, attempt, owner}, or {}
 --
--- USES  tell
+-- USES  hear tell
 --
 -- Reply  {}
 
@@ -170,7 +170,7 @@ def test_whatever_scripts_tell_is_read_as_it_was(
     redis: Redis, batches: list[list[Event]], claim: tuple[str, int, str]
 ) -> None:
     redis.delete("h", "s")
-    telling = Script("telling", TELLING, {"tell": load_part("tell")})
+    telling = Script("telling", TELLING, {name: load_part(name) for name in ("hear", "tell")})
     events = [event for batch in batches for event in batch]
     for _ in range(2):  # each history goes on with what another script tells
         texts = [[event.dumps(NOW) for event in batch] for batch in batches]

@@ -20,6 +20,7 @@ from orch.settings import Settings
 from orch.tasks.incarnation import message_of
 from orch.tasks.turn import MOST_SECONDS, WITHIN_LIMIT, Turn
 from orch.workflows.definition import WorkflowDefinition
+from orch.workflows.entries import ON
 from orch.workflows.handoff import hand_over, is_settled
 from orch.workflows.outcome import Completed
 from orch.workflows.plan import Plan
@@ -422,6 +423,36 @@ def test_a_step_along_the_way_costs_one_script(play: Make, monkeypatch: pytest.M
     )
     played.run()
     assert calls == ["claim", *["settle_on"] * 9, "settle"]
+
+
+def test_a_claim_that_the_worker_shortens_is_stored_as_the_script_would(
+    play: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored(played: Played) -> list[bytes]:
+        key = played.journal.keys.history("x1")
+        found = played.journal.redis.lrange(key, 0, -1)
+        return [text.encode("utf-8", "surrogateescape")[:1] for text in found]
+
+    played = play(*chain(3))
+    played.run()
+    shortened = stored(played)
+    events = played.worked.events()
+    played.journal.redis.flushdb()
+    monkeypatch.setattr("orch.workflows.link.shortened", lambda *given: b"")
+    played = play(*chain(3))
+    played.run()
+    assert stored(played) == shortened
+    assert shortened.count(bytes([ON])) == 2
+    assert played.worked.events() == events
+
+
+def test_what_goes_straight_on_is_decided_where_a_branch_is_paused(play: Make) -> None:
+    played = play(*chain(2))
+    record = played.journal.keys.record("x1")
+    played.act = lambda path, _: played.journal.redis.hset(record, "pauses", '{"else": 1}')
+    played.run_next()
+    assert played.worked.state("s1").status is StepStatus.COMPLETED
+    assert [e for e, path in played.worked.events() if path == "s0"] == ["claimed", "completed"]
 
 
 @pytest.mark.usefixtures("redis")

@@ -228,7 +228,7 @@ class Connection:
         return _keys_of(self.keys, execution)
 
     def _keys_and_items(self, execution: str) -> dict[str, str]:
-        return {**self._keys(execution), "items": self.keys.items(execution)}
+        return _keys_and_items_of(self.keys, execution)
 
     def _all_keys(self, execution: str) -> dict[str, str]:
         """Those whose lifetime is that of the execution, with what its scripts look at."""
@@ -275,3 +275,9 @@ def _keys_of(keys: Keys, execution: str) -> dict[str, str]:
         "stream": keys.stream(partition),
         "watch": keys.watch(partition),
     }
+
+
+@lru_cache(256)
+def _keys_and_items_of(keys: Keys, execution: str) -> dict[str, str]:
+    """As `_keys_of`."""
+    return {**_keys_of(keys, execution), "items": keys.items(execution)}

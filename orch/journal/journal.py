@@ -55,7 +55,8 @@ from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
 from orch.workflows.frozen import changed
 from orch.workflows.gates import Slots
-from orch.workflows.handoff import Handoff
+from orch.workflows.handoff import Handoff, completed, known_behind
+from orch.workflows.link import Link, Straight, link_of
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.traces import TRACE_FIELD
 from orch.workflows.view import (
@@ -522,42 +523,75 @@ class Journal(
         handoff: Handoff | None,
     ) -> Settled | None:
         """The commonest of what `settle` does; None: something stands in the way."""
-        assert transition.state is not None
-        now, over = self.clock(), None
-        events = [event.dumps(now) for event in transition.events]
-        opens = _opens(transition.opens)
-        fields: list[str] = []
-        items: list[str] = []
-        if handoff is not None and handoff.open is not None:
-            over = handoff.open
-            fields, items = split_reads(handoff.reads)
-            opens = _opens([o for o in transition.opens if o is not over])
-            opens.append([over.path, handoff.taken(now).dumps(), now + handoff.lease])
-            if not (handoff.quiet and self.terse):
-                events.append(handoff.claimed().dumps(now))
+        now = self.clock()
+        link = link_of(transition, before, handoff, now, terse=self.terse)
+        reply = self._write_link(execution, transition.plan, link, owner)
+        if reply is None:
+            return None
+        if handoff is None or handoff.open is None:
+            return Settled()
+        handed = _handed(execution, handoff, link.following, reply, now)
+        return Settled(following=link.following, handed=handed)
+
+    def settle_straight(
+        self,
+        plan: str,
+        straight: Straight,
+        view: View,
+        path: str,
+        state: StepState,
+        text: str | None,
+        now: int,
+        taker: tuple[str, int] | None,
+    ) -> Settled | None:
+        """Commit that an attempt came to ``text``, where one step always follows. Harmless if
+        repeated. None: something stands in the way, and `settle` knows what.
+
+        ``text``: JSON; None: no output. ``taker``: who goes on with the step that follows, and the
+        lease in ms.
+        """
+        execution = view.execution
+        link = straight.link(view, path, state, text, now, self.grace, taker)
+        reply = self._write_link(execution, plan, link, state.owner)
+        if reply is None:
+            return None
+        if taker is None:
+            return Settled()
+        known = known_behind(view, view.input if straight.reads_input else None)
+        if link.reads:
+            read = make_view(execution, zip(link.reads, reply[1:], strict=True))
+            known = completed(read, known)
+        assert link.taken is not None
+        handed = Claimed(link.taken, known)
+        return Settled(following=straight.path, handed=handed)
+
+    def _write_link(
+        self, execution: str, plan: str, link: Link, owner: str
+    ) -> Sequence[Any] | None:
+        """What was asked for, from its second place on; None: nothing was written."""
+        fields, items = split_reads(link.reads) if link.reads else ((), ())
         reply = self.run(
             "settle_on",
             **self._keys_and_items(execution),
-            now=now,
             id=execution,
-            plan=transition.plan,
-            path=transition.path,
-            before=before,
+            plan=plan,
+            path=link.path,
+            before=link.before,
             owner=owner,
-            state=transition.state.dumps(),
-            opens=opens,
-            texts=flat(transition.texts),
-            fields=flat(transition.fields),
-            events=events,
+            state=link.state,
+            written=link.written,
+            watched=link.watched,
+            fields=link.fields,
+            following=link.following,
+            taken="" if link.taken is None else link.taken.dumps(),
+            events=link.events,
+            short=link.short,
             reads=fields,
-            pages=pages_with(items) if items else [],
+            pages=pages_with(items) if items else (),
         )
-        if self._word("settle_on", reply, "SETTLED", "OTHERWISE") == "OTHERWISE":
-            return None
-        if handoff is None or over is None:
-            return Settled()
-        handed = _handed(execution, handoff, over.path, reply[1:], now)
-        return Settled(following=over.path, handed=handed)
+        word = self._word("settle_on", reply, "SETTLED", "OTHERWISE")
+        found: Sequence[Any] = reply[1:]
+        return found if word == "SETTLED" else None
 
     def _settle_item(
         self, execution: str, transition: Transition, before: str, handoff: Handoff

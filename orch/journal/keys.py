@@ -14,7 +14,7 @@ from urllib.parse import quote
 from redis.crc import key_slot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # known by itself, by which what it names is cached
 class Keys:
     """Names of keys under one namespace, e.g. ``orch``."""
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from itertools import count
 
 VARIABLE = "ORCH_INCARNATION"
+
+_calls = count(secrets.randbits(16))
+"""Numbers of the calls of one process; it begins anywhere, as another process of this id may have
+been here before."""
 
 MARK = 8
 """Letters of a message's id by which a worker knows it again."""
@@ -30,7 +35,7 @@ def owner_of(incarnation: str, message: str = "") -> str:
     ``message``: the id of the message whose worker went on to it, if the message is not for it.
     """
     from_message = f"-{message[:MARK]}" if message else ""
-    return f"{incarnation}/{os.getpid()}/{secrets.token_hex(2)}{from_message}"
+    return f"{incarnation}/{os.getpid()}/{next(_calls) & 0xFFFF:04x}{from_message}"
 
 
 def message_of(owner: str) -> str:

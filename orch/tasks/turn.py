@@ -83,6 +83,13 @@ class Turn:
         lease = self._lease(_node_of(plan, transition, opened))
         return hand_over(plan, opened, view, self._owner(), lease)
 
+    def takes(self, plan: Plan, node: Node) -> tuple[str, int] | None:
+        """As whom, and for how many ms, it goes on with a step that always follows; None: it does
+        not."""
+        if self.following is not None or not self._may_take(plan, node) or not self._has_turn():
+            return None
+        return self._owner(), self._lease(node)
+
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         self.following = plan, path, claimed
 

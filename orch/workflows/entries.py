@@ -113,6 +113,15 @@ def pack(at: int, word: str, path: str, attempt: int, detail: Mapping[str, Any] 
         return _plain(at, word, path, attempt, detail)
 
 
+def shortened(claim: bytes, owner: str, before: str) -> bytes:
+    """A packed claim by ``owner`` as it is stored behind the end of what ``before`` held, in the
+    same script; b"" where that was another process. As in tell.lua."""
+    worker, slash, rest = owner.rpartition("/")
+    if claim[0] != ON + 1 or not slash or worker[:1] == "{" or worker != before.rpartition("/")[0]:
+        return b""
+    return bytes([ON]) + claim[7 : claim.index(0, 7) + 1] + rest.encode()
+
+
 def repack(text: str) -> bytes:
     """An entry that is given as JSON; what would come back as another one stays as it is."""
     found = json.loads(text)

@@ -8,7 +8,8 @@ transition itself opens: the next one of a chain, the first one of a branch, or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from orch.workflows.commit import BranchEnd, Event, Open, Transition
 from orch.workflows.frozen import changed
@@ -54,11 +55,7 @@ class Handoff:
 
     def seen(self, view: View) -> View:
         """What was read, completed by what is known."""
-        if self.known is None:
-            return view
-        given = self.known.input if self.known.input is not None else view.input
-        known = self.known
-        return replace(view, workflow=known.workflow, input=given, priority=known.priority)
+        return view if self.known is None else completed(view, self.known)
 
     def claimed(self) -> Event:
         """What the history tells of the token that is opened, if the worker goes on with it."""
@@ -105,7 +102,7 @@ def make_handoff(
     item = item_field(ended.scope, item_of.as_)
     reads = fields_for(plan, path)
     needless = {*own, item, *(FIXED_FIELDS if view is not None else ())}
-    known = view and View(view.execution, view.workflow, priority=view.priority)
+    known = view and known_behind(view)
     return Handoff(
         owner=owner,
         plan=plan.key,
@@ -123,17 +120,32 @@ def hand_over(plan: Plan, opened: Open, view: View, owner: str, lease: int) -> H
     What cannot have changed since, or cannot be there yet, is not read again.
     """
     path = opened.path
-    reads = fields_for(plan, path)
-    needless = {*FIXED_FIELDS, beat_field(path), state_field(path)}
+    reads = needed_behind(plan, path)
     given = view.input if INPUT_FIELD in reads else None
-    if given is not None:
-        needless.add(INPUT_FIELD)
     return Handoff(
         owner=owner,
         plan=plan.key,
         lease=lease,
         quiet=plan.is_quiet(path),
-        reads=[name for name in reads if name not in needless],
+        reads=[name for name in reads if name != INPUT_FIELD or given is None],
         open=opened,
-        known=View(view.execution, view.workflow, given, priority=view.priority),
+        known=known_behind(view, given),
     )
+
+
+def needed_behind(plan: Plan, path: str) -> list[str]:
+    """The fields that a step needs which begins at ``path`` behind another: neither what that one
+    knows in any case, nor what cannot be there yet."""
+    needless = {*FIXED_FIELDS, beat_field(path), state_field(path)}
+    return [name for name in fields_for(plan, path) if name not in needless]
+
+
+def completed(view: View, known: View) -> View:
+    """What was read of the record for a step, with what was known of it before."""
+    given = known.input if known.input is not None else view.input
+    return changed(view, workflow=known.workflow, input=given, priority=known.priority)
+
+
+def known_behind(view: View, given: Any = None) -> View:
+    """What a step knows from that before it, which saw ``view``. ``given``: the input."""
+    return View(view.execution, view.workflow, given, priority=view.priority)

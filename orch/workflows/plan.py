@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from orch.workflows.definition import RetryPolicy, WorkflowDefinition
 from orch.workflows.expressions import compile_value
@@ -54,6 +55,7 @@ class Plan(Reading):
         rule = definition.concurrency
         self.concurrency_key = compile_value(rule.key) if rule is not None else None
         self.fields: dict[str, tuple[str, ...]] = {}  # path -> what is read there: `fields_for`
+        self.straight: dict[str, Any] = {}  # path -> what always follows: `straight_from`
 
     @cached_property
     def capabilities(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ from orch.workflows.commit import Transition
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.handoff import Handoff, entry_after, hand_over, is_settled, make_handoff
 from orch.workflows.message import Address
+from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Failed, Failure, Outcome
 from orch.workflows.paths import join_of, split, split_lap
 from orch.workflows.plan import Plan
@@ -254,6 +255,12 @@ class PlayedTurn:
         if not opened or not is_settled(transition):
             return None
         return hand_over(plan, opened[0], view, owner, 3000)
+
+    def takes(self, plan: Plan, node: Node) -> tuple[str, int] | None:
+        if not self.world.case.goes_on or self.taken:
+            return None
+        self.world.born += 1
+        return f"{self.incarnation}/1/{self.world.born}", 3000
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         assert self.taken is None

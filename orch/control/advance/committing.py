@@ -30,8 +30,11 @@ from orch.workflows.falling import failure_to_replace
 from orch.workflows.fitting import misfit
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
+from orch.workflows.link import Straight, straight_from
+from orch.workflows.node import Node
 from orch.workflows.outcome import (
     Branched,
+    Completed,
     Entered,
     Failed,
     Failure,
@@ -42,7 +45,7 @@ from orch.workflows.outcome import (
 )
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, subject_of
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, entry_fields_for, fields_for, node_of
 
@@ -58,6 +61,10 @@ class Turn(Protocol):
     def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
         """What it takes of what the transition opens. ``plan``: by which that was decided;
         ``view``: what was seen of the execution."""
+
+    def takes(self, plan: Plan, node: Node) -> tuple[str, int] | None:
+        """As whom, and for how many ms, it goes on with ``node``, which always follows; None: it
+        does not."""
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         """The token at ``path`` is its own."""
@@ -136,8 +143,20 @@ class Committing(ABC):
         (the rest of a running chain carries the others).
         ``turn``: of the caller, who may go on with what is opened here, or behind it, itself.
         """
+        straight = self._straight(plan, view, path, state, outcome) if turn is not None else None
+        now = 0
+        if straight is not None and turn is not None:
+            now = self.journal.clock()
+            settled = self._go_straight(
+                plan, straight, view, path, state, outcome, now, patience, turn
+            )
+            if settled is not None:
+                paths: tuple[str, ...] = () if settled.handed is not None else (straight.path,)
+                paths = paths if skip_dispatch is None else skip_dispatch(paths)
+                self.apply(plan, view.execution, paths, view.priority)
+                return settled
         plan, reply, transition = self._commit(
-            plan, view, path, state, outcome, late, patience, turn
+            plan, view, path, state, outcome, late, patience, turn, now=now
         )
         if isinstance(reply, Refused):
             if reply.word == "KEPT" and ExecutionStatus(reply.rest[0]).unwinds:
@@ -152,6 +171,45 @@ class Committing(ABC):
         self.apply(plan, view.execution, (*paths, *following_paths(plan, reply)), view.priority)
         self._do(self._left(plan, view.execution, transition, reply, turn))
         return reply
+
+    def _straight(
+        self, plan: Plan, view: View, path: str, state: StepState, outcome: Outcome
+    ) -> Straight | None:
+        """What always follows; None: it takes `decide` to know, or somebody asks for more."""
+        if not isinstance(outcome, Completed) or outcome.fallback is not None or view.beats:
+            return None
+        if state.status is not StepStatus.RUNNING or self.tracing is not None:
+            return None
+        return straight_from(plan, path)
+
+    def _go_straight(
+        self,
+        plan: Plan,
+        straight: Straight,
+        view: View,
+        path: str,
+        state: StepState,
+        outcome: Outcome,
+        now: int,
+        patience: float,
+        turn: Turn,
+    ) -> Settled | None:
+        """Commit an end behind which one step always follows; None: something stands in the way."""
+        assert isinstance(outcome, Completed)
+        text = outcome.text
+        if outcome.output is None:
+            text = None
+        elif text is None:
+            text = encode(outcome.output)
+        taker = turn.takes(plan, straight.node)
+        settle = self.journal.settle_straight
+        settled = self.journal.patiently(
+            partial(settle, plan.key, straight, view, path, state, text, now, taker), patience
+        )
+        if settled is not None:
+            fault("settled")
+            _give(turn, plan, settled)
+        return settled
 
     def follow(
         self,
@@ -183,8 +241,12 @@ class Committing(ABC):
         patience: float = 0.0,
         turn: Turn | None = None,
         notes: tuple[Event, ...] = (),
+        now: int = 0,
     ) -> tuple[Plan, Settled | Refused, Transition]:
-        """Decide and commit; again, where the execution was put on another plan meanwhile."""
+        """Decide and commit; again, where the execution was put on another plan meanwhile.
+
+        ``now``: the instant at which it may have been committed already, unheard.
+        """
         journal, execution = self.journal, view.execution
         outcome = classified(outcome, journal.settings.error_classes)
         reads = entry_fields_for if isinstance(outcome, Entered) else fields_for
@@ -205,7 +267,8 @@ class Committing(ABC):
                 partial(self._with_declared, plan, view, path, outcome), patience
             )
         while True:
-            transition = decide(plan, view, path, state, outcome, journal.clock(), journal.grace)
+            at, now = now or journal.clock(), 0
+            transition = decide(plan, view, path, state, outcome, at, journal.grace)
             alone = transition
             error = failure_to_replace(plan, path, outcome, transition)
             if error is not None:

@@ -19,7 +19,7 @@
 -- ARGV  pages    list  fields of `items` that it needs
 -- ARGV  quiet    int   1: a first attempt leaves no line in the history
 --
--- USES  tell add_view pause_over unwinds
+-- USES  hear tell add_view pause_over unwinds
 --
 -- Reply  {'CLAIMED', state, value, … } in the order of `reads`, then of `pages`; `v*` gives a
 --        flat list

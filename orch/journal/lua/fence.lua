@@ -9,7 +9,7 @@
 -- ARGV  id       str   the execution
 -- ARGV  paths    list  of steps that ran when the caller looked
 --
--- USES  tell unwinds
+-- USES  hear tell unwinds
 --
 -- Reply  {'FENCED', count} | {'DONE', status} | {'MISSING'}
 

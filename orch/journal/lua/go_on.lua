@@ -14,7 +14,7 @@
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0
 -- ARGV  event    str   text of the event
 --
--- USES  tell index wake_tokens
+-- USES  hear tell index wake_tokens
 --
 -- Reply  {'BEGUN', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}

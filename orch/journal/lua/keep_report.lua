@@ -10,7 +10,7 @@
 -- ARGV  report   str   JSON of the report
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  hear tell
 --
 -- Reply  {'KEPT'} | {'TAKEN', report}  another report was first
 --        {'ARRIVED'}  the token is there: report to it

@@ -22,7 +22,7 @@
 -- ARGV  heads    list  the entry of `index` by its version, and the new one
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell stop_listening leave_life
+-- USES  hear tell stop_listening leave_life
 --
 -- Reply  {'MIGRATED'} | {'DONE'}  it has this plan
 --        {'SUPERSEDED'}  it is not what the caller saw any more

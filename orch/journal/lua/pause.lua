@@ -12,7 +12,7 @@
 -- ARGV  event    str   text of the event
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index leave_life
+-- USES  hear tell index leave_life
 --
 -- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
 

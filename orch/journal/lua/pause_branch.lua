@@ -9,7 +9,7 @@
 -- ARGV  branch   str   a branch, an iteration, an item, or a step that holds such
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  hear tell
 --
 -- Reply  {'PAUSED'} | {'DONE', status} | {'MISSING'}
 --        {'ABSENT', status}  no live token is below `branch`

@@ -10,7 +10,7 @@
 -- ARGV  look     int   when to look at it again, ms
 -- ARGV  event    str   text of the event
 --
--- USES  tell index
+-- USES  hear tell index
 --
 -- Reply  {'QUEUED'} | {'DONE', status} | {'MISSING'}
 

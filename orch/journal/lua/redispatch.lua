@@ -18,7 +18,7 @@
 -- ARGV  due      int   when to look at it again, ms
 -- ARGV  granted  int   1: it waited for its limits, and they let it begin
 --
--- USES  tell pause_over unwinds
+-- USES  hear tell pause_over unwinds
 --
 -- Reply  {'DISPATCHED'} | {'SUPERSEDED', status} | {'PAUSED'} | {'ENDED', status} | {'MISSING'}
 

@@ -14,7 +14,7 @@
 -- ARGV  event    str   text of the event
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index pause_over wake_tokens leave_life
+-- USES  hear tell index pause_over wake_tokens leave_life
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status} | {'MISSING'}

@@ -12,7 +12,7 @@
 -- ARGV  fields   list  flat name, value, … of the record: variables that are set
 -- ARGV  event    str   text of the event
 --
--- USES  tell call_with pause_over wake_tokens
+-- USES  hear tell call_with pause_over wake_tokens
 --
 -- Reply  {'RESUMED', path, …}  the tokens that need a message
 --        {'DONE', status}  the branch itself is not paused, or the execution has ended

@@ -26,7 +26,7 @@
 -- ARGV  error    str   the head of the error that it failed with, or ''
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell index call_with decide_join reopen leave_life
+-- USES  hear tell index call_with decide_join reopen leave_life
 --
 -- Reply  {'RETRIED'} | {'MISSING'}
 --        {'DONE', status}  also if it was retried, and has failed again, meanwhile

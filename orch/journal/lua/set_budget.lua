@@ -8,7 +8,7 @@
 -- ARGV  given    str   JSON {cost, tokens}
 -- ARGV  event    str   text of the event
 --
--- USES  tell
+-- USES  hear tell
 --
 -- Reply  {'SET'} | {'MISSING'}
 

@@ -24,7 +24,7 @@
 -- ARGV  queue    str   the queue that their message came from
 -- ARGV  grace    int   ms after which a joined step is looked at
 --
--- USES  call_with tell stop_listening withdraw cancel_tokens decide_join add_view read_view
+-- USES  call_with hear tell stop_listening withdraw cancel_tokens decide_join add_view read_view
 -- USES  pause_over
 --
 -- Reply  {'SETTLED', refused, taken, left, value, …}  refused: numbers of `ends` that do not

@@ -7,35 +7,63 @@
 -- KEYS  history  LIST  events
 -- KEYS  stream   STREAM the events of a partition, if somebody listens
 -- KEYS  watch    ZSET  `execution path` -> when to look, ms
--- ARGV  now      int   the caller's clock, ms
 -- ARGV  id       str   the execution
 -- ARGV  plan     str   the plan by which it was decided
 -- ARGV  path     str   the token that is left
 -- ARGV  before   str   its state, as the worker that holds it knows it
 -- ARGV  owner    str   who holds it
 -- ARGV  state    str   its new state
--- ARGV  opens    list  {path, state, due | 0} of each step that is written; that which the worker
---                      goes on with is as good as claimed
--- ARGV  texts    list  flat name, value, … of the steps' hash
+-- ARGV  written  list  flat name, value, … of the steps' hash: states and texts
+-- ARGV  watched  list  flat instant, path, … of those that are live
 -- ARGV  fields   list  flat name, value, … of the record
+-- ARGV  following str  a step that the worker goes on with, or ''
+-- ARGV  taken    str   its state
 -- ARGV  events   list  texts of events
+-- ARGV  short    str   the last of them as it is stored here, if the caller knows, or ''
 -- ARGV  reads    list  fields of the record that the step needs with which the worker goes on
 -- ARGV  pages    list  fields of `items` that it needs
 --
--- USES  tell call_with write_tokens add_view read_view
+-- USES  hear tell add_view
 --
 -- Reply  {'SETTLED', '', value, …}  values as a claim gives them
 --        {'OTHERWISE'}  nothing was done: settle.lua says what is the matter
 
-local status, current, pauses = unpack(redis.call('HMGET', record, 'status', 'plan', 'pauses'))
-local text = redis.call('HGET', steps, path)
-if status ~= 'running' or current ~= plan or pauses or text ~= before then
+local have = redis.call('HMGET', record, 'status', 'plan', 'pauses')
+if have[1] ~= 'running' or have[2] ~= plan or have[3] or #written > 1000 or #fields > 1000 then
     return {'OTHERWISE'}
 end
-redis.call('ZREM', watch, id .. ' ' .. path)
-write_tokens(opens, texts, {path, state}, {})
-call_with('HSET', record, fields)
-tell(events, owner)
+local text = redis.call('HGET', steps, path)
+if text == before then
+    if following ~= '' then
+        written[#written + 1] = following
+        written[#written + 1] = taken
+    end
+    redis.call('HSET', steps, path, state, unpack(written))
+    redis.call('ZREM', watch, id .. ' ' .. path)
+    for i = 2, #watched, 2 do
+        watched[i] = id .. ' ' .. watched[i]
+    end
+    if watched[1] then
+        redis.call('ZADD', watch, unpack(watched))
+    end
+    if fields[1] then
+        redis.call('HSET', record, unpack(fields))
+    end
+    if short == '' then
+        tell(events, owner)
+    else
+        hear(events)
+        events[#events] = short
+        redis.call('RPUSH', history, unpack(events))
+    end
+elseif text ~= state or following == '' or redis.call('HGET', steps, following) ~= taken then
+    return {'OTHERWISE'}  -- else: the reply to the first call was lost on the way
+end
 local reply = {'SETTLED', ''}
-read_view(reply, reads, pages)
+if reads[1] or pages[1] then
+    for i, value in ipairs(reads[1] and redis.call('HMGET', record, unpack(reads)) or {}) do
+        reply[i + 2] = value
+    end
+    add_view(reply, reads, pages)
+end
 return reply

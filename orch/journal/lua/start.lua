@@ -26,7 +26,7 @@
 --                      whether its parent still waits for it
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  tell call_with write_tokens expire leave_life
+-- USES  hear tell call_with write_tokens expire leave_life
 --
 -- Reply  {'STARTED'} | {'EXISTS'}
 

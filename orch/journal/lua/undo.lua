@@ -11,7 +11,7 @@
 -- ARGV  due      int   when to look at it, ms
 -- ARGV  event    str   text of the event
 --
--- USES  tell unwinds
+-- USES  hear tell unwinds
 --
 -- Reply  {'OPENED'} | {'DONE', status} | {'EXISTS'} | {'MISSING'}
 

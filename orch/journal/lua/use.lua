@@ -14,7 +14,7 @@
 -- ARGV  event    str   text of the event if the attempt has ended, or ''
 -- ARGV  keep     int   ms for which `spent` is kept
 --
--- USES  tell
+-- USES  hear tell
 --
 -- Reply  {'USED', all of the step, `used`}  JSON
 --        {'MISSING'}  the execution is not there any more

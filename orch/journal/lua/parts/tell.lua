@@ -1,10 +1,9 @@
--- tell.lua: write events into the history, and onto the stream if somebody listens: whoever
--- does has made it, and it expires when nobody has listened for a while.
+-- tell.lua: write events into the history, and onto the stream if somebody listens.
 -- A claim of the same worker, at the same instant, as in the entry before, or by `before`, who
 -- held the attempt whose end that entry alone tells, takes a few bytes: see
 -- workflows/entries.py. The stream gets it whole.
--- Needs history, stream and id of the script; tell_claim also now.
-local told, heard, latest = 0, nil, ''
+-- Needs hear, and history of the script; tell_claim also now.
+local told, latest = 0, ''
 local function follow_on(text, prior, before)
     if string.byte(prior) == 129 then
         before = string.match(prior, '^[^%z]*%z(.*)$', 8)
@@ -21,17 +20,7 @@ local function follow_on(text, prior, before)
     return '\128' .. string.sub(text, 8, zero) .. string.sub(text, rest)
 end
 local function tell(texts, before)
-    if #texts > 0 and heard == nil then
-        heard = redis.call('EXISTS', stream) == 1
-    end
-    for i = 1, heard and #texts or 0, 1000 do
-        local entry = {'x', id}
-        for j = i, math.min(i + 999, #texts) do
-            entry[#entry + 1] = j
-            entry[#entry + 1] = texts[j]
-        end
-        redis.call('XADD', stream, 'MAXLEN', '~', 4000, '*', unpack(entry))
-    end
+    hear(texts)
     local last = texts[#texts] or latest
     for i = #texts, 1, -1 do
         if string.byte(texts[i]) == 129 then
