@@ -104,10 +104,24 @@ class Lists:
         self._queues.note(message.queue)
         return "LPUSH", list_of(message.queue, level), self._text(message)
 
-    def hold(self, queue: str) -> bool:
-        """Whether messages wait in a queue."""
-        levels = (list_of(queue, level) for level in range(HIGHEST + 1))
-        return bool(self._wire.execute_command("EXISTS", *levels))
+    def hold(self, *queues: str) -> bool:
+        """Whether messages wait in one of some queues."""
+        lists = (list_of(queue, level) for queue in queues for level in range(HIGHEST + 1))
+        return bool(self._wire.execute_command("EXISTS", *lists))
+
+    def take(self, queue: str) -> tuple[int, str] | None:
+        """The next message of a queue, as it is written, and its level; None: there is none.
+
+        Whose answer gets lost takes the message along: as any that is lost, the watch sends it
+        again. Raises what the Redis client raises, as one that is older than 7.0 does.
+        """
+        levels = {list_of(queue, level): level for level in range(HIGHEST, -1, -1)}
+        found = self._wire.execute_command("LMPOP", len(levels), *levels, "RIGHT")
+        return None if found is None else (levels[found[0]], str(found[1][0]))
+
+    def give_back(self, queue: str, level: int, text: str) -> None:
+        """Put a message back that was taken: it is the next one again."""
+        self._wire.execute_command("RPUSH", list_of(queue, level), text)
 
     def _note(self, level: int) -> None:
         """As the channel does: before the message is there, so that nobody overlooks it."""

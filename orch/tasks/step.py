@@ -30,6 +30,7 @@ from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.draining import is_draining
+from orch.tasks.drawing import carrier_of
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
@@ -127,6 +128,7 @@ class Message:
         self.execution = execution
         self.about = about
         self.path = path
+        self._carrier = carrier_of(request)
         self._reservation: Reservation | None = None
         self._span: Attempt | None = None
         self.turn = Turn(
@@ -143,10 +145,15 @@ class Message:
         """Which agent does a step that roams is asked of all, and so takes a message; what is
         limited may have to wait."""
         caller = None if is_draining() or node.roams else self.caller_of(node)
-        return caller is not None and not is_limited(node, caller)
+        if caller is None or is_limited(node, caller):
+            return False
+        # Celery shows a drawn message as the one before it: not for longer than a moment.
+        return not self._carrier or is_quick(node.capability)
 
     def owner(self) -> str:
-        return owner_of(current_incarnation(), str(getattr(self.request, "id", "")))
+        """Of what is done from the message; it bears the mark of the one that Celery knows of."""
+        mark = self._carrier or str(getattr(self.request, "id", ""))
+        return owner_of(current_incarnation(), mark)
 
     def caller_of(self, node: Node) -> Caller | None:
         about = self.about
@@ -339,7 +346,7 @@ def _claim(
     call: Caller,
 ) -> tuple[Plan, Claimed] | Refused:
     journal = runtime.journal
-    owner = owner_of(current_incarnation())
+    owner = owner_of(current_incarnation(), carrier_of(request))
 
     def claim(key: str) -> tuple[Plan, Claimed] | Refused:
         plan = runtime.plans.get(key)

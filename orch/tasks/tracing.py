@@ -19,6 +19,8 @@ from celery.app import trace
 from celery.app.task import Context
 from celery.app.task import Task as BaseTask
 
+from orch.tasks.drawing import CARRIED_BY_OTHERS, Drawing
+
 KNOWN = "5.7."
 """The release whose tracer this stands for; with others, theirs is used."""
 
@@ -32,9 +34,6 @@ LISTENERS = (
 )
 """Who listens to these is told by Celery's own tracer."""
 
-CARRIED = ("callbacks", "errbacks", "chord")
-"""What a message may say of others, and Celery sees to."""
-
 
 def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
     """The tracer of a step's task; ``theirs``: the one that Celery built for it.
@@ -47,12 +46,13 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
     receivers = [signal.receivers for signal in LISTENERS]
     run, app = task.run, task.app
     loader, backend, stack = app.loader, app.backend, task.request_stack
+    drawing: Drawing | None = getattr(task, "drawing", None)
 
     def trace_step(
         uuid: str, args: Sequence[Any], kwargs: Mapping[str, Any], request: Any = None
     ) -> Any:
         request = request or {}
-        if any(receivers) or any(request.get(name) for name in CARRIED):
+        if any(receivers) or any(request.get(name) for name in CARRIED_BY_OTHERS):
             return theirs(uuid, args, kwargs, request)
         begun = monotonic()
         context = Context(request, args=args, called_directly=False, kwargs=kwargs)
@@ -61,6 +61,8 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
         try:
             loader.on_task_init(uuid, task)
             said = run(*args, **kwargs)
+            if drawing is not None:
+                drawing.go_on(context, begun)
         except Exception as exc:
             info = trace.TraceInfo(states.FAILURE, exc)
             told = info.handle_error_state(task, context, eager=False, call_errbacks=False)

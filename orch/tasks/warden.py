@@ -38,6 +38,7 @@ from orch.tasks.acknowledging import Acknowledging
 from orch.tasks.ageing import Ageing
 from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.draining import Draining, is_draining
+from orch.tasks.drawing import drawn_now, drawn_tokens
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
@@ -182,7 +183,7 @@ class Warden:
 
     def drain(self) -> None:
         """Say that this worker takes nothing new; it goes on saying what it holds."""
-        self._held_at_end = {token for token, _ in step_request.held_messages()}
+        self._held_at_end = {token for token, _ in step_request.held_messages()} | drawn_now()
         self.served = list
         self._alive_said = 0.0
         self.wake()
@@ -218,6 +219,9 @@ class Warden:
     def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
         """Told by the main loop, which must not wait: dealt with by our thread at once."""
         self._lost.put((execution, path, pid, reason))
+        for process, drawn, at in drawn_tokens():
+            if process == pid:
+                self._lost.put((drawn, at, pid, reason))
         self.wake()
 
     def _run(self) -> None:
@@ -323,7 +327,7 @@ class Warden:
             **self.about,
             **offered,
             "at": self.journal.clock(),
-            "holds": sorted({token for token, _ in held}),
+            "holds": sorted({token for token, _ in held} | drawn_now()),
             "messages": sorted({mark for _, mark in held}),
             "line": self.line.number,
             "kept": kept,

@@ -33,6 +33,7 @@ from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
 from orch.tasks.archiver import Archiver, ArchiverStep
 from orch.tasks.breaker import Guard
+from orch.tasks.drawing import Drawing
 from orch.tasks.escalation import register_escalation_tasks
 from orch.tasks.flow import register_flow_tasks
 from orch.tasks.incarnation import current_incarnation
@@ -58,6 +59,7 @@ class StepTask(celery.Task):
     Request = StepRequest
     abstract = True
     ignore_result = True
+    drawing: Drawing | None = None
     _tracer: Tracer | None = None
 
     @property
@@ -118,8 +120,11 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
         if limit is not None:
             callers[name].limit = limit  # type: ignore[attr-defined]
     runtime.journal.declare_resources(settings.resources)
+    drawing = None
+    if runtime.lists is not None and runtime.tracing is None:
+        drawing = Drawing(app, runtime.lists, settings)
     for name, caller in callers.items():
-        register_step_task(app, runtime, name, caller, find)
+        register_step_task(app, runtime, name, caller, find).drawing = drawing
     open_tally(callers)
     register_flow_tasks(app, runtime)
     register_escalation_tasks(app, runtime)
@@ -226,12 +231,15 @@ def call_celery_task(task: celery.Task) -> Caller:
 
 def register_step_task(
     app: Celery, runtime: Runtime, name: str, caller: Caller, find: FindCaller
-) -> None:
+) -> StepTask:
     @app.task(name=TASK_PREFIX + name, base=StepTask, bind=True, ignore_result=True)
     def step(
         self: celery.Task, execution: str, path: str, plan: str, others: Sequence[str] = ()
     ) -> str:
         return run_step(runtime, self.request, caller, execution, path, plan, find, others)
+
+    made: StepTask = step
+    return made
 
 
 def make_warden(settings: Settings, server: Server, app: Celery, worker: WorkController) -> Warden:

@@ -1,0 +1,244 @@
+"""Messages that a process of a pool takes from the queue itself, and what becomes of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from orch import Orchestrator
+from orch.control.workers import WorkerProcesses
+from orch.execution import Execution
+from orch.lists import Lists
+from orch.settings import Settings
+from orch.tasks.drawing import BYTES, ROWS, DrawnTokens
+
+CODE = """
+import os, pathlib, signal, time
+from orch import capability
+
+@capability("quick")
+def quick(once: str | None = None) -> int:
+    if once is not None:
+        try:
+            os.close(os.open(once, os.O_CREAT | os.O_EXCL))
+            os.kill(os.getpid(), signal.SIGKILL)
+        except FileExistsError:
+            pass
+    return 1
+
+@capability("other")
+def other() -> int:
+    return 2
+
+@capability("slow")
+def slow() -> int:
+    time.sleep(0.02)
+    return 3
+"""
+
+COUNT = 200
+Wait = Callable[..., Any]
+
+
+@pytest.fixture
+def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
+    with Orchestrator(settings) as made:
+        for name in ("quick", "other", "slow"):
+            steps = [{"id": "a", "capability": name, "input": "$.input"}]
+            made.define_workflow(name, {"name": name, "steps": steps})
+        yield made
+
+
+@pytest.fixture
+def lists(orchestrator: Orchestrator) -> Lists:
+    found = orchestrator.runtime.lists
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def staff(orchestrator: Orchestrator, tmp_path: Path) -> Callable[..., WorkerProcesses]:
+    code = tmp_path / "drawn_code.py"
+    code.write_text(CODE)
+
+    def make(events: bool = False, **environment: str) -> WorkerProcesses:
+        given = {"ORCH_BUILTINS": "0", **environment}
+        return orchestrator.workers(
+            include=[str(code)], concurrency=1, environment=given, events=events
+        )
+
+    return make
+
+
+def begin(orchestrator: Orchestrator, name: str, count: int, **input: Any) -> list[Execution]:
+    """Start so many, where no worker takes anything yet."""
+    starts = [(name, input)] * count
+    return [each for each in orchestrator.start_workflows(starts) if isinstance(each, Execution)]
+
+
+def all_end(executions: list[Execution]) -> None:
+    for each in executions:
+        assert each.wait(60).status == "completed"
+
+
+def carried(orchestrator: Orchestrator, name: str) -> int:
+    """Messages that the main process of the one worker has handed to its pool."""
+    found = orchestrator.runtime.app.control.inspect(timeout=5, limit=1).stats()
+    (said,) = found.values()
+    return int(said["total"].get(f"orch.{name}", 0))
+
+
+def committed(execution: Execution) -> int:
+    return sum(entry.event == "completed" for entry in execution.history())
+
+
+# --- the lists -------------------------------------------------------------------------------
+
+
+def test_the_next_message_is_the_oldest_of_the_highest_level(
+    lists: Lists, redis: Redis, orchestrator: Orchestrator
+) -> None:
+    levels = (0, 3, 0, 9, 3)
+    ids = [orchestrator.start_workflow("quick", priority=level).id for level in levels]
+    taken = []
+    while (found := lists.take("quick")) is not None:
+        args = json.loads(base64.b64decode(json.loads(found[1])["body"]))[0]
+        taken.append((found[0], args[0]))
+    assert taken == [(levels[n], ids[n]) for n in (3, 1, 4, 0, 2)]
+
+
+def test_a_message_that_is_given_back_is_the_next_again(lists: Lists, redis: Redis) -> None:
+    redis.lpush("quick", "first", "second")
+    level, text = lists.take("quick") or (9, "")
+    lists.give_back("quick", level, text)
+    assert text == "first"
+    assert redis.lrange("quick", 0, -1) == ["second", "first"]
+
+
+def test_one_of_some_queues_holds_messages(lists: Lists, redis: Redis) -> None:
+    assert not lists.hold("a", "b")
+    redis.lpush("b", "message")
+    assert lists.hold("a", "b") and not lists.hold("a")
+
+
+# --- what the main process is told -----------------------------------------------------------
+
+
+def test_the_main_process_knows_which_token_a_process_of_its_pool_has_in_hand() -> None:
+    tokens = DrawnTokens()
+    assert tokens.note(ROWS + 3, "x1 each[3]/a") and tokens.note(5, "x2 b")
+    assert list(tokens.read()) == [(os.getpid(), "x1", "each[3]/a"), (os.getpid(), "x2", "b")]
+    tokens.clear(3)
+    assert list(tokens.read()) == [(os.getpid(), "x2", "b")]
+
+
+def test_a_token_that_is_too_long_to_be_told_is_not_taken() -> None:
+    tokens = DrawnTokens()
+    assert not tokens.note(0, "x" * BYTES)
+    assert list(tokens.read()) == []
+
+
+# --- workers ---------------------------------------------------------------------------------
+
+
+def test_a_backlog_is_done_by_a_few_messages_of_the_main_process(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+) -> None:
+    executions = begin(orchestrator, "quick", COUNT)
+    with staff():
+        all_end(executions)
+        assert 0 < carried(orchestrator, "quick") < COUNT / 2
+    assert {committed(each) for each in executions} == {1}
+
+
+@pytest.mark.parametrize("off", ["handoff", "broker_acks"])
+def test_each_message_is_carried_where_steps_are_not_handed_on_or_messages_are_acknowledged(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses], off: str
+) -> None:
+    given = {"handoff": {"ORCH_HANDOFF": "off"}, "broker_acks": {"ORCH_BROKER_ACKS": "1"}}[off]
+    executions = begin(orchestrator, "quick", COUNT // 4)
+    with staff(**given):
+        all_end(executions)
+        assert carried(orchestrator, "quick") == COUNT // 4
+
+
+def test_those_who_watch_see_each_message(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+) -> None:
+    executions = begin(orchestrator, "quick", COUNT // 4)
+    with staff(events=True):
+        all_end(executions)
+        assert carried(orchestrator, "quick") == COUNT // 4
+
+
+def test_steps_that_take_long_are_carried_one_by_one(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+) -> None:
+    executions = begin(orchestrator, "slow", 20)
+    with staff():
+        all_end(executions)
+        assert carried(orchestrator, "slow") == 20
+
+
+def test_another_queue_of_the_worker_does_not_wait_for_the_backlog_of_one(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+) -> None:
+    backlog = begin(orchestrator, "quick", 5 * COUNT)
+    others = begin(orchestrator, "other", 5)
+    with staff():
+        all_end([*others, *backlog])
+    ends = sorted(each.history()[-1].at for each in backlog)
+    last = max(each.history()[-1].at for each in others)
+    assert last < ends[len(ends) // 2], "the others had to wait for half of the backlog"
+
+
+def test_a_process_that_is_killed_with_a_drawn_message_in_hand_is_missed_at_once(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses], tmp_path: Path
+) -> None:
+    victim_at = COUNT // 2
+    before = begin(orchestrator, "quick", victim_at)
+    (victim,) = begin(orchestrator, "quick", 1, once=str(tmp_path / "killed"))
+    behind = begin(orchestrator, "quick", victim_at)
+    with staff():
+        all_end([*before, victim, *behind])
+        assert carried(orchestrator, "quick") < COUNT
+    claims = [entry.at for entry in victim.history() if entry.event == "claimed"]
+    assert len(claims) == 2 and committed(victim) == 1
+    assert claims[1] - claims[0] < 2000, "only its lease was missed"
+
+
+def test_a_message_that_was_drawn_by_a_process_that_died_is_sent_again(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses], tmp_path: Path
+) -> None:
+    armed = tmp_path / "drawn"
+    executions = begin(orchestrator, "quick", COUNT)
+    with staff(ORCH_FAULT_POINT=f"drawn:{armed}", ORCH_DISPATCH_GRACE="1"):
+        all_end(executions)
+    assert armed.exists(), "nobody has drawn a message"
+    assert {committed(each) for each in executions} == {1}
+
+
+def test_a_worker_that_is_told_to_end_draws_nothing_more(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses], wait_until: Wait
+) -> None:
+    executions = begin(orchestrator, "quick", 10 * COUNT)
+    workers = staff()
+    with workers:
+        wait_until(lambda: any(each.status().status == "completed" for each in executions[:5]))
+        (process,) = workers.processes
+        told = time.monotonic()
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(20)
+        assert time.monotonic() - told < 15
+    running = [each for each in executions if each.status().status == "running"]
+    left = orchestrator.runtime.journal.redis.llen("quick")
+    assert left == len(running) > 0, "messages were lost on its way out"
