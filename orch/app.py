@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 from orch.broker import LEVELS_KEY
 from orch.errors import Unreachable
 from orch.journal.connection import AWAY, without_password
-from orch.journal.wire import Wire
+from orch.journal.wire import Command, Wire
 from orch.lists import Lists
 from orch.messages import messages_of, next_message, send
 from orch.rabbitmq import is_rabbitmq, rabbitmq_options, refusal
@@ -206,6 +206,21 @@ def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None
             send(app, message, publisher)
     except (*BROKER_AWAY, ResponseError) as exc:
         raise broker_away(str(app.conf.broker_url), exc) from exc
+
+
+def link_command(request: Any, lists: Lists | None) -> list[Command]:
+    """The command that publishes the next link of a running task's chain, which is taken out of its
+    hands. []: it takes more than a command, and the chain stays."""
+    if lists is None or not lists.serve():
+        return []
+    root = request.root_id or request.id
+    message = next_message(request.chain, parent_id=request.id, root_id=root)
+    try:
+        command = lists.command(message)
+    except BROKER_AWAY:
+        return []
+    request.chain = None
+    return [command]
 
 
 def _send_all(app: Celery, canvases: Iterable[Signature], producer: Any) -> None:

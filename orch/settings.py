@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         "serves, without a message; a workflow or a step may say otherwise",
     )
     handoff_steps: int = Field(
-        10, ge=1, description="steps from one message after which others that wait have their turn"
+        5, ge=1, description="steps from one message after which others that wait have their turn"
     )
     handoff_slice: float = Field(
         0.05, ge=0, description="seconds after which they have it, however few steps it were"

@@ -543,16 +543,18 @@ class Journal(
         text: str | None,
         now: int,
         taker: tuple[str, int] | None,
+        behind: Behind = (),
     ) -> Settled | None:
         """Commit that an attempt came to ``text``, where one step always follows. Harmless if
         repeated. None: something stands in the way, and `settle` knows what.
 
         ``text``: JSON; None: no output. ``taker``: who goes on with the step that follows, and the
-        lease in ms.
+        lease in ms. ``behind``: what is sent with it, whatever comes of it: the message of the step
+        that follows.
         """
         execution = view.execution
         link = straight.link(view, path, state, text, now, self.grace, taker)
-        reply = self._write_link(execution, plan, link, state.owner)
+        reply = self._write_link(execution, plan, link, state.owner, behind)
         if reply is None:
             return None
         if taker is None:
@@ -566,29 +568,32 @@ class Journal(
         return Settled(following=straight.path, handed=handed)
 
     def _write_link(
-        self, execution: str, plan: str, link: Link, owner: str
+        self, execution: str, plan: str, link: Link, owner: str, behind: Behind = ()
     ) -> Sequence[Any] | None:
         """What was asked for, from its second place on; None: nothing was written."""
         fields, items = split_reads(link.reads) if link.reads else ((), ())
-        reply = self.run(
-            "settle_on",
+        given: dict[str, Any] = {
             **self._keys_and_items(execution),
-            id=execution,
-            plan=plan,
-            path=link.path,
-            before=link.before,
-            owner=owner,
-            state=link.state,
-            written=link.written,
-            watched=link.watched,
-            fields=link.fields,
-            following=link.following,
-            taken="" if link.taken is None else link.taken.dumps(),
-            events=link.events,
-            short=link.short,
-            reads=fields,
-            pages=pages_with(items) if items else (),
-        )
+            "id": execution,
+            "plan": plan,
+            "path": link.path,
+            "before": link.before,
+            "owner": owner,
+            "state": link.state,
+            "written": link.written,
+            "watched": link.watched,
+            "fields": link.fields,
+            "following": link.following,
+            "taken": "" if link.taken is None else link.taken.dumps(),
+            "events": link.events,
+            "short": link.short,
+            "reads": fields,
+            "pages": pages_with(items) if items else (),
+        }
+        if behind:
+            reply = self.run_ahead(behind, "settle_on", **given)
+        else:
+            reply = self.run("settle_on", **given)
         word = self._word("settle_on", reply, "SETTLED", "OTHERWISE")
         found: Sequence[Any] = reply[1:]
         return found if word == "SETTLED" else None

@@ -16,7 +16,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from orch.agents.capability import Capability
 from orch.agents.context import Context
 from orch.agents.secret import read_secret
-from orch.app import dispatch_link, others_wait
+from orch.app import dispatch_link, link_command, others_wait
 from orch.control.addresses import node_at
 from orch.control.results import iterate
 from orch.control.runtime import Runtime
@@ -25,6 +25,7 @@ from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
+from orch.journal.scripts import Behind
 from orch.memory.step import StepMemory, recall_for_step
 from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
@@ -139,7 +140,17 @@ class Message:
             owner=self.owner,
             lease=partial(lease_of, runtime),
             waits=lambda: others_wait(runtime.app, about.queue, runtime.lists),
+            message_for=self._message_for,
         )
+
+    def _message_for(self, plan: Plan, view: View, path: str) -> Behind:
+        """The next link of the message's own chain, or one that is made for it."""
+        runtime, links = self.runtime, self.request.chain
+        if not links:
+            return runtime.first_message(plan, self.execution, (path,), view.priority)
+        if links[-1]["args"][:2] != [self.execution, path]:
+            return ()
+        return link_command(self.request, runtime.lists)
 
     def _may_go_on_with(self, node: Node) -> bool:
         """Which agent does a step that roams is asked of all, and so takes a message; what is

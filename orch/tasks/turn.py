@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from orch.journal.journal import Claimed
+from orch.journal.scripts import Behind
 from orch.settings import Settings
 from orch.workflows.commit import Open, Transition
 from orch.workflows.handoff import (
@@ -25,6 +26,9 @@ from orch.workflows.view import View
 Serves = Callable[[Node], bool]
 """Whether this worker has the code for a step, and takes messages from its queue."""
 
+MessageFor = Callable[[Plan, View, str], Behind]
+"""What sends the message for a path, to go with the script that opens it; (): it cannot."""
+
 MOST_ITEMS = 1000
 """Of `batch: auto`: a message of which Flower says nothing for longer would look lost."""
 
@@ -40,7 +44,8 @@ attempt before."""
 class Turn:
     """One message, and what is done from it. ``about``: its own step.
 
-    ``waits``: whether other messages wait in the queue that it came from. ``count``: steps,
+    ``waits``: whether other messages wait in the queue that it came from. ``message_for``: how what
+    it does not go on with is sent, where that may go with the commit. ``count``: steps,
     ``items``: of a map, the first one included. ``following``: what is done next.
     """
 
@@ -54,6 +59,7 @@ class Turn:
         owner: Callable[[], str],
         lease: Callable[[Node], int],
         waits: Callable[[], bool],
+        message_for: MessageFor | None = None,
     ) -> None:
         self.count = 1
         self.items = 1
@@ -65,6 +71,7 @@ class Turn:
         self._owner = owner
         self._lease = lease
         self._waits = waits
+        self._message_for = message_for
         self._looked = (1, begun)  # at how many steps, and when, it was seen that nobody waits
 
     def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
@@ -89,6 +96,10 @@ class Turn:
         if self.following is not None or not self._may_take(plan, node) or not self._has_turn():
             return None
         return self._owner(), self._lease(node)
+
+    def message_for(self, plan: Plan, view: View, path: str) -> Behind:
+        """What sends a message for a step that it does not go on with; (): nothing does at once."""
+        return () if self._message_for is None else self._message_for(plan, view, path)
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         self.following = plan, path, claimed

@@ -262,6 +262,9 @@ class PlayedTurn:
         self.world.born += 1
         return f"{self.incarnation}/1/{self.world.born}", 3000
 
+    def message_for(self, plan: Plan, view: View, path: str) -> Sequence[Any]:
+        return ()
+
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         assert self.taken is None
         self.taken = path, claimed

@@ -22,6 +22,7 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Cancelled, Claimed, Ended, Journal, Refused, Settled
 from orch.journal.records import Family
+from orch.journal.scripts import Behind
 from orch.workflows.agents import Agent
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
@@ -65,6 +66,9 @@ class Turn(Protocol):
     def takes(self, plan: Plan, node: Node) -> tuple[str, int] | None:
         """As whom, and for how many ms, it goes on with ``node``, which always follows; None: it
         does not."""
+
+    def message_for(self, plan: Plan, view: View, path: str) -> Behind:
+        """What sends a message for ``path``, to go with what opens it; (): it is sent behind."""
 
     def take(self, plan: Plan, path: str, claimed: Claimed) -> None:
         """The token at ``path`` is its own."""
@@ -147,11 +151,15 @@ class Committing(ABC):
         now = 0
         if straight is not None and turn is not None:
             now = self.journal.clock()
+            taker = turn.takes(plan, straight.node)
+            behind = turn.message_for(plan, view, straight.path) if taker is None else ()
             settled = self._go_straight(
-                plan, straight, view, path, state, outcome, now, patience, turn
+                plan, straight, view, path, state, outcome, now, patience, taker, behind
             )
             if settled is not None:
-                paths: tuple[str, ...] = () if settled.handed is not None else (straight.path,)
+                _give(turn, plan, settled)
+                sent = settled.handed is not None or bool(behind)
+                paths: tuple[str, ...] = () if sent else (straight.path,)
                 paths = paths if skip_dispatch is None else skip_dispatch(paths)
                 self.apply(plan, view.execution, paths, view.priority)
                 return settled
@@ -192,7 +200,8 @@ class Committing(ABC):
         outcome: Outcome,
         now: int,
         patience: float,
-        turn: Turn,
+        taker: tuple[str, int] | None,
+        behind: Behind,
     ) -> Settled | None:
         """Commit an end behind which one step always follows; None: something stands in the way."""
         assert isinstance(outcome, Completed)
@@ -201,14 +210,10 @@ class Committing(ABC):
             text = None
         elif text is None:
             text = encode(outcome.output)
-        taker = turn.takes(plan, straight.node)
-        settle = self.journal.settle_straight
-        settled = self.journal.patiently(
-            partial(settle, plan.key, straight, view, path, state, text, now, taker), patience
-        )
+        settle = partial(self.journal.settle_straight, plan.key, straight, view, path, state)
+        settled = self.journal.patiently(partial(settle, text, now, taker, behind), patience)
         if settled is not None:
             fault("settled")
-            _give(turn, plan, settled)
         return settled
 
     def follow(
