@@ -32,6 +32,7 @@ class Played:
         self.act: Callable[[str, Any], Any] = lambda path, item: item
         self.chain: list[str] = []  # of the message, the next one last
         self.spread: list[str] = []  # what was sent one by one
+        runtime.lists = None  # no message goes with a script
         runtime.advancer.dispatch = lambda plan, execution, paths: self.messages.extend(paths)
         runtime.advancer.dispatch_first = runtime.advancer.dispatch
         self.worked = start(self.journal, *steps, input=input, **more)

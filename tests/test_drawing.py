@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from redis import Redis
 from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
 from orch.execution import Execution
+from orch.journal.scripts import load
 from orch.lists import Lists
 from orch.settings import Settings
 from orch.tasks.drawing import BYTES, ROWS, DrawnTokens
+from orch.tasks.step import run_step
 
 CODE = """
 import os, pathlib, signal, time
@@ -128,6 +131,31 @@ def test_one_of_some_queues_holds_messages(lists: Lists, redis: Redis) -> None:
     assert not lists.hold("a", "b")
     redis.lpush("b", "message")
     assert lists.hold("a", "b") and not lists.hold("a")
+
+
+def test_the_message_of_the_next_step_goes_with_the_end_of_the_one_before(
+    orchestrator: Orchestrator, redis: Redis
+) -> None:
+    steps = [{"id": "a", "capability": "quick", "next": "b"}, {"id": "b", "capability": "other"}]
+    orchestrator.define_workflow("two", {"name": "two", "steps": steps})
+    execution = orchestrator.start_workflow("two").id
+    runtime = orchestrator.runtime
+    plan = runtime.plans.get(str(runtime.journal.plan_of(execution)))
+    request = SimpleNamespace(chain=None, id="0123456789ab", root_id=None)
+    for name in ("claim", "settle_on"):
+        redis.script_load(load()[name].lua)
+    sent: list[int] = []
+    real = runtime.journal.wire.execute_command
+
+    def execute(*command: Any, behind: Sequence[Any] = ()) -> Any:
+        sent.append(1 + len(behind))
+        return real(*command, behind=behind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime.journal.wire, "execute_command", execute)
+        run_step(runtime, request, lambda node, seen, context: 1, execution, "a", plan.key)
+    assert sent[-1] == 2 and set(sent[:-1]) == {1}
+    assert redis.llen("other") == 1
 
 
 # --- what the main process is told -----------------------------------------------------------
