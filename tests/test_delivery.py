@@ -14,9 +14,10 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.errors import Unreachable
-from orch.escalation.delivery import MOST_TRIES, deliver_notice
+from orch.escalation.delivery import deliver_notice
 from orch.journal.journal import Journal
 from orch.settings import Settings
+from orch.webhooks.telling import MOST_TRIES
 from tests.build import task
 from tests.escalated import HOUR, Played
 

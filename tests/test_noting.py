@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.journal.journal import Journal
+from orch.journal.line import Line
 from orch.memory.memory import Memory
 from orch.memory.noting import SETTLED, deliver_left
 from orch.settings import Settings
+from orch.tasks.lookout import Lookout, Seen
 from orch.tasks.remembering import Remembering
 from orch.workflows.note import Note
 
@@ -246,3 +249,16 @@ def test_what_changes_nothing_is_not_noted(journal: Journal) -> None:
     assert [each.id for each in journal.read_notes(key)] == ["n"]
     assert Memory(journal).search() == []
     journal.redis.delete(key)
+
+
+@pytest.mark.parametrize("remember", ["notable", "off"])
+def test_the_name_of_a_worker_that_died_is_kept_only_where_somebody_remembers_it(
+    redis: Redis, settings: Settings, remember: str
+) -> None:
+    journal = Journal(redis, settings.model_copy(update={"remember": remember}))
+    sign = json.dumps({"id": "dead", "name": "agent-7", "holds": [], "line": 1, "at": 1})
+    journal.renew_worker("dead", sign, 1000, 60_000)
+    lookout = Lookout(journal, Line("orch", "me", 1.0), "me")
+    lookout._bury("dead", Seen(1, sign))
+    assert journal.read_sign("dead") is None
+    assert list(journal.seen_agents()) == {"notable": ["agent-7"], "off": []}[remember]

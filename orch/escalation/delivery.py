@@ -13,7 +13,6 @@ from orch.escalation.remembering import remember
 from orch.faults import fault
 from orch.webhooks.message import of_escalation
 from orch.webhooks.telling import (
-    MOST_TRIES,
     TOLD,
     TRIES,
     lease_for,
@@ -21,8 +20,6 @@ from orch.webhooks.telling import (
     tell_each,
     tell_webhooks,
 )
-
-__all__ = ["MOST_TRIES", "deliver_notice"]
 
 
 def deliver_notice(runtime: Runtime, notice: str) -> str:

@@ -140,6 +140,8 @@ class Lookout:
         logger.warning("worker %s is gone; %d of its steps are looked at", name, count)
         agent = str(said.get("name") or name)
         self.on_buried(agent)
+        if self.journal.settings.remember == "off":
+            return  # nobody would ever take the name off the list
         text = f"agent {agent} has died; {count} of its steps go to others"
         note = agent_changed(agent, "died", self.journal.clock(), text)
         self.journal.amend(self.journal.keys.seen_agents(), {agent: ""}, note=note)

@@ -33,8 +33,6 @@ class Remembering:
 
     def note_agents(self) -> None:
         """Note which workers have come and gone since somebody looked last. Raises Unreachable."""
-        if self.journal.settings.remember == "off":
-            return
         key, now = self.journal.keys.seen_agents(), self.journal.clock()
         live = {str(said.get("name") or said["id"]): said for said in self.journal.live_workers()}
         seen = self.journal.seen_agents()
