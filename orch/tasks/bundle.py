@@ -19,6 +19,7 @@ from orch.journal.bundles import NOTHING, Bundled, Taking
 from orch.journal.journal import Claimed, Refused
 from orch.tasks.pace import QUICK
 from orch.workflows.commit import Transition
+from orch.workflows.link import plain_end
 from orch.workflows.outcome import Outcome, Released
 from orch.workflows.paths import join_of, split
 from orch.workflows.plan import Plan
@@ -95,7 +96,10 @@ class Bundle:
         """Keep an end that can wait for the others; settle at once what else it is."""
         journal, state = self.runtime.journal, claimed.state
         clock = journal.clock()
-        transition = decide(self.plan, claimed.view, path, state, outcome, clock, journal.grace)
+        plan, view = self.plan, claimed.view
+        transition = plain_end(plan, view, path, state, outcome, clock)
+        if transition is None:
+            transition = decide(plan, view, path, state, outcome, clock, journal.grace)
         if transition.is_plain_end:
             self._ended.append((claimed, outcome, transition))
             return

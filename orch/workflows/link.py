@@ -1,4 +1,4 @@
-"""From one step to the next: what is written where a step ends and the flow goes on behind it.
+"""From one step to the next: what is written where a step ends, well, as most of them do.
 
 `decide` follows the flow to find out what an outcome means. Where it always goes straight on, to
 one step that begins with a message, all that is written is known beforehand but for the instant,
@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orch.workflows.commit import Transition
+from orch.workflows.commit import BranchEnd, Event, Transition
 from orch.workflows.compensating import in_compensation
 from orch.workflows.entries import CLAIMED, pack, shortened
 from orch.workflows.frozen import changed
 from orch.workflows.handoff import Handoff, needed_behind
 from orch.workflows.node import Node
-from orch.workflows.paths import KNOWN_PATHS, split
+from orch.workflows.outcome import Completed, Outcome
+from orch.workflows.paths import KNOWN_PATHS, join_of, split
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
-from orch.workflows.state import StepState, StepStatus
+from orch.workflows.state import StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, ITEM_MARK, View, output_field
 
 
@@ -168,12 +169,10 @@ def straight_from(plan: Plan, path: str) -> Straight | None:
 
 
 def _straight_from(plan: Plan, path: str) -> Straight | None:
-    if in_compensation(path) or in_rung(path) or plan.compensates():
+    if _asks_more(plan, path):
         return None
     node = plan.node(path)
-    step = node.step
-    asks = node.output or node.choice or node.poll or step.output_schema or node.rules
-    if not node.is_work or asks or not isinstance(node.next, str):
+    if not isinstance(node.next, str):
         return None
     following = plan.scopes[node.scope].nodes[node.next]
     if not following.plain or following.rules or following.step.schedule_timeout:
@@ -189,3 +188,56 @@ def _straight_from(plan: Plan, path: str) -> Straight | None:
         reads_input=INPUT_FIELD in reads,
         keeps=output_field(scope_path) if plan.uses_previous_output(scope_path) else "",
     )
+
+
+def plain_end(
+    plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int
+) -> Transition | None:
+    """What is decided where a branch of a parallel step always ends with the step at ``path``, and
+    that is all; None: it takes `decide` to know."""
+    if not isinstance(outcome, Completed) or outcome.fallback is not None or view.beats:
+        return None
+    known: dict[str, BranchEnd | None] = plan.ends
+    if path not in known:
+        if len(known) >= KNOWN_PATHS:
+            known.clear()
+        known[path] = _end_from(plan, path)
+    ended = known[path]
+    if ended is None or state.status is not StepStatus.RUNNING:
+        return None
+    output, text = outcome.output, outcome.text
+    text = encode(output) if text is None or output is None else text
+    return Transition(
+        path=path,
+        state=state.ended(StepStatus.COMPLETED, now),
+        plan=plan.key,
+        texts=() if output is None else ((f"={path}", text),),
+        branch=changed(ended, text=text),
+        events=(Event("completed", path, state.attempt),),
+    )
+
+
+def _end_from(plan: Plan, path: str) -> BranchEnd | None:
+    """The end of a branch, but for its text."""
+    scope_path = split(path)[0]
+    up = join_of(scope_path)
+    if _asks_more(plan, path) or up is None or plan.node(path).next is not None:
+        return None
+    around = plan.node(up[0])
+    policy = around.policy
+    if policy is None or policy.resolver is not None or policy.lanes:
+        return None
+    if around.mapped is not None or around.loop is not None or not around.branches:
+        return None
+    if plan.uses_previous_output(scope_path):
+        return None
+    return BranchEnd(up[0], scope_path, True, "")
+
+
+def _asks_more(plan: Plan, path: str) -> bool:
+    """Whether the end of a step that ended well has more to say than that, and what follows."""
+    if in_compensation(path) or in_rung(path) or plan.compensates():
+        return True
+    node = plan.node(path)
+    asks = node.output or node.choice or node.poll or node.step.output_schema or node.rules
+    return not node.is_work or bool(asks)

@@ -56,6 +56,7 @@ class Plan(Reading):
         self.concurrency_key = compile_value(rule.key) if rule is not None else None
         self.fields: dict[str, tuple[str, ...]] = {}  # path -> what is read there: `fields_for`
         self.straight: dict[str, Any] = {}  # path -> what always follows: `straight_from`
+        self.ends: dict[str, Any] = {}  # path -> the end of a branch, if it always is: `plain_end`
 
     @cached_property
     def capabilities(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orch.workflows.definition import ERROR_HANDLERS, WorkflowDefinition
 from orch.workflows.handoff import Handoff, hand_over
-from orch.workflows.link import Link, link_of, straight_from
+from orch.workflows.link import Link, link_of, plain_end, straight_from
 from orch.workflows.node import Node
 from orch.workflows.outcome import Completed
 from orch.workflows.paths import join_path
@@ -105,6 +105,35 @@ def test_what_always_follows_a_step_is_what_is_decided(
         taker = (NEXT_OWNER, LEASE) if goes else None
         link = straight.link(view, path, state, text, NOW, GRACE, taker)
         assert as_dict(link) == as_dict(decided(plan, view, path, state, output, goes))
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(case=cases(), output=OUTPUTS, known=st.booleans(), attempt=st.integers(1, 3))
+def test_where_a_branch_always_ends_that_is_what_is_decided(
+    case: Case, output: Any, known: bool, attempt: int
+) -> None:
+    definition = case.definition.model_dump(by_alias=True, exclude_none=True)
+    plan = Plan(WorkflowDefinition.model_validate(without_variables(definition)))
+    outcome = Completed(output, encode(output) if known else None)
+    since = NOW - 5
+    state = StepState(StepStatus.RUNNING, attempt, since=since, owner=OWNER, started=since)
+    for path in paths_of(plan):
+        found = plain_end(plan, View("x1", "w"), path, state, outcome, NOW)
+        if found is not None:
+            assert found == decide(plan, View("x1", "w"), path, state, outcome, NOW, GRACE)
+            assert found.is_plain_end
+
+
+def test_a_branch_ends_plainly_but_where_votes_are_cast_or_others_wait() -> None:
+    def ends(**more: Any) -> bool:
+        branches = [{"steps": [task("a")]}, {"steps": [task("b")]}]
+        of = {"branches": branches, **more}
+        plan = plan_of({"id": "fork", "type": "parallel", "parallel": of})
+        state = StepState(StepStatus.RUNNING, owner=OWNER)
+        return plain_end(plan, View("x1", "w"), "fork/1/b", state, Completed(1), NOW) is not None
+
+    assert ends() and ends(join="any")
+    assert not ends(maxConcurrency=1) and not ends(resolve="vote")
 
 
 def chain(**given: Any) -> Plan:
