@@ -21,7 +21,7 @@ from orch.execution import Execution
 from orch.journal.scripts import load
 from orch.lists import Lists
 from orch.settings import Settings
-from orch.tasks.drawing import BYTES, ROWS, DrawnTokens
+from orch.tasks.drawing import BYTES, ROWS, Drawing, DrawnTokens
 from orch.tasks.step import run_step
 
 CODE = """
@@ -206,6 +206,31 @@ def test_those_who_watch_see_each_message(
     with staff(events=True):
         all_end(executions)
         assert carried(orchestrator, "quick") == COUNT // 4
+
+
+def test_messages_with_a_time_limit_are_carried_and_the_others_drawn(
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+) -> None:
+    steps = [{"id": "a", "capability": "quick", "timeout": 10_000}]
+    orchestrator.define_workflow("timed", {"name": "timed", "steps": steps})
+    executions = []
+    for _ in range(10):
+        executions += begin(orchestrator, "quick", 19) + begin(orchestrator, "timed", 1)
+    with staff():
+        all_end(executions)
+        assert 10 <= carried(orchestrator, "quick") < 100
+    assert {committed(each) for each in executions} == {1}
+
+
+def test_what_is_no_message_of_ours_is_left_to_celery(
+    orchestrator: Orchestrator, lists: Lists, redis: Redis
+) -> None:
+    drawing = Drawing(orchestrator.runtime.app, lists, orchestrator.settings)
+    carrier = SimpleNamespace(id="0123456789ab", hostname="me")
+    for text in ("[]", "{", "7", '{"headers": {"task": "orch.quick"}}'):
+        redis.lpush("quick", text)
+        assert drawing._take("quick", time.monotonic(), carrier, 0) is None
+        assert redis.rpop("quick") == text
 
 
 def test_steps_that_take_long_are_carried_one_by_one(

@@ -33,6 +33,7 @@ from orch.lists import Lists
 from orch.settings import Settings
 from orch.tasks.draining import is_draining
 from orch.tasks.pace import is_quick
+from orch.tasks.running import run_task
 from orch.tasks.shown import is_watched
 from orch.workflows.node import TASK_PREFIX
 
@@ -128,10 +129,13 @@ class Drawing:
             self._looked = float("-inf")
             try:
                 while (drawn := self._take(queue, begun, request, row)) is not None:
-                    self._run(*drawn)
+                    task, context = drawn
+                    run_task(task, context, context.args, context.kwargs)
                     count += 1
-            finally:
+            except Exception:
                 _tokens.clear(row)
+                raise  # whoever ends this process finds what it had in hand
+            _tokens.clear(row)
         self._ended = time.monotonic()
         return count
 
@@ -155,7 +159,7 @@ class Drawing:
             if found is None:
                 return None
             level, text = found
-            drawn = self._read(text, carrier, row)
+            drawn = self._read_ours(text, carrier, row)
             if drawn is None:
                 self._lists.give_back(queue, level, text)
                 return None
@@ -165,8 +169,15 @@ class Drawing:
         fault("drawn")
         return drawn
 
+    def _read_ours(self, text: str, carrier: Any, row: int) -> tuple[Any, Context] | None:
+        """None: one that Celery has to see to, as others may send what they want."""
+        try:
+            return self._read(text, carrier, row)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
     def _read(self, text: str, carrier: Any, row: int) -> tuple[Any, Context] | None:
-        """None: one that Celery has to see to."""
+        """None: one that Celery has to see to. Raises as Python does for what is no message."""
         message = json.loads(text)
         headers, properties = message["headers"], message["properties"]
         task = self._app.tasks.get(headers.get("task", ""))
@@ -189,14 +200,6 @@ class Drawing:
             CARRIER: carrier.id,
         }
         return task, Context(given, args=args, kwargs=kwargs, called_directly=False)
-
-    def _run(self, task: Any, request: Context) -> None:
-        stack = task.request_stack
-        stack.push(request)
-        try:
-            task.run(*request.args, **request.kwargs)
-        finally:
-            stack.pop()
 
 
 def _is_quick(task: str) -> bool:

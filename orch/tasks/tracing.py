@@ -14,12 +14,12 @@ from typing import Any
 
 import celery
 from celery import signals, states
-from celery._state import _task_stack
 from celery.app import trace
 from celery.app.task import Context
 from celery.app.task import Task as BaseTask
 
 from orch.tasks.drawing import CARRIED_BY_OTHERS, Drawing
+from orch.tasks.running import run_task
 
 KNOWN = "5.7."
 """The release whose tracer this stands for; with others, theirs is used."""
@@ -44,8 +44,6 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
     if theirs is None or not _stands_for(task, theirs):
         return theirs
     receivers = [signal.receivers for signal in LISTENERS]
-    run, app = task.run, task.app
-    loader, backend, stack = app.loader, app.backend, task.request_stack
     drawing: Drawing | None = getattr(task, "drawing", None)
 
     def trace_step(
@@ -56,11 +54,8 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
             return theirs(uuid, args, kwargs, request)
         begun = monotonic()
         context = Context(request, args=args, called_directly=False, kwargs=kwargs)
-        _task_stack.push(task)
-        stack.push(context)
         try:
-            loader.on_task_init(uuid, task)
-            said = run(*args, **kwargs)
+            said = run_task(task, context, args, kwargs)
             if drawing is not None:
                 drawing.go_on(context, begun)
         except Exception as exc:
@@ -68,11 +63,6 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
             told = info.handle_error_state(task, context, eager=False, call_errbacks=False)
             trace.traceback_clear(exc)
             return trace.trace_ok_t(told, info, None, None)
-        finally:
-            _task_stack.pop()
-            stack.pop()
-            backend.process_cleanup()
-            loader.on_process_cleanup()
         return trace.trace_ok_t(said, None, monotonic() - begun, repr(said))
 
     return trace_step
