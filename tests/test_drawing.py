@@ -233,6 +233,17 @@ def test_what_is_no_message_of_ours_is_left_to_celery(
         assert redis.rpop("quick") == text
 
 
+def test_a_redis_that_refuses_is_not_asked_again(
+    orchestrator: Orchestrator, lists: Lists, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawing = Drawing(orchestrator.runtime.app, lists, orchestrator.settings)
+    carrier = SimpleNamespace(id="0123456789ab", hostname="me")
+    redis.set("quick", "no list", ex=60)
+    assert drawing._take("quick", time.monotonic(), carrier, 0) is None
+    assert not drawing._on
+    assert "Redis does not let messages be taken from the list 'quick'" in caplog.text
+
+
 def test_steps_that_take_long_are_carried_one_by_one(
     orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
 ) -> None:

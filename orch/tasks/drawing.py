@@ -26,7 +26,7 @@ from typing import Any
 from billiard import current_process
 from celery import Celery
 from celery.app.task import Context
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from orch.faults import fault
 from orch.lists import Lists
@@ -163,6 +163,15 @@ class Drawing:
             if drawn is None:
                 self._lists.give_back(queue, level, text)
                 return None
+        except ResponseError as exc:
+            self._on = False
+            logger.warning(
+                "Redis does not let messages be taken from the list %r (%s): this process leaves "
+                "that to the main one; LMPOP takes Redis 7.0 and the right to call it",
+                queue,
+                exc,
+            )
+            return None
         except RedisError as exc:
             logger.debug("no message of %s was drawn: %s", queue, exc)
             return None
