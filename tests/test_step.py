@@ -33,6 +33,7 @@ def runtime(redis: Redis, settings: Settings, redis_url: str) -> Iterator[Runtim
 def sent(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were published, by the advancer or as the next link."""
     found: list[str] = []
+    runtime.lists = None  # no message goes with a script
     monkeypatch.setattr(
         runtime.advancer, "dispatch", lambda plan, execution, paths: found.extend(paths)
     )

@@ -27,7 +27,8 @@
 -- ARGV  notices  list  flat id, JSON, … of what is to be told outside
 -- ARGV  life     list  flat id, JSON, ms of the notices that it has ended, if it does at once
 --
--- USES  hear tell call_with leave_notices stop_listening withdraw cancel_tokens index expire unwinds
+-- USES  hear
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire unwinds
 -- USES  leave_life
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;

@@ -22,7 +22,8 @@
 -- ARGV  notices  list  flat id, JSON, … of what is to be told outside
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  hear tell call_with leave_notices stop_listening withdraw cancel_tokens index expire leave_life
+-- USES  hear
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire leave_life
 --
 -- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
 --        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or

@@ -56,7 +56,8 @@
 -- ARGV  unwinds  int   1: it counts in an execution that unwinds, and only there
 -- ARGV  life     list  flat id, JSON, ms of the notices that the execution has ended
 --
--- USES  hear tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
+-- USES  hear
+-- USES  tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
 -- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
 -- USES  reopen end_branch unwinds leave_life
 --

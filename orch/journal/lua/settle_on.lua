@@ -52,9 +52,7 @@ if text == before then
     if short == '' then
         tell(events, owner)
     else
-        hear(events)
-        events[#events] = short
-        redis.call('RPUSH', history, unpack(events))
+        tell_short(events, short)
     end
 elseif text ~= state or following == '' or redis.call('HGET', steps, following) ~= taken then
     return {'OTHERWISE'}  -- else: the reply to the first call was lost on the way

@@ -36,3 +36,11 @@ local function tell_claim(path, attempt, owner, before)
     local what = attempt == 1 and path or string.format('%.0f', attempt) .. path
     tell({'\129' .. struct.pack('>I6', now) .. what .. '\0' .. owner}, before)
 end
+-- The caller knows how the last of a few texts is stored.
+local function tell_short(texts, short)
+    hear(texts)
+    latest = texts[#texts]
+    texts[#texts] = short
+    told = told + #texts
+    redis.call('RPUSH', history, unpack(texts))
+end
