@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -61,6 +61,7 @@ def raw(journal: Journal) -> list[bytes]:
     attempt=st.integers(0, 10**12),
     detail=details,
 )
+@example(at=0, word="started", path="", attempt=0, detail={"": "0"})
 def test_every_entry_comes_back_as_it_was(
     at: int, word: str, path: str, attempt: int, detail: dict[str, Any] | None
 ) -> None:

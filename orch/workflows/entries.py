@@ -195,7 +195,8 @@ def _usual(path: str) -> int:
 
 
 def _text_of(word: str, detail: Mapping[str, Any]) -> str:
-    only = detail.get(PLAIN.get(word, "")) if len(detail) == 1 else None
+    field = PLAIN.get(word)
+    only = detail.get(field) if field is not None and len(detail) == 1 else None
     return only if isinstance(only, str) and only[:1] not in ("", "{") else encode(detail)
 
 
