@@ -7,7 +7,9 @@ the library of the package. A file's name is its stem.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from orch.control.canaries import Canaries
 from orch.control.plans import Plans
 from orch.control.versions import WorkflowVersion, find_version, versions_of
 from orch.errors import InvalidWorkflow, NotFound
+from orch.journal.versions import Canary
 from orch.settings import Settings
 from orch.workflows.calls import callee
 from orch.workflows.canary import is_chosen
@@ -71,6 +74,31 @@ class WorkflowInfo(BaseModel):
     source: str
 
 
+BELIEVED = 10.0
+"""Seconds for which a process believes which version starts get, where nobody says that this has
+changed: who changes it may die before he can."""
+
+MOST_CHOICES = 8192
+"""Of those that a process keeps: one for each workflow and partition."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which version starts get, as it was read. ``word``: of `choices_at`; ``until``: seconds."""
+
+    word: str
+    latest: str | None
+    canary: Canary | None
+    until: float
+
+    def version_for(self, key: str, execution: str) -> str | None:
+        """The version of the canary, where it gets that; None: the latest."""
+        canary = self.canary
+        if canary is None or not execution or not is_chosen(key, execution, canary.percent):
+            return None
+        return canary.version
+
+
 class Catalog:
     """The workflows that can be started by name. Safe to use from several threads."""
 
@@ -81,6 +109,7 @@ class Catalog:
         self.canaries = Canaries(plans.journal)
         self._stored: dict[str, Plan] = {}
         self._others: dict[tuple[str, str], Plan] = {}
+        self._choices: dict[tuple[str, int], Choice] = {}
 
     def define(
         self,
@@ -295,20 +324,47 @@ class Catalog:
         ``execution``: the id that it is for; if no version is named, it may get the canary.
         Raises NotFound, InvalidWorkflow and other errors of definitions.
         """
-        latest, canary = self.journal.choices(key)
-        if version is None and canary is not None and execution:
-            chosen = is_chosen(key, execution, canary.percent)
-            version = canary.version if chosen else None
-        known = self._stored.get(key)
-        if known is not None and latest == known.version and version in (None, latest):
+        chosen = self._read_choice(key, execution)
+        if version is None:
+            version = chosen.version_for(key, execution)
+        known = self._at_hand(key, chosen.latest, version)
+        if known is not None:
             return known
-        if version is not None and version != latest:
+        if version is not None and version != chosen.latest:
             return self._pinned(key, find_version(self.journal, key, version))
         definition = self.get(key).definition
         # Not as the latest: somebody may have defined a newer one since it was read.
         plan = self.plans.pin(definition, self.handlers_of(definition, None))
         self._stored[key] = plan
         return plan
+
+    def believed(self, key: str, execution: str) -> tuple[Plan, str] | None:
+        """The plan that a start of ``key`` gets as far as this process knows, and the word by which
+        Redis knows whether that still holds; None: it has to read."""
+        chosen = self._choices.get((key, self.journal.keys.partition(execution)))
+        if chosen is None or time.monotonic() >= chosen.until:
+            return None
+        version = chosen.version_for(key, execution)
+        plan = self._at_hand(key, chosen.latest, version)
+        if plan is None and version is not None:
+            plan = self._others.get((key, version))
+        return None if plan is None else (plan, chosen.word)
+
+    def _read_choice(self, key: str, execution: str) -> Choice:
+        partition = self.journal.keys.partition(execution)
+        until = time.monotonic() + BELIEVED
+        found = Choice(*self.journal.choices_at(key, partition), until)
+        if len(self._choices) >= MOST_CHOICES:
+            self._choices.clear()
+        self._choices[key, partition] = found
+        return found
+
+    def _at_hand(self, key: str, latest: str | None, version: str | None) -> Plan | None:
+        """The plan of the latest version, if that is what is asked for, and it is at hand."""
+        known = self._stored.get(key)
+        if known is not None and latest == known.version and version in (None, latest):
+            return known
+        return None
 
     def _pinned(self, key: str, version: str) -> Plan:
         if (key, version) not in self._others:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -48,10 +49,11 @@ from orch.control.triggers import Told
 from orch.control.versions import find_version
 from orch.errors import NotFound, OrchError, SettingsError
 from orch.faults import fault
-from orch.journal.journal import HistoryEntry, Start
+from orch.journal.journal import ChoicesChanged, HistoryEntry, Start
 from orch.journal.wire import Command
 from orch.workflows.comparing import Difference
 from orch.workflows.events import Occurrence
+from orch.workflows.frozen import changed
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven, start_options
 from orch.workflows.state import ExecutionStatus
@@ -106,6 +108,12 @@ class WorkflowManager(Catalog):
         Raises NotFound, InputError, ConcurrencyRejected, NotSupportedYet, Unreachable.
         """
         execution = execution_id(key, idempotency_key)
+        if version is None and idempotency_key is None:
+            believed = self.believed(key, execution)
+            if believed is not None:
+                plan, word = believed
+                with suppress(ChoicesChanged):
+                    return self.start_plan(plan, key, execution, input, None, given, word)
         plan = self.plan(key, version, execution)
         return self.start_plan(plan, key, execution, input, idempotency_key, given)
 
@@ -117,8 +125,12 @@ class WorkflowManager(Catalog):
         input: Any,
         idempotency_key: str | None,
         given: StartGiven,
+        word: str = "-",
     ) -> Started:
-        """Start an execution of a plan that is stored. Raises as `start`."""
+        """Start an execution of a plan that is stored. Raises as `start`.
+
+        ``word``: of `Catalog.believed`, by which the plan was chosen; then also ChoicesChanged.
+        """
         text = checked_input(self.settings, key, plan.definition, input)
         start = make_start(
             self.journal,
@@ -129,7 +141,9 @@ class WorkflowManager(Catalog):
             idempotency_key=idempotency_key,
             options=start_options(self.journal.clock(), self.runtime.below_caller(given)),
         )
-        return self._start(plan, start)
+        if word != "-" and (start.slots is not None or start.at):
+            raise ChoicesChanged  # what it waits for is asked before; it is not worth a short way
+        return self._start(plan, start if word == "-" else changed(start, word=word))
 
     def start_again(self, again: Again) -> Started:
         """Start what `Forking` has made of another execution."""

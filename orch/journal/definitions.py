@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orch.journal.connection import Connection
+from orch.journal.choosing import Choosing
 
 
-class Definitions(Connection):
+class Definitions(Choosing):
     """Definitions by version, plans by key, and the latest version of each name."""
 
     def store_definition(self, name: str | None, version: str, canonical: str) -> None:
@@ -17,6 +17,8 @@ class Definitions(Connection):
                 self.redis.hset(self.keys.workflows(), name, version)
 
         self.read(store)
+        if name is not None:
+            self.tell_choices_changed()
 
     def store_plan(self, plan: str, content: str) -> None:
         self.read(self.redis.set, self.keys.plan(plan), content)

@@ -161,6 +161,7 @@ class Start:
     project: str = ""
     slots: Slots | None = None
     traceparent: str = ""  # below which its spans stand
+    word: str = "-"  # of `choices_at`, by which its version was chosen; '-': just now
 
     @property
     def status(self) -> ExecutionStatus:
@@ -168,6 +169,10 @@ class Start:
         if self.at:
             return ExecutionStatus.SCHEDULED
         return ExecutionStatus.RUNNING if self.slots is None else ExecutionStatus.QUEUED
+
+
+class ChoicesChanged(Exception):
+    """What a start should get has changed since it was read: nothing was started."""
 
 
 class Journal(
@@ -221,12 +226,16 @@ class Journal(
         """Create an execution with its first tokens. False: it exists already.
 
         ``behind``: what is sent with it, whatever comes of it: its first message.
+        Raises ChoicesChanged where another version may be the one that it should get.
         """
         self.note_kind(start.workflow, start.version)
         given = self._all_of(start)
         reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
         self.has_started = True
-        return self._word("start", reply, "STARTED", "EXISTS") == "STARTED"
+        word = self._word("start", reply, "STARTED", "EXISTS", "CHANGED")
+        if word == "CHANGED":
+            raise ChoicesChanged
+        return word == "STARTED"
 
     def start_many(self, starts: Sequence[Start]) -> list[bool]:
         """As `start` for each, in one round trip; each is a script of its own."""
@@ -281,6 +290,8 @@ class Journal(
             **self._first(
                 start.id, start.transition, fields, Event("started", detail=_until(start.at)), now
             ),
+            "word": start.word,
+            "choices": self.keys.choices(self.keys.partition(start.id)),
             "life": [
                 *self._told_of_start(start.id, start.workflow, now),
                 *self._told_of_end(start.id, _end_of(start.transition), now),

@@ -117,6 +117,10 @@ class Keys:
         """ZSET: `subscription execution path` of each token that waits for an event or a report."""
         return self._in(partition, "listening")
 
+    def choices(self, partition: int) -> str:
+        """STRING: another one whenever the version that starts get has changed; it expires."""
+        return self._in(partition, "choices")
+
     def stream(self, partition: int) -> str:
         """STREAM, `stream_retention` after somebody listened last: events of its executions.
 

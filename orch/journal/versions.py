@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from orch.journal.choosing import Choosing
 from orch.journal.noted import Noted, without_notes
 from orch.workflows.note import Note
 
@@ -49,7 +50,7 @@ class Canary:
         return cls(*json.loads(text))
 
 
-class Versions(Noted):
+class Versions(Noted, Choosing):
     """Lists of versions, one for each name of a workflow; and canaries."""
 
     def add_version(self, name: str, version: str, said: Defined, note: Note | None = None) -> bool:
@@ -72,12 +73,18 @@ class Versions(Noted):
 
     def choices(self, name: str) -> tuple[str | None, Canary | None]:
         """The latest version of ``name``, and its canary."""
-        latest, text = self.read(
-            self.wire.read_both,
+        _, latest, canary = self.choices_at(name, 0)
+        return latest, canary
+
+    def choices_at(self, name: str, partition: int) -> tuple[str, str | None, Canary | None]:
+        """As `choices`, behind the word by which a start in a partition knows that they hold."""
+        word, latest, text = self.read(
+            self.wire.read_all,
+            ("GET", self.keys.choices(partition)),
             ("HGET", self.keys.workflows(), name),
             ("HGET", self.keys.canaries(), name),
         )
-        return latest, Canary.loads(text) if text else None
+        return word or "", latest, Canary.loads(text) if text else None
 
     def set_canary(self, name: str, canary: Canary | None, note: Note | None = None) -> None:
         """None: there is none any more."""
@@ -85,6 +92,7 @@ class Versions(Noted):
             self.amend(self.keys.canaries(), drops=[name], note=note)
         else:
             self.amend(self.keys.canaries(), {name: canary.dumps()}, note=note)
+        self.tell_choices_changed()
 
     def promote(self, name: str, version: str, note: Note | None = None) -> None:
         """Make a version the latest, and end the canary."""

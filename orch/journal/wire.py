@@ -70,11 +70,11 @@ class _Line:
         self.owed = len(commands) - 1
         return self.connection.read_response()
 
-    def call_both(self, command: tuple[Command, Command]) -> Any:
-        """Two commands that only read, in one round trip; their answers."""
-        self.send(*command)
+    def call_all(self, commands: Sequence[Command]) -> Any:
+        """Commands that only read, in one round trip; their answers."""
+        self.send(*commands)
         self.settle()
-        return [self.connection.read_response() for _ in command]
+        return [self.connection.read_response() for _ in commands]
 
 
 class Wire:
@@ -99,10 +99,10 @@ class Wire:
             return self._execute(_Line.call_first, (command, *behind))
         return self._execute(_Line.call, command)
 
-    def read_both(self, first: Command, second: Command) -> tuple[Any, Any]:
-        """As `execute_command` for two commands that only read, in one round trip."""
-        one, other = self._execute(_Line.call_both, (first, second))
-        return one, other
+    def read_all(self, *commands: Command) -> list[Any]:
+        """As `execute_command` for commands that only read, in one round trip."""
+        found: list[Any] = self._execute(_Line.call_all, commands)
+        return found
 
     def _execute(self, call: Callable[[_Line, Any], Any], command: Any) -> Any:
         while (line := self._at_hand()) is not None:
@@ -147,7 +147,7 @@ class Wire:
         try:
             reply = call(line, command)
         except ResponseError:
-            if call is _Line.call_both:  # the second answer may not have been read
+            if call is _Line.call_all:  # the other answers may not have been read
                 self._let_go(line)
             else:
                 self._free.append(line)

@@ -11,6 +11,8 @@
 -- KEYS  totals   HASH  of its partition: executions that began, and what became of them
 -- KEYS  listening ZSET `subscription execution path` of those that wait for an event
 -- KEYS  outbox   HASH  id of a notice -> JSON
+-- KEYS  choices  STRING another one whenever the version that starts get has changed
+-- ARGV  word     str   what it was when the caller read which version that is; '-': just now
 -- ARGV  id       str   the execution
 -- ARGV  fields   list  flat name, value, … of the record
 -- ARGV  opens    list  {path, state, due | 0} of each step that is written
@@ -28,10 +30,13 @@
 --
 -- USES  hear tell call_with write_tokens expire leave_life
 --
--- Reply  {'STARTED'} | {'EXISTS'}
+-- Reply  {'STARTED'} | {'EXISTS'} | {'CHANGED'}  read again which version it is
 
 if redis.call('EXISTS', record) == 1 then
     return {'EXISTS'}
+end
+if word ~= '-' and (redis.call('GET', choices) or '') ~= word then
+    return {'CHANGED'}
 end
 call_with('HSET', record, fields)
 write_tokens(opens, texts, {}, {})
