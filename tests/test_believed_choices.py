@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from orch import Orchestrator
+from orch.errors import ConcurrencyRejected, InputError
 from orch.settings import Settings
 
 ROUNDS = 200  # of starts: each partition has its turn
@@ -147,3 +148,34 @@ def test_a_program_that_has_been_told_to_start_gets_what_was_defined_before_it_w
             assert process.stdout.readline().strip() == defined
         process.stdin.close()
         assert process.wait(20) == 0
+
+
+def test_an_input_that_only_fits_what_was_defined_since_is_taken(
+    orchestrator: Orchestrator, other: Orchestrator
+) -> None:
+    def needs(name: str) -> dict[str, Any]:
+        return single("first", input={"type": "object", "required": [name]})
+
+    orchestrator.define_workflow("w", needs("old"))
+    for _ in range(ROUNDS):
+        orchestrator.start_workflow("w", {"old": 1})
+    defined = other.define_workflow("w", needs("new")).version
+    execution = orchestrator.start_workflow("w", {"new": 1}).id
+    assert version_of(orchestrator, execution) == defined
+    with pytest.raises(InputError, match="new"):
+        orchestrator.start_workflow("w", {"old": 1})
+
+
+def test_a_start_is_not_rejected_for_a_limit_that_is_no_longer_defined(
+    orchestrator: Orchestrator, other: Orchestrator
+) -> None:
+    one = {"limit": 1, "policy": "reject"}
+    orchestrator.define_workflow("w", single("first", maxActive=one))
+    for _ in range(ROUNDS):
+        orchestrator.start_workflow("w").terminate()
+    holds = orchestrator.start_workflow("w")
+    with pytest.raises(ConcurrencyRejected):
+        orchestrator.start_workflow("w")
+    defined = other.define_workflow("w", single("second")).version
+    assert version_of(orchestrator, orchestrator.start_workflow("w").id) == defined
+    holds.terminate()

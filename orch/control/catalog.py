@@ -24,6 +24,7 @@ from orch.settings import Settings
 from orch.workflows.calls import callee
 from orch.workflows.canary import is_chosen
 from orch.workflows.definition import StepType, WorkflowDefinition
+from orch.workflows.gates import is_gated
 from orch.workflows.limits import LimitName
 from orch.workflows.loading import (
     Parameters,
@@ -340,7 +341,10 @@ class Catalog:
 
     def believed(self, key: str, execution: str) -> tuple[Plan, str] | None:
         """The plan that a start of ``key`` gets as far as this process knows, and the word by which
-        Redis knows whether that still holds; None: it has to read."""
+        Redis knows whether that still holds; None: it has to read.
+
+        It reads where starts are counted: they take a slot before Redis could say that word.
+        """
         chosen = self._choices.get((key, self.journal.keys.partition(execution)))
         if chosen is None or time.monotonic() >= chosen.until:
             return None
@@ -348,7 +352,7 @@ class Catalog:
         plan = self._at_hand(key, chosen.latest, version)
         if plan is None and version is not None:
             plan = self._others.get((key, version))
-        return None if plan is None else (plan, chosen.word)
+        return None if plan is None or is_gated(plan.definition) else (plan, chosen.word)
 
     def _read_choice(self, key: str, execution: str) -> Choice:
         partition = self.journal.keys.partition(execution)

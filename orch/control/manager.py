@@ -47,7 +47,7 @@ from orch.control.steering import Steering
 from orch.control.transfer import Transfer
 from orch.control.triggers import Told
 from orch.control.versions import find_version
-from orch.errors import NotFound, OrchError, SettingsError
+from orch.errors import InputError, NotFound, OrchError, SettingsError
 from orch.faults import fault
 from orch.journal.journal import ChoicesChanged, HistoryEntry, Start
 from orch.journal.wire import Command
@@ -112,7 +112,7 @@ class WorkflowManager(Catalog):
             believed = self.believed(key, execution)
             if believed is not None:
                 plan, word = believed
-                with suppress(ChoicesChanged):
+                with suppress(ChoicesChanged, InputError):  # an input may fit what is new
                     return self.start_plan(plan, key, execution, input, None, given, word)
         plan = self.plan(key, version, execution)
         return self.start_plan(plan, key, execution, input, idempotency_key, given)
@@ -141,8 +141,6 @@ class WorkflowManager(Catalog):
             idempotency_key=idempotency_key,
             options=start_options(self.journal.clock(), self.runtime.below_caller(given)),
         )
-        if word != "-" and (start.slots is not None or start.at):
-            raise ChoicesChanged  # what it waits for is asked before; it is not worth a short way
         return self._start(plan, start if word == "-" else changed(start, word=word))
 
     def start_again(self, again: Again) -> Started:

@@ -94,6 +94,11 @@ class Place:
         return cls(execution, int(limit), policy, int(score))
 
 
+def is_gated(definition: WorkflowDefinition) -> bool:
+    """Whether some of its executions may have to ask for a slot."""
+    return definition.concurrency is not None or definition.max_active is not None
+
+
 def make_gates(definition: WorkflowDefinition, workflow: str, key: str | None) -> tuple[Gate, ...]:
     """The gates of an execution with this key; None: it has none."""
     found = []
