@@ -24,7 +24,7 @@ from orch.errors import Unreachable
 from orch.journal.connection import AWAY, without_password
 from orch.journal.wire import Command, Wire
 from orch.lists import Lists
-from orch.messages import messages_of, next_message, send
+from orch.messages import Message, messages_of, next_message, send
 from orch.rabbitmq import is_rabbitmq, rabbitmq_options, refusal
 from orch.settings import Settings
 
@@ -196,8 +196,8 @@ def dispatch_link(app: Celery, request: Any, lists: Lists | None = None) -> None
 
     Celery would do it after the task, at twice the cost. Raises Unreachable as `dispatch` does.
     """
-    links, request.chain = request.chain, None
-    message = next_message(links, parent_id=request.id, root_id=request.root_id or request.id)
+    message = _next_link(request)
+    request.chain = None
     try:
         if lists is not None and lists.serve():
             lists.post(message)
@@ -213,14 +213,24 @@ def link_command(request: Any, lists: Lists | None) -> list[Command]:
     hands. []: it takes more than a command, and the chain stays."""
     if lists is None or not lists.serve():
         return []
-    root = request.root_id or request.id
-    message = next_message(request.chain, parent_id=request.id, root_id=root)
+    commands = commands_of(_next_link(request), lists)
+    if commands:
+        request.chain = None
+    return commands
+
+
+def commands_of(message: Message, lists: Lists) -> list[Command]:
+    """The command that publishes a message, for who sends it with another one; []: the broker is
+    away."""
     try:
-        command = lists.command(message)
+        return [lists.command(message)]
     except BROKER_AWAY:
         return []
-    request.chain = None
-    return [command]
+
+
+def _next_link(request: Any) -> Message:
+    root = request.root_id or request.id
+    return next_message(request.chain, parent_id=request.id, root_id=root)
 
 
 def _send_all(app: Celery, canvases: Iterable[Signature], producer: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.canvas import Signature, _chain
 
-from orch.app import BROKER_AWAY, create_app, dispatch, dispatch_first, lists_of
+from orch.app import commands_of, create_app, dispatch, dispatch_first, lists_of
 from orch.control.addresses import addresses_of
 from orch.control.advance import Advancer
 from orch.control.catalog import Catalog
@@ -92,10 +92,7 @@ class Runtime:
             return []
         canvases = self._compile(plan, execution, paths, priority, self.settings.handoff)
         (message,) = [each for canvas in canvases for each in messages_of(self.app, canvas)]
-        try:
-            return [self.lists.command(message)]
-        except BROKER_AWAY:  # and so is the journal: what comes next says so, or waits
-            return []
+        return commands_of(message, self.lists)  # where that fails, so does what comes next
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """As `dispatch`, a message for each."""

@@ -117,7 +117,12 @@ def shortened(claim: bytes, owner: str, before: str) -> bytes:
     """A packed claim by ``owner`` as it is stored behind the end of what ``before`` held, in the
     same script; b"" where that was another process. As in tell.lua."""
     worker, slash, rest = owner.rpartition("/")
-    if claim[0] != ON + 1 or not slash or worker[:1] == "{" or worker != before.rpartition("/")[0]:
+    if (
+        claim[0] != _NUMBERS[CLAIMED]
+        or not slash
+        or worker[:1] == "{"
+        or worker != before.rpartition("/")[0]
+    ):
         return b""
     return bytes([ON]) + claim[7 : claim.index(0, 7) + 1] + rest.encode()
 

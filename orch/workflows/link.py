@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from orch.workflows.commit import BranchEnd, Event, Transition
 from orch.workflows.compensating import in_compensation
@@ -89,6 +90,7 @@ def link_of(
     )
 
 
+NULL = encode(None)
 _TAKEN = StepState(StepStatus.RUNNING)
 
 
@@ -143,7 +145,7 @@ class Straight:
             state=state.ended(StepStatus.COMPLETED, now).dumps(),
             written=written,
             watched=[due, following],
-            fields=[self.keeps, "null" if text is None else text] if self.keeps else [],
+            fields=[self.keeps, NULL if text is None else text] if self.keeps else [],
             events=events,
             short=short,
             following="" if taker is None else following,
@@ -190,12 +192,25 @@ def _straight_from(plan: Plan, path: str) -> Straight | None:
     )
 
 
+def ended_plainly(outcome: Outcome, view: View, state: StepState) -> TypeGuard[Completed]:
+    """Whether an attempt has ended well, and nothing else is to be said of it or cleared away."""
+    plain = isinstance(outcome, Completed) and outcome.fallback is None
+    return plain and not view.beats and state.status is StepStatus.RUNNING
+
+
+def text_of(outcome: Completed) -> str | None:
+    """Its output as JSON; None: it has none."""
+    if outcome.output is None:
+        return None
+    return encode(outcome.output) if outcome.text is None else outcome.text
+
+
 def plain_end(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int
 ) -> Transition | None:
     """What is decided where a branch of a parallel step always ends with the step at ``path``, and
     that is all; None: it takes `decide` to know."""
-    if not isinstance(outcome, Completed) or outcome.fallback is not None or view.beats:
+    if not ended_plainly(outcome, view, state):
         return None
     known: dict[str, BranchEnd | None] = plan.ends
     if path not in known:
@@ -203,16 +218,15 @@ def plain_end(
             known.clear()
         known[path] = _end_from(plan, path)
     ended = known[path]
-    if ended is None or state.status is not StepStatus.RUNNING:
+    if ended is None:
         return None
-    output, text = outcome.output, outcome.text
-    text = encode(output) if text is None or output is None else text
+    text = text_of(outcome)
     return Transition(
         path=path,
         state=state.ended(StepStatus.COMPLETED, now),
         plan=plan.key,
-        texts=() if output is None else ((f"={path}", text),),
-        branch=changed(ended, text=text),
+        texts=() if text is None else ((f"={path}", text),),
+        branch=changed(ended, text=NULL if text is None else text),
         events=(Event("completed", path, state.attempt),),
     )
 

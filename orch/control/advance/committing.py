@@ -31,7 +31,7 @@ from orch.workflows.falling import failure_to_replace
 from orch.workflows.fitting import misfit
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
-from orch.workflows.link import Straight, straight_from
+from orch.workflows.link import Straight, ended_plainly, straight_from, text_of
 from orch.workflows.node import Node
 from orch.workflows.outcome import (
     Branched,
@@ -46,7 +46,7 @@ from orch.workflows.outcome import (
 )
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, subject_of
-from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import decide, scopes_to_join
 from orch.workflows.view import View, entry_fields_for, fields_for, node_of
 
@@ -184,9 +184,7 @@ class Committing(ABC):
         self, plan: Plan, view: View, path: str, state: StepState, outcome: Outcome
     ) -> Straight | None:
         """What always follows; None: it takes `decide` to know, or somebody asks for more."""
-        if not isinstance(outcome, Completed) or outcome.fallback is not None or view.beats:
-            return None
-        if state.status is not StepStatus.RUNNING or self.tracing is not None:
+        if self.tracing is not None or not ended_plainly(outcome, view, state):
             return None
         return straight_from(plan, path)
 
@@ -205,12 +203,8 @@ class Committing(ABC):
     ) -> Settled | None:
         """Commit an end behind which one step always follows; None: something stands in the way."""
         assert isinstance(outcome, Completed)
-        text = outcome.text
-        if outcome.output is None:
-            text = None
-        elif text is None:
-            text = encode(outcome.output)
         settle = partial(self.journal.settle_straight, plan.key, straight, view, path, state)
+        text = text_of(outcome)
         settled = self.journal.patiently(partial(settle, text, now, taker, behind), patience)
         if settled is not None:
             fault("settled")

@@ -23,7 +23,7 @@
 -- ARGV  reads    list  fields of the record that the step needs with which the worker goes on
 -- ARGV  pages    list  fields of `items` that it needs
 --
--- USES  hear tell add_view
+-- USES  hear tell add_view read_view
 --
 -- Reply  {'SETTLED', '', value, …}  values as a claim gives them
 --        {'OTHERWISE'}  nothing was done: settle.lua says what is the matter
@@ -59,9 +59,6 @@ elseif text ~= state or following == '' or redis.call('HGET', steps, following) 
 end
 local reply = {'SETTLED', ''}
 if reads[1] or pages[1] then
-    for i, value in ipairs(reads[1] and redis.call('HMGET', record, unpack(reads)) or {}) do
-        reply[i + 2] = value
-    end
-    add_view(reply, reads, pages)
+    read_view(reply, reads, pages)
 end
 return reply
