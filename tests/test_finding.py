@@ -106,7 +106,21 @@ class TestTheIndex:
         fill(pipelined, Plans(pipelined), 300, 3)
         swept = Journal(redis, journal.settings, clock=lambda: 2 * pipelined.now)
         assert swept.forget_expired() == 0
+        assert not swept.is_sweeping
         assert entries(journal) == expected(journal)
+
+    def test_a_sweep_goes_on_until_all_was_seen(
+        self, redis: Redis, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipelined = Pipelined(redis, journal.settings)
+        fill(pipelined, Plans(pipelined), 300, 3)
+        fullest = max(redis.zcard(index) for index in redis.scan_iter(match="*:index"))
+        monkeypatch.setattr("orch.journal.indexing.SWEPT", 5)
+        pieces = 0
+        while pieces == 0 or journal.is_sweeping:
+            assert journal.forget_expired() == 0
+            pieces += 1
+        assert pieces == fullest // 5 + 1
 
     def test_a_page_drops_what_is_gone(self, journal: Journal, clock: FakeClock) -> None:
         one = start(journal, task("a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from orch.settings import Settings
 from orch.workflows.cron import check_cron, next_instant, parse_zone
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.validation import validate_document
+from tests.test_idle import wait_until_nothing_is_due
 
 DAY = 24 * 3600 * 1000
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
@@ -239,7 +241,41 @@ def test_timers_are_over_in_time(redis_url: str, redis: Any, settings: Settings)
     assert due % 1000 == 0
 
 
+PASSES = """
+from orch import capability
+
+@capability("passes")
+def passes() -> None:
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_short_timer_behind_a_step_is_over_in_time_on_a_worker_that_was_idle(
+    redis_url: str, redis: Any, settings: Settings, wait_until: Any, tmp_path: Path
+) -> None:
+    """Without a word to its warden, that would look at the watch only when the timer is over."""
+    code = tmp_path / "passing.py"
+    code.write_text(PASSES)
+    pause = {"id": "pause", "type": "wait", "wait": {"duration": 250}}
+    steps = [{"id": "a", "capability": "passes", "next": "pause"}, pause]
+    latest: list[int] = []
+    with Orchestrator(settings) as orchestrator:
+        orchestrator.define_workflow("w", {"name": "w", "steps": steps})
+        with orchestrator.workers(pool="solo", include=[str(code)]):
+            while len(latest) < TRIES and min(latest, default=MOST_LATE) >= MOST_LATE / 2:
+                late = []
+                for _ in range(4):
+                    wait_until_nothing_is_due(redis, wait_until)
+                    execution = orchestrator.start_workflow("w")
+                    assert execution.wait(timeout=30).status == "completed"
+                    late.append(lateness(execution.history()))
+                latest.append(max(late))
+    redis.flushall()  # the worker's queues
+    assert min(latest) < MOST_LATE / 2, latest
+
+
 def lateness(history: Any) -> int:
     (due,) = [e.detail["until"] for e in history if e.event == "waiting"]
-    (at,) = [e.at for e in history if e.event == "completed"]
+    at = next(e.at for e in history if e.event == "completed" and e.path == "pause")
     return int(at - due)

@@ -44,7 +44,7 @@ WORKLOADS: dict[str, Workload] = {
     "fairness": Workload(fairness, 2, kind=OnRedis),
     "turns": Workload(turns, 6, "work", OnRedis, once=True),
     "commands": Workload(commands, 2, kind=OnRedis, once=True),
-    "idle": Workload(idle, 12, once=True),
+    "idle": Workload(idle, 63, once=True),
     "recovery": Workload(recovery, 25, "hold", once=True),
     "alarms": Workload(alarms, 65, "hold", Orch, once=True),
     "waiting": Workload(waiting, 45, kind=Orch, once=True),

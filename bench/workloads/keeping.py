@@ -35,13 +35,13 @@ def commands(system: Contestant, sizes: Sizes) -> Figures:
 
 def idle(system: Contestant, sizes: Sizes) -> Figures:
     """A worker that has nothing to do. Its server counts, too, where it has one of its own."""
-    time.sleep(min(sizes.rest, 2.0))  # what was done last may have an end still to come
+    time.sleep(min(sizes.idle, 2.0))  # what was done last may have an end still to come
     cpu, begun = cpu_of(system.processes()), time.perf_counter()
     if not isinstance(system, OnRedis):
-        time.sleep(sizes.rest)
+        time.sleep(sizes.idle)
         return {"idle_cpu": _percent(system, cpu, begun)}
     with Monitor(system) as monitor:
-        time.sleep(sizes.rest)
+        time.sleep(sizes.idle)
     return {
         "idle_cpu": _percent(system, cpu, begun),
         "idle_commands": sum(monitor.by_clients.values()) / (time.perf_counter() - begun),

@@ -30,6 +30,7 @@ class Sizes:
     kills: int = 3
     patience: float = 20.0
     rest: float = 10.0
+    idle: float = 61.0  # what is done once a minute is in it
     crowd: int = 100_000
     few: int = 100
     broad: int = 40
@@ -56,6 +57,7 @@ QUICK = Sizes(
     kills=1,
     patience=1.0,
     rest=1.0,
+    idle=1.0,
     crowd=1000,
     few=10,
     turns=2,

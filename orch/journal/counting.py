@@ -136,8 +136,15 @@ class Counting(Connection):
                 counts[head] = (before[0] + int(every), before[1] + int(recent))
         return {_kind(head): Count(*found) for head, found in counts.items()}
 
+    def is_watched(self) -> bool:
+        """Whether there is any token at all, in one command."""
+        watches = [self.keys.watch(partition) for partition in range(self.keys.partitions)]
+        return bool(self.read(self.redis.exists, *watches))
+
     def late(self, after: int) -> Late:
         """What of the watch has been due for longer than ``after`` ms."""
+        if not self.is_watched():
+            return Late()
         now = self.clock()
         bounds = (1, now - after)  # 0 is no instant: "now", of what was never looked at
         pipe = self.redis.pipeline(transaction=False)

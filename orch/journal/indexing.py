@@ -20,7 +20,7 @@ class Indexing(Connection):
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
-        self._swept: dict[int, int] = {}
+        self._unswept: dict[int, int] = {}
         self._noted: set[str] = set()
 
     def note_kind(self, workflow: str, version: str) -> None:
@@ -33,20 +33,27 @@ class Indexing(Connection):
     def forget_expired(self) -> int:
         """Drop entries of executions whose journal has expired from the index; how many.
 
-        Looks at a piece of each partition, the next one each time.
+        Looks at a piece of each partition, the next one each time, until it has seen all of it;
+        it begins anew when it has seen all of all.
         """
+        self._unswept = self._unswept or dict.fromkeys(range(self.keys.partitions), 0)
         pipe = self.redis.pipeline(transaction=False)
-        for partition in range(self.keys.partitions):
-            first = self._swept.get(partition, 0)
+        for partition, first in self._unswept.items():
             pipe.zrange(self.keys.index(partition), first, first + SWEPT - 1)
         oldest = heads.instant(self.clock() - self.keep)
         dropped = 0
-        for partition, members in enumerate(self.read(pipe.execute)):
+        for partition, members in zip([*self._unswept], self.read(pipe.execute), strict=True):
             gone = self.drop_gone([m for m in members if heads.place(m) <= f"{oldest}{heads.TOP}"])
             dropped += gone
-            first = self._swept.get(partition, 0) + len(members) - gone
-            self._swept[partition] = first if len(members) == SWEPT else 0
+            self._unswept[partition] += len(members) - gone
+            if len(members) < SWEPT:
+                del self._unswept[partition]
         return dropped
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether `forget_expired` has not come to the end of some partition's index yet."""
+        return bool(self._unswept)
 
     def drop_gone(self, members: Sequence[str]) -> int:
         """Drop those entries whose record is gone; how many."""

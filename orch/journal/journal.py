@@ -773,11 +773,6 @@ class Journal(
         )
         return self._word("postpone", reply, "POSTPONED", "SUPERSEDED") == "POSTPONED"
 
-    def is_watched(self) -> bool:
-        """Whether there is any token at all, in one command."""
-        watches = [self.keys.watch(partition) for partition in range(self.keys.partitions)]
-        return bool(self.read(self.redis.exists, *watches))
-
     def take_due(
         self, *, hold: int = 5000, most: int = 100, partitions: Iterable[int] | None = None
     ) -> tuple[int | None, list[tuple[str, str]]]:

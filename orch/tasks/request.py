@@ -20,6 +20,9 @@ CHILD_LOST = (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, Keyboa
 on_child_lost: Callable[[str, str, int | None, str], None] | None = None
 """Set by the warden: (execution, path, pid of the child, reason)."""
 
+on_taken: Callable[[], None] | None = None
+"""Set by the warden: told of each message of a step that the pool has taken."""
+
 
 class StepRequest(Request):
     """A step in the main process; the only place where a dead child is noticed at once."""
@@ -31,6 +34,11 @@ class StepRequest(Request):
         if self._eventer and self._eventer.enabled:
             found[WATCHED] = True
         return found
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        super().on_accepted(pid, time_accepted)
+        if on_taken is not None:
+            on_taken()
 
     def send_event(self, type: str, **fields: Any) -> None:
         """As Celery does; but those who watch are told of an attempt that failed as of one."""

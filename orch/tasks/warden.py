@@ -79,8 +79,12 @@ RESTING = frozenset(
 SHORTER = 4
 """How many times shorter than `watch_interval` a pause may be, where a token is due so soon."""
 
-IDLE = 1.25
-"""How many times `watch_interval` a pause is while there is no token at all."""
+IDLE = 2.5
+"""How many times `watch_interval` a pause is while there is no token at all, and no message comes
+to this worker."""
+
+SWEEP, SWEEP_RARELY = 60.0, 600.0
+"""Seconds until the next piece of the index is swept; rarely where all of it was seen."""
 
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
@@ -140,7 +144,7 @@ class Warden:
         self._stopping = False
         self._held_at_end: set[str] = set()
         self._alive_said = 0.0
-        self._swept = time.monotonic()
+        self._sweep_due = time.monotonic() + SWEEP
         self._streamed = float("-inf")
         self._connection: Any = None
         self._producer: Any = None
@@ -151,6 +155,7 @@ class Warden:
 
     def start(self) -> None:
         step_request.on_child_lost = self.child_lost
+        step_request.on_taken = self.taken
         self._thread.start()
 
     def stop(self) -> None:
@@ -224,6 +229,12 @@ class Warden:
                 self._lost.put((drawn, at, pid, reason))
         self.wake()
 
+    def taken(self) -> None:
+        """Told by the main loop that a message has come: what it leads to may be due at once."""
+        if self._idle:
+            self._idle = False
+            self.wake()
+
     def _run(self) -> None:
         pause = longest = self.settings.watch_interval
         while not self._stopping:
@@ -264,9 +275,10 @@ class Warden:
         self.overdue.end()
         if self.acknowledging is not None:
             self.acknowledging.look()
-        if time.monotonic() - self._swept > 60:
-            self._swept = time.monotonic()
+        if time.monotonic() > self._sweep_due:
             self.journal.forget_expired()
+            rest = SWEEP if self.journal.is_sweeping else SWEEP_RARELY
+            self._sweep_due = time.monotonic() + rest
         self.remembering.look()
         return due
 

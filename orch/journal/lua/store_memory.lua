@@ -14,6 +14,7 @@
 -- Reply  {'STORED', {id, …} that are expired, or too many}
 --        | {'KNOWN', JSON, id}  nothing has changed; the id is another one where it was merged
 --        | {'EXPIRED', {id}}  this one has to be forgotten first
+-- USES  call_with
 
 local at = id
 local known = redis.call('HGET', memories, id)
@@ -34,9 +35,12 @@ if stale then
     redis.call('HDEL', merged, id)
 end
 redis.call('HSET', memories, id, text)
+local members = {}
 for _, entry in ipairs(found_by) do
-    redis.call('ZADD', entries, 0, entry)
+    members[#members + 1] = 0
+    members[#members + 1] = entry
 end
+call_with('ZADD', entries, members)
 redis.call('ZADD', ends, expires, id)
 local keep = expires - now
 if redis.call('PTTL', memories) < keep then
