@@ -251,6 +251,13 @@ class Settings(BaseSettings):
     handoff_slice: float = Field(
         0.05, ge=0, description="seconds after which they have it, however few steps it were"
     )
+    busy_poll: float = Field(
+        0.0001,
+        ge=0,
+        le=0.01,
+        description="seconds for which a process of a prefork pool looks for an answer of Redis "
+        "before it sleeps; 0: it sleeps at once",
+    )
     lane_slice: float = Field(
         0.2,
         ge=0,

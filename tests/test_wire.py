@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from orch import Orchestrator
 from orch.embedded import ephemeral
+from orch.journal.busy_poll import MISSES, RESTS, BusyPoll
 from orch.journal.connection import open_redis
 from orch.journal.wire import MOST_OWED, Wire
+from orch.settings import Settings
 
 
 @pytest.fixture
@@ -140,3 +145,62 @@ def forked(wire: Wire) -> Iterator[str]:
 
 def test_a_forked_process_has_a_connection_of_its_own(wire: Wire, forked: str) -> None:
     assert str(wire.execute_command("CLIENT", "ID")) != forked
+
+
+def test_what_has_come_is_seen_and_nothing_is_waited_for_no_longer_than_a_moment() -> None:
+    poll = BusyPoll(0.0001)
+    near, far = socket.socketpair()
+    with near, far:
+        assert not poll.look(near)
+        far.send(b"+")
+        assert poll.look(near)
+
+
+def test_a_server_that_is_far_away_is_not_looked_for() -> None:
+    poll = BusyPoll(0.0001)
+    near, far = socket.socketpair()
+    with near, far:
+        assert not any(poll.look(near) for _ in range(MISSES))
+        far.send(b"+")
+        assert not any(poll.look(near) for _ in range(RESTS))
+        assert poll.look(near), "it may have come nearer"
+
+
+def test_answers_are_the_same_whether_or_not_they_are_looked_for(redis: Redis, wire: Wire) -> None:
+    wire.busy_poll = 0.001
+    assert wire.execute_command("SET", "t", "1", behind=[("INCR", "t")])
+    assert wire.execute_command("GET", "t") == "2"
+    with pytest.raises(ResponseError):
+        wire.execute_command("LPUSH", "t", "1")
+    assert wire.read_all(("GET", "t"), ("EXISTS", "t")) == ["2", 1]
+    redis.client_kill_filter(_type="normal", skipme=True)
+    assert wire.execute_command("DEL", "t") == 1
+
+
+LOOKS = """
+import gc
+
+from orch import capability
+from orch.journal.wire import Wire
+
+@capability("looks")
+def looks() -> float:
+    return max(each.busy_poll for each in gc.get_objects() if isinstance(each, Wire))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pool", "seconds"), [("prefork", 0.0005), ("threads", 0.0)])
+def test_only_the_processes_of_a_pool_look(
+    redis: Redis, settings: Settings, tmp_path: Path, pool: str, seconds: float
+) -> None:
+    code = tmp_path / "looking.py"
+    code.write_text(LOOKS)
+    given = settings.model_copy(update={"busy_poll": 0.0005})
+    with Orchestrator(given) as orchestrator:
+        orchestrator.define_workflow(
+            "w", {"name": "w", "steps": [{"id": "a", "capability": "looks"}]}
+        )
+        with orchestrator.workers(pool=pool, include=[str(code)]):
+            assert orchestrator.start_workflow("w").wait(timeout=30).output == seconds
+    redis.flushall()  # the worker's queues

@@ -20,6 +20,8 @@ try:
 except ImportError:  # a platform without it: the client packs in Python
     pack_command = None  # type: ignore[assignment]
 
+from orch.journal.busy_poll import BusyPoll
+
 logger = logging.getLogger(__name__)
 
 Command = Sequence[Any]
@@ -31,10 +33,11 @@ MOST_OWED = 100
 class _Line:
     """One connection, and how many answers it owes to commands for which nobody waits."""
 
-    __slots__ = ("connection", "owed", "socket")
+    __slots__ = ("busy_poll", "connection", "owed", "socket")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, busy_poll: float) -> None:
         self.connection = connection
+        self.busy_poll = BusyPoll(busy_poll)
         self.socket: Any = None
         self.owed = 0
 
@@ -49,6 +52,12 @@ class _Line:
         if connection._sock is not self.socket:  # another one: what the last one owed is gone
             self.socket, self.owed = connection._sock, 0
 
+    def ask(self, *commands: Command) -> None:
+        """Send what is answered soon; what was owed is taken."""
+        self.send(*commands)
+        self.busy_poll.look(self.socket)
+        self.settle()
+
     def settle(self) -> None:
         """Take the answers that are owed; an error among them is only worth a warning."""
         while self.owed:
@@ -59,21 +68,18 @@ class _Line:
                 logger.warning("a message was not taken, the watch will send it again: %s", exc)
 
     def call(self, command: Command) -> Any:
-        self.send(command)
-        self.settle()
+        self.ask(command)
         return self.connection.read_response()
 
     def call_first(self, commands: Sequence[Command]) -> Any:
         """The answer to the first; those to the others are owed."""
-        self.send(*commands)
-        self.settle()
+        self.ask(*commands)
         self.owed = len(commands) - 1
         return self.connection.read_response()
 
     def call_all(self, commands: Sequence[Command]) -> Any:
         """Commands that only read, in one round trip; their answers."""
-        self.send(*commands)
-        self.settle()
+        self.ask(*commands)
         return [self.connection.read_response() for _ in commands]
 
 
@@ -81,9 +87,13 @@ class Wire:
     """The connections of one client, for commands that may be repeated without harm.
 
     Any number of threads may use it; a forked process opens connections of its own.
+
+    ``busy_poll``: seconds for which each that is opened from now on looks for an answer before
+    it sleeps.
     """
 
     def __init__(self, redis: Redis) -> None:
+        self.busy_poll = 0.0
         self._pool: Any = redis.connection_pool
         self._free: list[_Line] = []
         self._pid = os.getpid()
@@ -110,7 +120,7 @@ class Wire:
                 return self._answer(line, call, command)
             except RedisConnectionError:
                 continue
-        return self._answer(_Line(self._pool.get_connection()), call, command)
+        return self._answer(_Line(self._pool.get_connection(), self.busy_poll), call, command)
 
     def post(self, *command: Any) -> None:
         """Send a command; its answer is taken with that to the next one on its connection.

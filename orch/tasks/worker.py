@@ -29,6 +29,7 @@ from orch.control.runtime import Runtime
 from orch.errors import SettingsError
 from orch.fallback import Fallback
 from orch.faults import arm
+from orch.journal.wire import Wire
 from orch.server import Server, find_server
 from orch.settings import Settings, load_settings
 from orch.tasks.archiver import Archiver, ArchiverStep
@@ -126,6 +127,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find).drawing = drawing
     open_tally(callers)
+    poll_in_pool(runtime.journal.wire, settings.busy_poll)
     register_flow_tasks(app, runtime)
     register_escalation_tasks(app, runtime)
     served = {*callers, *([ESCALATION_QUEUE] if settings.serve_escalation else [])}
@@ -145,6 +147,15 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     app.orch_capabilities = frozenset(served)
     app.orch_callers = frozenset(callers)
     return app
+
+
+def poll_in_pool(wire: Wire, seconds: float) -> None:
+    """Only where a process does one thing: a thread that looks would keep others from running."""
+
+    def begin(**_: Any) -> None:
+        wire.busy_poll = seconds
+
+    signals.worker_process_init.connect(begin, weak=False)
 
 
 def declared_of(names: Iterable[str]) -> dict[str, Declared]:
