@@ -10,7 +10,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -122,6 +122,11 @@ class Lists:
     def give_back(self, queue: str, level: int, text: str) -> None:
         """Put a message back that was taken: it is the next one again."""
         self._wire.execute_command("RPUSH", list_of(queue, level), text)
+
+    def return_taken(self, answer: Sequence[Any]) -> None:
+        """As `give_back`, of what Redis has answered to `take`."""
+        name, texts = answer
+        self._wire.execute_command("RPUSH", name, *texts)
 
     def _note(self, level: int) -> None:
         """As the channel does: before the message is there, so that nobody overlooks it."""

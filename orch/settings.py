@@ -258,6 +258,13 @@ class Settings(BaseSettings):
         description="seconds for which a process of a prefork pool looks for an answer of Redis "
         "before it sleeps; 0: it sleeps at once",
     )
+    pipeline_depth: int = Field(
+        8,
+        ge=1,
+        le=16,
+        description="messages that a process of a prefork pool works on in turns where their steps "
+        "take less than a millisecond, so that their commits are one write; 1: one after the other",
+    )
     lane_slice: float = Field(
         0.2,
         ge=0,

@@ -21,7 +21,8 @@ from orch.execution import Execution
 from orch.journal.scripts import load
 from orch.lists import Lists
 from orch.settings import Settings
-from orch.tasks.drawing import BYTES, ROWS, Drawing, DrawnTokens
+from orch.tasks.drawing import Drawing
+from orch.tasks.drawn_tokens import BYTES, ROWS, DrawnTokens
 from orch.tasks.step import run_step
 
 CODE = """
@@ -48,6 +49,7 @@ def slow() -> int:
     return 3
 """
 
+ALONE: Any = SimpleNamespace(number=0, has_others=False)
 COUNT = 200
 Wait = Callable[..., Any]
 
@@ -164,9 +166,19 @@ def test_the_message_of_the_next_step_goes_with_the_end_of_the_one_before(
 def test_the_main_process_knows_which_token_a_process_of_its_pool_has_in_hand() -> None:
     tokens = DrawnTokens()
     assert tokens.note(ROWS + 3, "x1 each[3]/a") and tokens.note(5, "x2 b")
-    assert list(tokens.read()) == [(os.getpid(), "x1", "each[3]/a"), (os.getpid(), "x2", "b")]
+    own = os.getpid()
+    assert list(tokens.read()) == [(own, "x1", "each[3]/a", False), (own, "x2", "b", False)]
     tokens.clear(3)
-    assert list(tokens.read()) == [(os.getpid(), "x2", "b")]
+    tokens.wait(5, True)
+    assert list(tokens.read()) == [(own, "x2", "b", True)]
+
+
+def test_what_a_process_had_in_hand_that_is_gone_is_in_no_hand_any_more() -> None:
+    tokens, own = DrawnTokens(), os.getpid()
+    assert tokens.note(0, "x1 a") and tokens.note(1, "x2 b")
+    assert tokens.take(own + 1) == tokens.take(None) == []
+    assert tokens.take(own) == [(own, "x1", "a", False), (own, "x2", "b", False)]
+    assert list(tokens.read()) == []
 
 
 def test_a_token_that_is_too_long_to_be_told_is_not_taken() -> None:
@@ -225,21 +237,21 @@ def test_messages_with_a_time_limit_are_carried_and_the_others_drawn(
 def test_what_is_no_message_of_ours_is_left_to_celery(
     orchestrator: Orchestrator, lists: Lists, redis: Redis
 ) -> None:
-    drawing = Drawing(orchestrator.runtime.app, lists, orchestrator.settings)
+    drawing = Drawing(orchestrator.runtime, lists)
     carrier = SimpleNamespace(id="0123456789ab", hostname="me")
     for text in ("[]", "{", "7", '{"headers": {"task": "orch.quick"}}'):
         redis.lpush("quick", text)
-        assert drawing._take("quick", time.monotonic(), carrier, 0) is None
+        assert drawing.take("quick", time.monotonic(), carrier, ALONE) is None
         assert redis.rpop("quick") == text
 
 
 def test_a_redis_that_refuses_is_not_asked_again(
     orchestrator: Orchestrator, lists: Lists, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    drawing = Drawing(orchestrator.runtime.app, lists, orchestrator.settings)
+    drawing = Drawing(orchestrator.runtime, lists)
     carrier = SimpleNamespace(id="0123456789ab", hostname="me")
     redis.set("quick", "no list", ex=60)
-    assert drawing._take("quick", time.monotonic(), carrier, 0) is None
+    assert drawing.take("quick", time.monotonic(), carrier, ALONE) is None
     assert not drawing._on
     assert "Redis does not let messages be taken from the list 'quick'" in caplog.text
 

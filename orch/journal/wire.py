@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,9 +22,15 @@ except ImportError:  # a platform without it: the client packs in Python
 
 from orch.journal.busy_poll import BusyPoll
 
+if TYPE_CHECKING:
+    from orch.journal.pipelining import Pipeline
+
 logger = logging.getLogger(__name__)
 
 Command = Sequence[Any]
+
+Asked = tuple[Callable[["_Line", Any], Any], Any]
+"""How something is asked on a connection, and what: see `Wire._execute`."""
 
 MOST_OWED = 100
 """Answers that a connection may owe: more of them lie in the memory of the server."""
@@ -65,7 +71,7 @@ class _Line:
             try:
                 self.connection.read_response()
             except ResponseError as exc:
-                logger.warning("a message was not taken, the watch will send it again: %s", exc)
+                _warn_of_lost(exc)
 
     def call(self, command: Command) -> Any:
         self.ask(command)
@@ -82,6 +88,29 @@ class _Line:
         self.ask(*commands)
         return [self.connection.read_response() for _ in commands]
 
+    def call_each(self, asked: Sequence[Asked]) -> Any:
+        """What several ask, in one round trip; the answer to each, or the error that it is."""
+        calls = [(call, (found,) if call is _Line.call else found) for call, found in asked]
+        self.ask(*(command for _, commands in calls for command in commands))
+        return [self._read(call, len(commands)) for call, commands in calls]
+
+    def _read(self, call: Callable[[_Line, Any], Any], count: int) -> Any:
+        """The answers to ``count`` commands that were sent together, as ``call`` gives them."""
+        found = [self._read_one() for _ in range(count)]
+        if call is not _Line.call_all:
+            for error in found[1:]:
+                if isinstance(error, ResponseError):
+                    _warn_of_lost(error)
+            return found[0]
+        errors = [each for each in found if isinstance(each, ResponseError)]
+        return errors[0] if errors else found
+
+    def _read_one(self) -> Any:
+        try:
+            return self.connection.read_response()
+        except ResponseError as exc:
+            return exc
+
 
 class Wire:
     """The connections of one client, for commands that may be repeated without harm.
@@ -89,11 +118,12 @@ class Wire:
     Any number of threads may use it; a forked process opens connections of its own.
 
     ``busy_poll``: seconds for which each that is opened from now on looks for an answer before
-    it sleeps.
+    it sleeps. ``pipeline``: the fibers whose commands go together.
     """
 
     def __init__(self, redis: Redis) -> None:
         self.busy_poll = 0.0
+        self.pipeline: Pipeline | None = None
         self._pool: Any = redis.connection_pool
         self._free: list[_Line] = []
         self._pid = os.getpid()
@@ -114,7 +144,18 @@ class Wire:
         found: list[Any] = self._execute(_Line.call_all, commands)
         return found
 
+    def execute_each(self, asked: Sequence[Asked]) -> list[Any]:
+        """What several ask, in one round trip: the answer to each, or the error that it is."""
+        found: list[Any] = self._execute_alone(_Line.call_each, asked)
+        return found
+
     def _execute(self, call: Callable[[_Line, Any], Any], command: Any) -> Any:
+        pipeline = self.pipeline
+        if pipeline is not None and pipeline.may_ask():
+            return pipeline.ask((call, command))
+        return self._execute_alone(call, command)
+
+    def _execute_alone(self, call: Callable[[_Line, Any], Any], command: Any) -> Any:
         while (line := self._at_hand()) is not None:
             try:
                 return self._answer(line, call, command)
@@ -180,6 +221,10 @@ def wire_of(redis: Redis) -> Wire:
         pool.orch_wire = Wire(redis)
     wire: Wire = pool.orch_wire
     return wire
+
+
+def _warn_of_lost(error: ResponseError) -> None:
+    logger.warning("a message was not taken, the watch will send it again: %s", error)
 
 
 def _pack(command: Command) -> bytes:

@@ -2,9 +2,13 @@
 
 Celery's main process carries each message from the broker to a process of its pool, and the word
 that it is done back: more work than a quick step. Where messages wait, the process goes on with
-them for a moment, one after the other, as if each had been carried to it: what is claimed is
-claimed in the journal, and who dies with a message in hand is looked after as before. The main
-process is told by shared memory which one that is.
+them for a moment, as if each had been carried to it: what is claimed is claimed in the journal, and
+who dies with a message in hand is looked after as before. The main process is told by shared memory
+which one that is.
+
+Where a capability takes next to no time, several are worked on in turns, so that their scripts go
+to Redis together (`Pipeline`). What is claimed then waits for the calls of the others; if one of
+these turns out to take long, the others are given back.
 
 Only where nobody would miss the main process: the capability is quick, no other queue of the worker
 has messages, no time limit is to be kept, and nobody listens to Celery's signals, its events or its
@@ -16,23 +20,24 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import mmap
 import os
-import struct
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from billiard import current_process
-from celery import Celery
 from celery.app.task import Context
+from celery.utils.threads import LocalStack, _FastLocalStack, get_ident
+from greenlet import getcurrent
 from redis.exceptions import RedisError, ResponseError
 
+from orch.control.runtime import Runtime
 from orch.faults import fault
+from orch.journal.pipelining import Fiber, Pipeline
 from orch.lists import Lists
-from orch.settings import Settings
 from orch.tasks.draining import is_draining
-from orch.tasks.pace import is_quick
+from orch.tasks.drawn_tokens import CARRIER, FIBER, FIBERS, tokens
+from orch.tasks.giving_back import give_back_held
+from orch.tasks.pace import is_brief, is_quick
 from orch.tasks.running import run_task
 from orch.tasks.shown import is_watched
 from orch.workflows.node import TASK_PREFIX
@@ -48,104 +53,82 @@ LOOK_EVERY = 0.01
 SOON = 0.005
 """Seconds: a message that comes so soon after the last one has waited, and so do others."""
 
-ROWS, BYTES = 512, 256
-_HEAD = struct.Struct("=qH")
-
-CARRIER = "orch_carrier"
-"""Of the request of a drawn message: the id of the message that Celery knows of."""
+KEEPS_APART = LocalStack is not _FastLocalStack and get_ident is getcurrent
+"""Whether Celery knows the tasks that run by their fibers, not by their threads."""
 
 CARRIED_BY_OTHERS = ("callbacks", "errbacks", "chord")
 """What a message may say of others, and Celery sees to."""
 
 
-class DrawnTokens:
-    """What the processes of a pool have in hand: `execution path` of a message, one for each.
-
-    Made before the pool is. A reader may meet a row that is being written: what it reads then is
-    that of no token, and the next look finds it.
-    """
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, ROWS * BYTES)
-
-    def note(self, row: int, token: str) -> bool:
-        """False: it is too long."""
-        text = token.encode()
-        if len(text) > BYTES - _HEAD.size:
-            return False
-        place = row % ROWS * BYTES
-        self._memory[place + _HEAD.size : place + _HEAD.size + len(text)] = text
-        _HEAD.pack_into(self._memory, place, os.getpid(), len(text))
-        return True
-
-    def clear(self, row: int) -> None:
-        _HEAD.pack_into(self._memory, row % ROWS * BYTES, 0, 0)
-
-    def read(self) -> Iterator[tuple[int, str, str]]:
-        """Process, execution and path of each."""
-        for place in range(0, ROWS * BYTES, BYTES):
-            pid, length = _HEAD.unpack_from(self._memory, place)
-            if pid:
-                text = self._memory[place + _HEAD.size : place + _HEAD.size + length]
-                execution, _, path = text.decode(errors="replace").partition(" ")
-                yield pid, execution, path
-
-
-_tokens = DrawnTokens()
-
-
-def drawn_tokens() -> Iterator[tuple[int, str, str]]:
-    """Process, execution and path of what this worker's processes have drawn."""
-    return _tokens.read()
-
-
-def carrier_of(request: Any) -> str:
-    """The id of the message that Celery knows of, where this one was drawn behind it; else ''."""
-    return str(getattr(request, CARRIER, None) or "")
-
-
-def drawn_now() -> set[str]:
-    """`execution path` of each of them."""
-    return {f"{execution} {path}" for _, execution, path in drawn_tokens()}
-
-
 class Drawing:
-    """Of one process of a pool. ``lists``: the queues of the broker."""
+    """Of one process of a pool."""
 
-    def __init__(self, app: Celery, lists: Lists, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime, lists: Lists) -> None:
+        self._runtime = runtime
+        self._app = runtime.app
         self._lists = lists
+        settings = runtime.settings
         self._on = settings.handoff == "auto" and not settings.broker_acks
         self._ended = float("-inf")
         self._looked = float("-inf")
+        self._emptied = float("-inf")
+        self._made: Pipeline | None = None
 
-    def go_on(self, request: Any, begun: float) -> int:
-        """Take and run messages behind that of ``request``, which came at ``begun``; how many."""
+    def run(self, task: Any, request: Any, begun: float) -> Any:
+        """Do what a message is for that Celery knows of, and take others beside it and behind it.
+
+        ``begun``: when it came. Returns what its task answers; raises what any of them raises.
+        """
         row = getattr(current_process(), "index", None)
-        waited = begun - self._ended < SOON
-        count = 0
-        if self._on and waited and row is not None and self._may_follow(request):
-            queue = str(request.delivery_info["routing_key"])
-            self._looked = float("-inf")
-            try:
-                while (drawn := self._take(queue, begun, request, row)) is not None:
-                    task, context = drawn
-                    run_task(task, context, context.args, context.kwargs)
-                    count += 1
-            except Exception:
-                _tokens.clear(row)
-                raise  # whoever ends this process finds what it had in hand
-            _tokens.clear(row)
-        self._ended = time.monotonic()
-        return count
+        try:
+            within = self._made is not None and self._made.count > 0  # called by a step itself
+            if row is None or within or not self._on or not self._may_follow(request):
+                return run_task(task, request, request.args, request.kwargs)
+            waited = begun - self._ended < SOON
+            if waited:
+                self._looked = self._emptied = float("-inf")
+            errand = _Errand(self, task, request, begun, waited)
+            self._pipeline(row).run(errand.work)
+            return errand.said
+        finally:
+            self._ended = time.monotonic()
+
+    def _pipeline(self, row: int) -> Pipeline:
+        """Made in the process that uses it."""
+        if self._made is None:
+            depth = self._runtime.settings.pipeline_depth if KEEPS_APART else 1
+            self._made = Pipeline(
+                self._runtime.journal.wire,
+                range(row * FIBERS, row * FIBERS + depth),
+                told=lambda fiber, waits: tokens.wait(fiber.number, waits),
+                let_go=self._let_go,
+                may_widen=lambda: time.monotonic() - self._emptied >= LOOK_EVERY,
+            )
+        return self._made
+
+    def _let_go(self, fiber: Fiber) -> None:
+        """Give back what a fiber holds while another one calls what takes long."""
+        if fiber.token is not None:
+            fiber.pipeline.ask_for(fiber)
+            called = fiber.pipeline.called
+            give_back_held(self._runtime, fiber.token[0], os.getpid(), keep=called)
+        elif isinstance(fiber.answer, list):
+            self._lists.return_taken(fiber.answer)
+        tokens.clear(fiber.number)
 
     def _may_follow(self, request: Any) -> bool:
         info = request.delivery_info or {}
-        named = bool(info.get("routing_key"))
-        return named and _is_quick(str(request.task)) and not is_watched(request)
+        if not info.get("routing_key") or any(request.timelimit or ()) or len(request.args) < 3:
+            return False
+        return is_quick(_capability(request)) and not is_watched(request)
 
-    def _take(self, queue: str, begun: float, carrier: Any, row: int) -> tuple[Any, Context] | None:
-        """The task and the request of the next message; None: the main process has its turn."""
+    def take(
+        self, queue: str, begun: float, carrier: Any, fiber: Fiber
+    ) -> tuple[Any, Context] | None:
+        """The task and the request of the next message; None: the main process has its turn.
+
+        ``begun``: when that came which Celery knows of, ``carrier``.
+        """
         now = time.monotonic()
         if is_draining() or now - begun >= SLICE or not self._lists.serve():
             return None
@@ -157,9 +140,10 @@ class Drawing:
                     return None
             found = self._lists.take(queue)
             if found is None:
+                self._emptied = now
                 return None
             level, text = found
-            drawn = self._read_ours(text, carrier, row)
+            drawn = self._read_ours(text, carrier, fiber)
             if drawn is None:
                 self._lists.give_back(queue, level, text)
                 return None
@@ -178,38 +162,97 @@ class Drawing:
         fault("drawn")
         return drawn
 
-    def _read_ours(self, text: str, carrier: Any, row: int) -> tuple[Any, Context] | None:
+    def _read_ours(self, text: str, carrier: Any, fiber: Fiber) -> tuple[Any, Context] | None:
         """None: one that Celery has to see to, as others may send what they want."""
         try:
-            return self._read(text, carrier, row)
+            return self._read(text, carrier, fiber)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def _read(self, text: str, carrier: Any, row: int) -> tuple[Any, Context] | None:
+    def _read(self, text: str, carrier: Any, fiber: Fiber) -> tuple[Any, Context] | None:
         """None: one that Celery has to see to. Raises as Python does for what is no message."""
         message = json.loads(text)
         headers, properties = message["headers"], message["properties"]
         task = self._app.tasks.get(headers.get("task", ""))
         limits = headers.get("timelimit") or (None, None)
         asks = headers.get("eta") or headers.get("expires") or headers.get("retries") or any(limits)
-        if task is None or asks or not hasattr(task, "drawing") or not _is_quick(task.name):
+        if task is None or asks or not hasattr(task, "drawing"):
+            return None
+        capability = task.name.removeprefix(TASK_PREFIX)
+        if not (is_brief if fiber.has_others else is_quick)(capability):
             return None
         if properties.get("body_encoding") != "base64":
             return None
         args, kwargs, embed = json.loads(base64.b64decode(message["body"]))
         if any(embed.get(name) for name in CARRIED_BY_OTHERS) or len(args) < 3:
             return None
-        if not _tokens.note(row, f"{args[0]} {args[1]}"):
+        if not tokens.note(fiber.number, f"{args[0]} {args[1]}"):
             return None
+        fiber.token, fiber.alone = (args[0], args[1]), False
         given = {
             **headers,
             "chain": embed.get("chain"),
             "delivery_info": properties["delivery_info"],
             "hostname": carrier.hostname,
             CARRIER: carrier.id,
+            FIBER: fiber,
         }
         return task, Context(given, args=args, kwargs=kwargs, called_directly=False)
 
 
-def _is_quick(task: str) -> bool:
-    return is_quick(task.removeprefix(TASK_PREFIX))
+def _capability(request: Any) -> str:
+    return str(request.task).removeprefix(TASK_PREFIX)
+
+
+class _Errand:
+    """A message that Celery knows of, and those that are taken with it. ``waited``: others do."""
+
+    def __init__(
+        self, drawing: Drawing, task: Any, request: Any, begun: float, waited: bool
+    ) -> None:
+        self.said: Any = None
+        self._drawing = drawing
+        self._task = task
+        self._request = request
+        self._begun = begun
+        self._draws = waited
+        self._own_taken = False
+
+    def work(self, fiber: Fiber) -> None:
+        try:
+            if not self._own_taken:
+                self._own_taken = True
+                self._do_own(fiber)
+            self._do_others(fiber)
+        except Exception:
+            tokens.clear(fiber.number)
+            raise  # whoever ends this process finds what it had in hand
+        tokens.clear(fiber.number)
+
+    def _do_own(self, fiber: Fiber) -> None:
+        request = self._request
+        execution, path = request.args[:2]
+        if tokens.note(fiber.number, f"{execution} {path}"):
+            setattr(request, FIBER, fiber)
+            fiber.token = (execution, path)
+            self._widen(fiber, request)
+        else:
+            fiber.alone = True
+        self.said = run_task(self._task, request, request.args, request.kwargs)
+
+    def _do_others(self, fiber: Fiber) -> None:
+        drawing, request = self._drawing, self._request
+        queue = str(request.delivery_info["routing_key"])
+        while self._draws or fiber.has_others:
+            fiber.token, fiber.alone = None, False
+            drawn = drawing.take(queue, self._begun, request, fiber)
+            if drawn is None:
+                return
+            task, context = drawn
+            self._draws = True
+            self._widen(fiber, context)
+            run_task(task, context, context.args, context.kwargs)
+
+    def _widen(self, fiber: Fiber, request: Any) -> None:
+        if self._draws and is_brief(_capability(request)):
+            fiber.pipeline.widen()

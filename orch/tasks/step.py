@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,26 +25,27 @@ from orch.errors import NotFound, StepError, Unreachable
 from orch.fallback import Fallback
 from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
+from orch.journal.pipelining import Fiber
 from orch.journal.scripts import Behind
 from orch.memory.step import StepMemory, recall_for_step
 from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
 from orch.tasks.bundle import Bundle
 from orch.tasks.draining import is_draining
-from orch.tasks.drawing import carrier_of
+from orch.tasks.drawn_tokens import carrier_of, fiber_of, tokens
 from orch.tasks.failures import failure_of
 from orch.tasks.incarnation import current_incarnation, owner_of
 from orch.tasks.keeping import keep_good
 from orch.tasks.limits import READS, Reservation, is_limited
 from orch.tasks.meant import came_from, is_meant
-from orch.tasks.pace import is_quick, note_pace
+from orch.tasks.pace import QUICK, is_brief, is_quick, note_pace
 from orch.tasks.pulse import UNASKED, Pulse
 from orch.tasks.purse import Purse
 from orch.tasks.shown import FAILED, Shown, is_watched, show_attempt
 from orch.tasks.tally import current_tally
 from orch.tasks.turn import Turn
 from orch.workflows.budget import EXCEEDED
-from orch.workflows.canvas import may_bundle, shown_as
+from orch.workflows.canvas import may_be_claimed_early, may_bundle, shown_as
 from orch.workflows.compensating import compensated_path, in_compensation
 from orch.workflows.expressions import literal
 from orch.workflows.node import Node
@@ -130,6 +131,9 @@ class Message:
         self.about = about
         self.path = path
         self._carrier = carrier_of(request)
+        self._fiber = fiber_of(request)
+        self._bundled = False
+        self._alone_since = 0.0
         self._reservation: Reservation | None = None
         self._span: Attempt | None = None
         self.turn = Turn(
@@ -159,7 +163,26 @@ class Message:
         if caller is None or is_limited(node, caller):
             return False
         # Celery shows a drawn message as the one before it: not for longer than a moment.
-        return not self._carrier or is_quick(node.capability)
+        if self._carrier and not is_quick(node.capability):
+            return False
+        return self._shares_process(node, caller)
+
+    def _shares_process(self, node: Node, caller: Caller) -> bool:
+        """Whether others may wait for a step, as those do that are worked on in turns.
+
+        One that may not wait for them itself is not claimed together with theirs: they wait for it
+        and what follows, but not for long.
+        """
+        fiber = self._fiber
+        if fiber is None or not fiber.has_others:
+            return True
+        if not is_brief(node.capability):
+            return False
+        if fiber.alone:
+            return time.monotonic() - self._alone_since < QUICK
+        if not may_be_claimed_early(node) or _holds_more(node, caller):
+            fiber.alone, self._alone_since = True, time.monotonic()
+        return True
 
     def owner(self) -> str:
         """Of what is done from the message; it bears the mark of the one that Celery knows of."""
@@ -173,6 +196,7 @@ class Message:
 
     def run(self, plan_key: str, others: Sequence[str]) -> str:
         path = self.path
+        self._shares_process(self.about, self.call)
         if others:
             plan = self.runtime.plans.get(plan_key)
             if self._may_bundle(plan):
@@ -197,6 +221,8 @@ class Message:
             if isinstance(reply, Refused):
                 return reply.word.lower()
             following = self.turn.go_on()
+            if self._fiber is not None and self.turn.items > 1 and is_brief(self.about.capability):
+                self._fiber.pipeline.widen()  # the other messages of this map may wait
         if self.request.chain:
             _continue(self.runtime, self.request, self.execution)
         if isinstance(outcome, Failed):
@@ -218,6 +244,7 @@ class Message:
         self.runtime.advancer.publish(lambda: spread(plan, execution, paths, priority))
 
     def _run_bundle(self, plan: Plan, paths: Sequence[str]) -> str:
+        self._bundled = True
         bundle = Bundle(
             self.runtime,
             plan,
@@ -230,6 +257,7 @@ class Message:
             self.runtime.journal.priority_of(self.execution),
         )
         self.turn.count = bundle.run()
+        self._bundled = False
         said = "completed" if self.turn.count else "done"  # by others
         return self._go_on(self.turn.go_on(), said)
 
@@ -256,7 +284,10 @@ class Message:
             pulse = make_pulse(runtime, node, path, claim)
             pulse.report.purse = Purse.of(runtime.journal, plan, node, self.execution, path)
         shown = self._show(plan, node, path, claim.state.attempt)
-        if (tracing := runtime.tracing) is None:
+        if self._fiber is not None:
+            with self._calling(self._fiber, path):
+                outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
+        elif (tracing := runtime.tracing) is None:
             outcome = _timed(runtime, plan, node, path, claim, caller, pulse)
         else:
             request = self.request if path == self.path else None
@@ -277,6 +308,11 @@ class Message:
         pulse.end()
         beat = pulse.last()
         return outcome, view if beat is None else replace(view, beats={path: beat})
+
+    def _calling(self, fiber: Fiber, path: str) -> AbstractContextManager[None]:
+        """Of a drawn message, for which there is no tracing."""
+        tokens.note(fiber.number, f"{self.execution} {path}")
+        return fiber.calling(self.execution, "" if self._bundled else path)
 
     def _perform_bundled(self, plan: Plan, path: str, claim: Claimed) -> tuple[Outcome, View]:
         """As `_perform`, of one that is committed with others."""
@@ -337,6 +373,12 @@ class Message:
                 reply.word,
             )
         return outcome, reply
+
+
+def _holds_more(node: Node, caller: Caller) -> bool:
+    """Whether more is held for a step while it runs than its claim."""
+    asks = getattr(caller, "needs_context", True) or getattr(caller, "breaker", None) is not None
+    return asks or is_limited(node, caller)
 
 
 def _continue(runtime: Runtime, request: Any, execution: str) -> None:

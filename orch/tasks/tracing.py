@@ -55,9 +55,10 @@ def step_tracer(task: celery.Task, theirs: Tracer | None) -> Tracer | None:
         begun = monotonic()
         context = Context(request, args=args, called_directly=False, kwargs=kwargs)
         try:
-            said = run_task(task, context, args, kwargs)
-            if drawing is not None:
-                drawing.go_on(context, begun)
+            if drawing is None:
+                said = run_task(task, context, args, kwargs)
+            else:
+                said = drawing.run(task, context, begun)
         except Exception as exc:
             info = trace.TraceInfo(states.FAILURE, exc)
             told = info.handle_error_state(task, context, eager=False, call_errbacks=False)

@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import Celery, bootsteps, signals
 from celery.worker import WorkController
@@ -38,7 +38,9 @@ from orch.tasks.acknowledging import Acknowledging
 from orch.tasks.ageing import Ageing
 from orch.tasks.breaker import attempt_of, note_change
 from orch.tasks.draining import Draining, is_draining
-from orch.tasks.drawing import drawn_now, drawn_tokens
+from orch.tasks.drawn_tokens import drawn_now
+from orch.tasks.drawn_tokens import tokens as drawn_tokens
+from orch.tasks.giving_back import give_back, give_back_held
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
 from orch.tasks.lookout import Lookout
 from orch.tasks.overdue import Overdue
@@ -49,7 +51,7 @@ from orch.tasks.tally import current_tally
 from orch.tasks.usage import Usage
 from orch.workflows.agents import queues_of_agent
 from orch.workflows.node import HEARTBEAT_TIMEOUT, STEP_TIMEOUT, Node
-from orch.workflows.outcome import Failed, Failure, Released
+from orch.workflows.outcome import Failed, Failure
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung, rung_of
 from orch.workflows.state import StepState, StepStatus
@@ -89,6 +91,9 @@ SWEEP, SWEEP_RARELY = 60.0, 600.0
 HELD_MARGIN = 1000
 """Ms that a worker has to know of a step that one of its processes claimed."""
 
+TOLD_TO_END = "its worker was told to end"
+"""Why an attempt is lost that must not be made anew."""
+
 LEAVING = 0.05
 """Seconds between looks of a worker that is to leave whether it has finished."""
 
@@ -97,6 +102,20 @@ PLACED = 15_000
 
 SILENT = 500
 """Ms between looks at a token whose worker is silent, and not dead."""
+
+
+class _Loss(NamedTuple):
+    """A process of the pool that is gone, and where it was.
+
+    ``drawn``: that is known, since it had drawn the message. ``waited``: it did something else.
+    """
+
+    execution: str
+    path: str
+    pid: int | None
+    reason: str
+    drawn: bool = False
+    waited: bool = False
 
 
 class Warden:
@@ -139,7 +158,7 @@ class Warden:
         rabbitmq = is_rabbitmq(settings.broker_url or url)
         self.acknowledging = Acknowledging() if rabbitmq else None
         self.remembering = Remembering(self.journal)
-        self._lost: queue.SimpleQueue[tuple[str, str, int | None, str]] = queue.SimpleQueue()
+        self._lost: queue.SimpleQueue[_Loss] = queue.SimpleQueue()
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._held_at_end: set[str] = set()
@@ -168,23 +187,10 @@ class Warden:
             for execution in sorted({token.partition(" ")[0] for token in self._held_at_end}):
                 for path, state in self.journal.running(execution):
                     if parse_owner(state.owner)[0] == self.incarnation:
-                        self._give_back(execution, path, state)
+                        give_back(self.runtime, execution, path, state, TOLD_TO_END)
             self.journal.remove_worker(self.incarnation)
         except OrchError:
             logger.debug("the sign of life is left to expire: Redis is away")
-
-    def _give_back(self, execution: str, path: str, state: StepState) -> None:
-        """An attempt that was ended with this worker, which was told to end, is made anew at once.
-
-        That says nothing against its step: no worker has died of it.
-        """
-        key = self.journal.plan_of(execution)
-        if key is None:
-            return
-        if self.runtime.plans.get(key).node(path).step.delivery == "at_most_once":
-            self.advancer.lose(execution, path, state, "its worker was told to end")
-        else:
-            self.advancer.settle_unowned(execution, path, state, Released())
 
     def drain(self) -> None:
         """Say that this worker takes nothing new; it goes on saying what it holds."""
@@ -223,10 +229,11 @@ class Warden:
 
     def child_lost(self, execution: str, path: str, pid: int | None, reason: str) -> None:
         """Told by the main loop, which must not wait: dealt with by our thread at once."""
-        self._lost.put((execution, path, pid, reason))
-        for process, drawn, at in drawn_tokens():
-            if process == pid:
-                self._lost.put((drawn, at, pid, reason))
+        drawn = drawn_tokens.take(pid)
+        for each in sorted(drawn, key=lambda each: each.waits):
+            waited = each.waits and len(drawn) > 1
+            self._lost.put(_Loss(each.execution, each.path, pid, reason, drawn=True, waited=waited))
+        self._lost.put(_Loss(execution, path, pid, reason))
         self.wake()
 
     def taken(self) -> None:
@@ -352,16 +359,20 @@ class Warden:
 
     def _settle_lost_children(self) -> None:
         while not self._lost.empty():
-            execution, path, pid, reason = self._lost.get()
+            loss = self._lost.get()
             try:
-                self._settle_lost_child(execution, path, pid, reason)
+                self._settle_lost_child(loss)
             except Unreachable:
-                self._lost.put((execution, path, pid, reason))
+                self._lost.put(loss)
                 raise
 
-    def _settle_lost_child(self, execution: str, path: str, pid: int | None, reason: str) -> None:
-        found = self.journal.read_state(execution, path)
-        tokens = [] if found is None else [(path, found[1])]
+    def _settle_lost_child(self, loss: _Loss) -> None:
+        execution, pid = loss.execution, loss.pid
+        if loss.waited:
+            give_back_held(self.runtime, execution, pid)
+            return
+        found = self.journal.read_state(execution, loss.path)
+        tokens = [] if found is None else [(loss.path, found[1])]
         if not any(self._was_held(state, pid) for _, state in tokens):
             # Its message was for another item of the same map, behind which it went on.
             tokens = self.journal.running(execution)
@@ -369,9 +380,11 @@ class Warden:
             if not self._was_held(state, pid):
                 continue
             if self.draining is not None and self.draining.ended:
-                self._give_back(execution, held_at, state)
+                give_back(self.runtime, execution, held_at, state, TOLD_TO_END)
             else:
-                self.advancer.lose(execution, held_at, state, reason)
+                self.advancer.lose(execution, held_at, state, loss.reason)
+        if loss.drawn:  # the others of its bundle did nothing
+            give_back_held(self.runtime, execution, pid)
 
     def _was_held(self, state: StepState, pid: int | None) -> bool:
         """Whether our process of this number runs it."""

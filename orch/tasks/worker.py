@@ -123,7 +123,7 @@ def create_worker_app(settings: Settings | None = None) -> Celery:
     runtime.journal.declare_resources(settings.resources)
     drawing = None
     if runtime.lists is not None and runtime.tracing is None:
-        drawing = Drawing(app, runtime.lists, settings)
+        drawing = Drawing(runtime, runtime.lists)
     for name, caller in callers.items():
         register_step_task(app, runtime, name, caller, find).drawing = drawing
     open_tally(callers)

@@ -157,12 +157,17 @@ def bundles_of(plan: Plan, paths: list[str], handoff: str) -> tuple[list[list[st
 
 
 def may_bundle(plan: Plan, node: Node, handoff: str) -> bool:
+    """Whether the step may be one of several that a message brings together."""
+    return may_be_claimed_early(node) and plan.is_handed_on(node, handoff)
+
+
+def may_be_claimed_early(node: Node) -> bool:
     """Whether the step may be claimed a moment before it is run."""
     step = node.step
     timed = step.timeout or step.heartbeat_timeout or step.schedule_timeout
-    if not node.plain or node.roams or timed or step.delivery != "at_least_once" or step.compensate:
+    if not node.plain or node.roams or timed:
         return False
-    return plan.is_handed_on(node, handoff)
+    return step.delivery == "at_least_once" and not step.compensate
 
 
 def bundle_signature(plan: Plan, execution: str, paths: list[str], priority: int = 0) -> Signature:
