@@ -106,8 +106,12 @@ class Lists:
 
     def hold(self, *queues: str) -> bool:
         """Whether messages wait in one of some queues."""
+        return bool(self._wire.execute_command(*self.asks_for(*queues)))
+
+    def asks_for(self, *queues: str) -> Command:
+        """What asks so, for who sends it with another command: 0 means that none do."""
         lists = (list_of(queue, level) for queue in queues for level in range(HIGHEST + 1))
-        return bool(self._wire.execute_command("EXISTS", *lists))
+        return "EXISTS", *lists
 
     def take(self, queue: str) -> tuple[int, str] | None:
         """The next message of a queue, as it is written, and its level; None: there is none.

@@ -160,6 +160,33 @@ def test_the_message_of_the_next_step_goes_with_the_end_of_the_one_before(
     assert redis.llen("other") == 1
 
 
+@pytest.mark.parametrize(("waiting", "done"), [(0, 12), (1, 5)])
+def test_whether_others_wait_is_asked_with_the_commit_of_the_step_before(
+    orchestrator: Orchestrator,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: int,
+    done: int,
+) -> None:
+    names = [f"s{number}" for number in range(12)]
+    steps: list[dict[str, Any]] = [{"id": name, "capability": "quick"} for name in names]
+    for step, following in zip(steps, names[1:], strict=False):
+        step["next"] = following
+    orchestrator.define_workflow("twelve", {"name": "twelve", "steps": steps})
+    execution = orchestrator.start_workflow("twelve")
+    redis.delete("quick")
+    for _ in range(waiting):
+        orchestrator.start_workflow("quick")
+    runtime = orchestrator.runtime
+    plan = runtime.plans.get(str(runtime.journal.plan_of(execution.id)))
+    monkeypatch.setattr("orch.tasks.step.others_wait", lambda *_: pytest.fail("asked by itself"))
+    request = SimpleNamespace(chain=None, id="0123456789ab", root_id=None)
+    call: Any = lambda node, seen, context: 1  # noqa: E731
+    run_step(runtime, request, call, execution.id, "s0", plan.key)
+    assert committed(execution) == done
+    assert redis.llen("quick") == (0 if done == 12 else waiting + 1)
+
+
 # --- what the main process is told -----------------------------------------------------------
 
 

@@ -174,6 +174,11 @@ class Connection:
         made = self._scripts[script]
         return self.read(made.run_ahead, self.wire, behind, given)
 
+    def run_beside(self, beside: scripts.Beside, script: str, **given: Any) -> Any:
+        """As `run`, with a command that is sent with it; see `Script.run_beside`."""
+        made = self._scripts[script]
+        return self.read(made.run_beside, self.wire, beside, given)
+
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""
         made = self._scripts[script]

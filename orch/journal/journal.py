@@ -41,7 +41,7 @@ from orch.journal.records import (
     split_reads,
 )
 from orch.journal.schedules import Schedules
-from orch.journal.scripts import Behind, flat
+from orch.journal.scripts import Behind, Beside, flat
 from orch.journal.services import Services
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
@@ -555,17 +555,18 @@ class Journal(
         now: int,
         taker: tuple[str, int] | None,
         behind: Behind = (),
+        beside: Beside | None = None,
     ) -> Settled | None:
         """Commit that an attempt came to ``text``, where one step always follows. Harmless if
         repeated. None: something stands in the way, and `settle` knows what.
 
         ``text``: JSON; None: no output. ``taker``: who goes on with the step that follows, and the
         lease in ms. ``behind``: what is sent with it, whatever comes of it: the message of the step
-        that follows.
+        that follows. ``beside``: what is asked with it, where nothing is behind it.
         """
         execution = view.execution
         link = straight.link(view, path, state, text, now, self.grace, taker)
-        reply = self._write_link(execution, plan, link, state.owner, behind)
+        reply = self._write_link(execution, plan, link, state.owner, behind, beside)
         if reply is None:
             return None
         if taker is None:
@@ -579,7 +580,13 @@ class Journal(
         return Settled(following=straight.path, handed=handed)
 
     def _write_link(
-        self, execution: str, plan: str, link: Link, owner: str, behind: Behind = ()
+        self,
+        execution: str,
+        plan: str,
+        link: Link,
+        owner: str,
+        behind: Behind = (),
+        beside: Beside | None = None,
     ) -> Sequence[Any] | None:
         """What was asked for, from its second place on; None: nothing was written."""
         fields, items = split_reads(link.reads) if link.reads else ((), ())
@@ -603,6 +610,8 @@ class Journal(
         }
         if behind:
             reply = self.run_ahead(behind, "settle_on", **given)
+        elif beside is not None:
+            reply = self.run_beside(beside, "settle_on", **given)
         else:
             reply = self.run("settle_on", **given)
         word = self._word("settle_on", reply, "SETTLED", "OTHERWISE")

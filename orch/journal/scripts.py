@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -37,6 +38,14 @@ _EMPTY = msgpack.packb([])
 
 Behind = Sequence[Command]
 """Commands that go with a script, in the same write."""
+
+
+@dataclass
+class Beside:
+    """A command that only reads, and goes with a script. ``answer``: None before it is known."""
+
+    command: Command
+    answer: Any = None
 
 
 def flat(pairs: Iterable[tuple[str, Any]]) -> list[Any]:
@@ -78,6 +87,17 @@ class Script:
             return wire.execute_command("EVALSHA", self.sha, *rest, behind=behind)
         except NoScriptError:
             return wire.execute_command("EVAL", self.lua, *rest, behind=behind)
+
+    def run_beside(self, wire: Wire, beside: Beside, given: dict[str, Any]) -> Any:
+        """As a call, of another command that is sent with it."""
+        keys, argv = self.pack(given)
+        rest = (len(keys), *keys, *argv)
+        try:
+            found = wire.read_all(("EVALSHA", self.sha, *rest), beside.command)
+        except NoScriptError:
+            found = wire.read_all(("EVAL", self.lua, *rest), beside.command)
+        reply, beside.answer = found
+        return reply
 
     def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
         if given.keys() != self._names:

@@ -85,6 +85,8 @@ class Drawing:
             if row is None or within or not self._on or not self._may_follow(request):
                 return run_task(task, request, request.args, request.kwargs)
             waited = begun - self._ended < SOON
+            if not waited and "[" not in request.args[1]:  # of a map, there are others
+                return run_task(task, request, request.args, request.kwargs)
             if waited:
                 self._looked = self._emptied = float("-inf")
             errand = _Errand(self, task, request, begun, waited)

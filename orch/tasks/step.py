@@ -27,6 +27,7 @@ from orch.faults import fault
 from orch.journal.journal import Claimed, Refused, Settled
 from orch.journal.pipelining import Fiber
 from orch.journal.scripts import Behind
+from orch.journal.wire import Command
 from orch.memory.step import StepMemory, recall_for_step
 from orch.redaction import without_noted
 from orch.tasks.breaker import Guard
@@ -145,7 +146,12 @@ class Message:
             lease=partial(lease_of, runtime),
             waits=lambda: others_wait(runtime.app, about.queue, runtime.lists),
             message_for=self._message_for,
+            asks=self._asks_who_waits,
         )
+
+    def _asks_who_waits(self) -> Command | None:
+        lists = self.runtime.lists
+        return None if lists is None else lists.asks_for(self.about.queue)
 
     def _message_for(self, plan: Plan, view: View, path: str) -> Behind:
         """The next link of the message's own chain, or one that is made for it."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from orch.journal.journal import Claimed
-from orch.journal.scripts import Behind
+from orch.journal.scripts import Behind, Beside
+from orch.journal.wire import Command
 from orch.settings import Settings
 from orch.workflows.commit import Open, Transition
 from orch.workflows.handoff import (
@@ -35,6 +36,9 @@ MOST_ITEMS = 1000
 MOST_SECONDS = 5.0
 """After which a worker goes on with nothing: one that is told to end does so soon."""
 
+AHEAD = 0.005
+"""Seconds for which it counts whether messages waited when a step was settled."""
+
 WITHIN_LIMIT = 0.5
 """Seconds by which the `timeout` of what is gone on with may end after that of the message's own
 step. Its process is killed one second after that (`kill_after`), so that the journal ends the
@@ -44,9 +48,10 @@ attempt before."""
 class Turn:
     """One message, and what is done from it. ``about``: its own step.
 
-    ``waits``: whether other messages wait in the queue that it came from. ``message_for``: how what
-    it does not go on with is sent, where that may go with the commit. ``count``: steps,
-    ``items``: of a map, the first one included. ``following``: what is done next.
+    ``waits``: whether other messages wait in the queue that it came from; ``asks``: the command
+    that asks so, where that may go with a commit. ``message_for``: how what it does not go on with
+    is sent, where that may, too. ``count``: steps, ``items``: of a map, the first one included.
+    ``following``: what is done next. ``beside``: what is to be asked with the commit that takes it.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Turn:
         lease: Callable[[Node], int],
         waits: Callable[[], bool],
         message_for: MessageFor | None = None,
+        asks: Callable[[], Command | None] = lambda: None,
     ) -> None:
         self.count = 1
         self.items = 1
@@ -71,6 +77,9 @@ class Turn:
         self._owner = owner
         self._lease = lease
         self._waits = waits
+        self._asks = asks
+        self.beside: Beside | None = None
+        self._asked = 0.0
         self._message_for = message_for
         self._looked = (1, begun)  # at how many steps, and when, it was seen that nobody waits
 
@@ -94,7 +103,9 @@ class Turn:
         """As whom, and for how many ms, it goes on with a step that always follows; None: it does
         not."""
         if self.following is not None or not self._may_take(plan, node) or not self._has_turn():
+            self.beside = None
             return None
+        self._look_ahead()
         return self._owner(), self._lease(node)
 
     def message_for(self, plan: Plan, view: View, path: str) -> Behind:
@@ -136,10 +147,22 @@ class Turn:
         few = self.count - steps < settings.handoff_steps - 1
         if few and now - since < settings.handoff_slice:
             return True
-        if self._waits():
+        beside, self.beside = self.beside, None
+        known = beside is not None and beside.answer is not None and now - self._asked < AHEAD
+        if bool(beside.answer) if known and beside is not None else self._waits():
             return False
-        self._looked = self.count, now
+        self._looked = self.count + 1, now
         return True
+
+    def _look_ahead(self) -> None:
+        """Have it asked with this commit whether messages wait, if that is to be known at the next
+        one."""
+        steps, _ = self._looked
+        command = None
+        if self.count + 1 - steps >= self._settings.handoff_steps - 1:
+            command = self._asks()
+        self.beside = None if command is None else Beside(command)
+        self._asked = time.monotonic()
 
     def _may_take_item(self, plan: Plan, entry: Node) -> bool:
         mapped = plan.scopes[entry.scope].item_of

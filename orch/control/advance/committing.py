@@ -22,7 +22,7 @@ from orch.errors import NotFound, OrchError, Unreachable
 from orch.faults import fault
 from orch.journal.journal import Cancelled, Claimed, Ended, Journal, Refused, Settled
 from orch.journal.records import Family
-from orch.journal.scripts import Behind
+from orch.journal.scripts import Behind, Beside
 from orch.workflows.agents import Agent
 from orch.workflows.calls import Call
 from orch.workflows.commit import Event, Transition
@@ -57,7 +57,10 @@ Dispatch = Callable[..., None]
 
 
 class Turn(Protocol):
-    """Who goes on with a token itself, without a message for it."""
+    """Who goes on with a token itself, without a message for it. ``beside``: what it asks with the
+    commit by which it takes one."""
+
+    beside: Beside | None
 
     def offer(self, plan: Plan, view: View, transition: Transition) -> Handoff | None:
         """What it takes of what the transition opens. ``plan``: by which that was decided;
@@ -153,9 +156,8 @@ class Committing(ABC):
             now = self.journal.clock()
             taker = turn.takes(plan, straight.node)
             behind = turn.message_for(plan, view, straight.path) if taker is None else ()
-            settled = self._go_straight(
-                plan, straight, view, path, state, outcome, now, patience, taker, behind
-            )
+            settle = partial(self._go_straight, plan, straight, view, path, state, outcome)
+            settled = settle(now, patience, taker, behind, turn.beside)
             if settled is not None:
                 _give(turn, plan, settled)
                 sent = settled.handed is not None or bool(behind)
@@ -200,12 +202,15 @@ class Committing(ABC):
         patience: float,
         taker: tuple[str, int] | None,
         behind: Behind,
+        beside: Beside | None,
     ) -> Settled | None:
         """Commit an end behind which one step always follows; None: something stands in the way."""
         assert isinstance(outcome, Completed)
         settle = partial(self.journal.settle_straight, plan.key, straight, view, path, state)
         text = text_of(outcome)
-        settled = self.journal.patiently(partial(settle, text, now, taker, behind), patience)
+        settled = self.journal.patiently(
+            partial(settle, text, now, taker, behind, beside), patience
+        )
         if settled is not None:
             fault("settled")
         return settled
