@@ -6,7 +6,8 @@ Results are ignored, and no process subscribes to any: what is true stands in th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import kombu
@@ -213,17 +214,17 @@ def link_command(request: Any, lists: Lists | None) -> list[Command]:
     hands. []: it takes more than a command, and the chain stays."""
     if lists is None or not lists.serve():
         return []
-    commands = commands_of(_next_link(request), lists)
+    commands = commands_of(partial(lists.command, _next_link(request)))
     if commands:
         request.chain = None
     return commands
 
 
-def commands_of(message: Message, lists: Lists) -> list[Command]:
+def commands_of(make: Callable[[], Command]) -> list[Command]:
     """The command that publishes a message, for who sends it with another one; []: the broker is
     away."""
     try:
-        return [lists.command(message)]
+        return [make()]
     except BROKER_AWAY:
         return []
 

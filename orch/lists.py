@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +45,24 @@ MOST = 500
 """Messages in one push."""
 
 _encode = json.JSONEncoder().encode
+
+EXECUTION, _ID, _TAG, _BODY = (uuid4().hex for _ in range(4))
+"""Stand in a template for what is different in each message; no text has them otherwise."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A message as it is written, but for its ids and the execution that it is for."""
+
+    queue: str
+    level: int
+    text: str
+    body: str
+
+    def write(self, execution: str) -> str:
+        body = base64.b64encode(self.body.replace(EXECUTION, execution).encode()).decode()
+        text = self.text.replace(EXECUTION, execution).replace(_ID, str(uuid4()))
+        return text.replace(_TAG, str(uuid4())).replace(_BODY, body)
 
 
 class Lists:
@@ -104,6 +123,19 @@ class Lists:
         self._queues.note(message.queue)
         return "LPUSH", list_of(message.queue, level), self._text(message)
 
+    def template(self, message: Message) -> Template | None:
+        """Of a message for `EXECUTION`; None: what goes with it has ids of its own."""
+        if message.chain or message.chord or message.headers or message.root_id or message.group_id:
+            return None
+        text = self._around(replace(message, id=_ID), _BODY, _TAG)
+        return Template(message.queue, _level(message), text, _body(message))
+
+    def command_from(self, template: Template, execution: str) -> Command:
+        """As `command`, of a message like others before it."""
+        self._note(template.level)
+        self._queues.note(template.queue)
+        return "LPUSH", list_of(template.queue, template.level), template.write(execution)
+
     def hold(self, *queues: str) -> bool:
         """Whether messages wait in one of some queues."""
         return bool(self._wire.execute_command(*self.asks_for(*queues)))
@@ -140,13 +172,11 @@ class Lists:
             self._noted[level] = now
 
     def _text(self, message: Message) -> str:
-        embed = {
-            "callbacks": None,
-            "errbacks": None,
-            "chain": message.chain,
-            "chord": message.chord,
-        }
-        body = _encode([message.args, {}, embed])
+        body = base64.b64encode(_body(message).encode()).decode()
+        return self._around(message, body, str(uuid4()))
+
+    def _around(self, message: Message, body: str, tag: str) -> str:
+        """A message, as it is written, around its body."""
         headers: dict[str, Any] = {
             "lang": "py",
             "task": message.task,
@@ -178,11 +208,11 @@ class Lists:
             "delivery_info": {"exchange": "", "routing_key": message.queue},
             "priority": message.priority or 0,
             "body_encoding": "base64",
-            "delivery_tag": str(uuid4()),
+            "delivery_tag": tag,
         }
         return _encode(
             {
-                "body": base64.b64encode(body.encode()).decode(),
+                "body": body,
                 "content-encoding": "utf-8",
                 "content-type": "application/json",
                 "headers": headers,
@@ -196,6 +226,16 @@ class Lists:
             name = anon_nodename()
             self._origin = (name, os.getpid())
         return name
+
+
+def _body(message: Message) -> str:
+    embed = {
+        "callbacks": None,
+        "errbacks": None,
+        "chain": message.chain,
+        "chord": message.chord,
+    }
+    return _encode([message.args, {}, embed])
 
 
 def _level(message: Message) -> int:

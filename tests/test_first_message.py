@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,3 +83,46 @@ def test_a_start_of_a_key_that_was_used_sends_nothing(
 def test_a_start_that_lies_ahead_sends_nothing(orchestrator: Orchestrator, redis: Redis) -> None:
     orchestrator.start_workflow("w", delay=3600)
     assert messages(redis) == 0
+
+
+def test_it_is_written_as_if_it_were_compiled_each_time(
+    orchestrator: Orchestrator, redis: Redis
+) -> None:
+    """But for its ids. What goes with it is left out, where the process knows it by heart."""
+    runtime = orchestrator.runtime
+    assert runtime.lists is not None
+    plain = {"id": "a", "capability": "work", "next": "b"}
+    last = {"id": "b", "capability": "other"}
+    for number, (steps, chained) in enumerate(
+        [
+            ([{"id": "a", "capability": "work", "priority": 3}], False),
+            ([{"id": "a", "capability": "work", "timeout": 5000}], False),
+            ([plain, {**last, "capability": "work"}], False),
+            ([plain, last], True),
+        ]
+    ):
+        orchestrator.define_workflow("v", {"name": f"v{number}", "steps": steps})
+        first, again = (orchestrator.start_workflow("v") for _ in range(2))
+        plan = runtime.plans.get(str(runtime.journal.plan_of(first.id)))
+        (path,) = (str(step["id"]) for step in steps[:1])
+        for execution in (first.id, again.id):
+            (found,) = runtime.first_message(plan, execution, (path,), 2)
+            made = runtime._message(plan, execution, path, 2)
+            wanted = runtime.lists.command(made)
+            assert found[:2] == wanted[:2]
+            assert _known(found[2], chained) == _known(wanted[2], chained)
+        assert found[2] != runtime.first_message(plan, execution, (path,), 2)[0][2], "the same ids"
+
+
+def _known(text: str, chained: bool) -> Any:
+    """A message without the ids that it was given."""
+    said = json.loads(text)
+    args, given, embed = json.loads(base64.b64decode(said.pop("body")))
+    ids = {said["properties"].pop("correlation_id"), said["headers"].pop("id")}
+    ids.add(said["headers"].pop("root_id"))
+    assert len(ids) == 1 and len(said["properties"].pop("delivery_tag")) == len(*ids) == 36
+    links = embed.pop("chain") or []
+    assert bool(links) == chained
+    for link in links:
+        link["options"].pop("task_id")
+    return said, args, given, embed, links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -18,14 +19,18 @@ from orch.control.plans import Plans
 from orch.control.tracing import open_tracing
 from orch.journal.journal import Journal, open_redis
 from orch.journal.wire import Command
+from orch.lists import EXECUTION, Lists, Template
 from orch.memory.noting import hear
-from orch.messages import messages_of
+from orch.messages import Message, messages_of
 from orch.queues import QueueNotes
 from orch.settings import Settings
 from orch.workflows.canvas import compile_canvas
 from orch.workflows.notices import ESCALATION_QUEUE, notice_task
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven
+
+MOST_TEMPLATES = 1000
+"""Of messages; a few kB each."""
 
 
 class Runtime:
@@ -61,6 +66,7 @@ class Runtime:
         if self.lists is None:
             self.app.orch_queues = QueueNotes(self.journal.wire, self.journal.keys.queues())
         self._producer = producer
+        self._templates: dict[tuple[object, ...], Template | None] = {}
 
     def dispatch(
         self,
@@ -90,9 +96,30 @@ class Runtime:
             return []
         if not plan.node(paths[0]).plain:
             return []
-        canvases = self._compile(plan, execution, paths, priority, self.settings.handoff)
+        # Where that fails, so does what comes next.
+        template = self._template(self.lists, plan, paths[0], priority)
+        if template is not None:
+            return commands_of(partial(self.lists.command_from, template, execution))
+        message = self._message(plan, execution, paths[0], priority)
+        return commands_of(partial(self.lists.command, message))
+
+    def _message(self, plan: Plan, execution: str, path: str, priority: int) -> Message:
+        canvases = self._compile(plan, execution, (path,), priority, self.settings.handoff)
         (message,) = [each for canvas in canvases for each in messages_of(self.app, canvas)]
-        return commands_of(message, self.lists)  # where that fails, so does what comes next
+        return message
+
+    def _template(self, lists: Lists, plan: Plan, path: str, priority: int) -> Template | None:
+        """Of the messages for a path, where all of an execution is the same but for its ids."""
+        if self.tracing is not None or plan.routes:
+            return None
+        # What answers would be sent to is different in each thread, and who sends in each process.
+        key = (plan.key, path, priority, self.app.thread_oid, os.getpid())
+        if key not in self._templates:
+            if len(self._templates) >= MOST_TEMPLATES:
+                self._templates.clear()
+            message = self._message(plan, EXECUTION, path, priority)
+            self._templates[key] = lists.template(message)
+        return self._templates.get(key)
 
     def spread(self, plan: Plan, execution: str, paths: Sequence[str], priority: int = 0) -> None:
         """As `dispatch`, a message for each."""
