@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from orch.workflows.calls import Call
@@ -33,6 +34,7 @@ LONGEST = 100
 """Characters of a name or value in a head; the records tell longer ones apart."""
 
 
+@lru_cache(1000)
 def quoted(text: str) -> str:
     """Without blanks, and in ASCII; as `index.lua` does it."""
     return quote(text, safe="", errors="surrogatepass")
