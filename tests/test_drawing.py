@@ -217,11 +217,12 @@ def test_a_token_that_is_too_long_to_be_told_is_not_taken() -> None:
 # --- workers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("given", [{}, {"ORCH_PIPELINE_DEPTH": "1"}, {"USE_FAST_LOCALS": "1"}])
 def test_a_backlog_is_done_by_a_few_messages_of_the_main_process(
-    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses]
+    orchestrator: Orchestrator, staff: Callable[..., WorkerProcesses], given: dict[str, str]
 ) -> None:
     executions = begin(orchestrator, "quick", COUNT)
-    with staff():
+    with staff(**given):
         all_end(executions)
         assert 0 < carried(orchestrator, "quick") < COUNT / 2
     assert {committed(each) for each in executions} == {1}

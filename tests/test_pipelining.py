@@ -264,6 +264,7 @@ def test_they_are_let_go_later_where_that_cannot_be(
     wait_until: Wait,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "orch")
     said.fails = 2
 
     def work(fiber: Fiber) -> None:
@@ -274,7 +275,8 @@ def test_they_are_let_go_later_where_that_cannot_be(
         wire.execute_command("PING")
 
     pipeline.run(widening(work))
-    assert "what waits behind x a is not given back: Redis is away" in caplog.text
+    assert "what waits behind a of execution x is not given back: Redis is away" in caplog.text
+    assert "a of execution x takes long: 3 that waited behind it were given back" in caplog.text
 
 
 def test_many_short_calls_are_none_that_takes_long(

@@ -244,15 +244,20 @@ class Pipeline:
         with self._lock:
             if self.called is not called:
                 return
+            (execution, path), count = called, 0
             for fiber in self._fibers.values():
                 if fiber is self._current or fiber.dropped:
                     continue
                 try:
                     self._let_go(fiber)
                 except Exception as exc:  # the next look tries again
-                    logger.warning("what waits behind %s %s is not given back: %s", *called, exc)
+                    what = f"{path or 'a branch'} of execution {execution}"
+                    logger.warning("what waits behind %s is not given back: %s", what, exc)
                     return
-                fiber.dropped = True
+                fiber.dropped, count = True, count + 1
+            if count:
+                what = f"{path or 'a branch'} of execution {execution}"
+                logger.info("%s takes long: %d that waited behind it were given back", what, count)
 
     def ask_for(self, fiber: Fiber) -> None:
         """Ask what a fiber waits to ask, for who lets go of it. Raises where Redis is away."""

@@ -80,22 +80,22 @@ class Drawing:
         ``begun``: when it came. Returns what its task answers; raises what any of them raises.
         """
         row = getattr(current_process(), "index", None)
+        within = self._made is not None and self._made.count > 0  # called by a step itself
+        draws = row is not None and not within and self._on and self._may_follow(request)
         try:
-            within = self._made is not None and self._made.count > 0  # called by a step itself
-            if row is None or within or not self._on or not self._may_follow(request):
-                return run_task(task, request, request.args, request.kwargs)
-            waited = begun - self._ended < SOON
-            if not waited and "[" not in request.args[1]:  # of a map, there are others
-                return run_task(task, request, request.args, request.kwargs)
-            if waited:
+            if draws and "[" in request.args[1]:  # of a map, of which there are others
+                errand = _Errand(self, request, begun, task)
+                self._pipeline(row).run(errand.work)
+                return errand.said
+            said = run_task(task, request, request.args, request.kwargs)
+            if draws and begun - self._ended < SOON:
                 self._looked = self._emptied = float("-inf")
-            errand = _Errand(self, task, request, begun, waited)
-            self._pipeline(row).run(errand.work)
-            return errand.said
+                self._pipeline(row).run(_Errand(self, request, begun).work)
+            return said
         finally:
             self._ended = time.monotonic()
 
-    def _pipeline(self, row: int) -> Pipeline:
+    def _pipeline(self, row: Any) -> Pipeline:
         """Made in the process that uses it."""
         if self._made is None:
             depth = self._runtime.settings.pipeline_depth if KEEPS_APART else 1
@@ -207,54 +207,43 @@ def _capability(request: Any) -> str:
 
 
 class _Errand:
-    """A message that Celery knows of, and those that are taken with it. ``waited``: others do."""
+    """Messages that are taken behind one that Celery knows of, or, with its ``task``, beside it."""
 
-    def __init__(
-        self, drawing: Drawing, task: Any, request: Any, begun: float, waited: bool
-    ) -> None:
+    def __init__(self, drawing: Drawing, request: Any, begun: float, task: Any = None) -> None:
         self.said: Any = None
         self._drawing = drawing
-        self._task = task
         self._request = request
         self._begun = begun
-        self._draws = waited
-        self._own_taken = False
+        self._task = task
 
     def work(self, fiber: Fiber) -> None:
+        task, self._task = self._task, None
         try:
-            if not self._own_taken:
-                self._own_taken = True
-                self._do_own(fiber)
-            self._do_others(fiber)
+            if task is not None:
+                self._do_own(fiber, task)
+            if task is None or fiber.has_others:
+                self._do_others(fiber)
         except Exception:
             tokens.clear(fiber.number)
             raise  # whoever ends this process finds what it had in hand
         tokens.clear(fiber.number)
 
-    def _do_own(self, fiber: Fiber) -> None:
+    def _do_own(self, fiber: Fiber, task: Any) -> None:
+        """It has others taken beside it when it goes on with another item."""
         request = self._request
         execution, path = request.args[:2]
+        fiber.token = (execution, path)
         if tokens.note(fiber.number, f"{execution} {path}"):
             setattr(request, FIBER, fiber)
-            fiber.token = (execution, path)
-            self._widen(fiber, request)
-        else:
-            fiber.alone = True
-        self.said = run_task(self._task, request, request.args, request.kwargs)
+        self.said = run_task(task, request, request.args, request.kwargs)
 
     def _do_others(self, fiber: Fiber) -> None:
         drawing, request = self._drawing, self._request
         queue = str(request.delivery_info["routing_key"])
-        while self._draws or fiber.has_others:
-            fiber.token, fiber.alone = None, False
-            drawn = drawing.take(queue, self._begun, request, fiber)
-            if drawn is None:
-                return
+        fiber.token = None
+        while (drawn := drawing.take(queue, self._begun, request, fiber)) is not None:
             task, context = drawn
-            self._draws = True
-            self._widen(fiber, context)
+            if is_brief(_capability(context)):
+                fiber.pipeline.widen()
             run_task(task, context, context.args, context.kwargs)
-
-    def _widen(self, fiber: Fiber, request: Any) -> None:
-        if self._draws and is_brief(_capability(request)):
-            fiber.pipeline.widen()
+            fiber.token = None
