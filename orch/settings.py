@@ -259,7 +259,7 @@ class Settings(BaseSettings):
         "before it sleeps; 0: it sleeps at once",
     )
     pipeline_depth: int = Field(
-        8,
+        16,
         ge=1,
         le=16,
         description="messages that a process of a prefork pool works on in turns where their steps "

@@ -44,7 +44,7 @@ from orch.workflows.node import TASK_PREFIX
 
 logger = logging.getLogger(__name__)
 
-SLICE = 0.1
+SLICE = 0.25
 """Seconds after which the main process has its turn: it may have been told something."""
 
 LOOK_EVERY = 0.01

@@ -43,6 +43,17 @@ INTERRUPTIONS = frozenset({STEP_TIMEOUT, HEARTBEAT_TIMEOUT})
 
 def begin(plan: Plan, view: View, now: int, grace: int) -> Transition:
     """The first transition of an execution: enter the first step."""
+    entry = plan.scopes[ROOT].entry
+    path = join_path(ROOT, entry.id)
+    if entry.plain and not entry.rules and not entry.step.schedule_timeout:
+        # All that `Move` would come to, as a property test says.
+        opened = StepState(StepStatus.DISPATCHED, since=now)
+        return Transition("", None, plan=plan.key, opens=(Open(path, opened, now + grace),))
+    return begin_by_moving(plan, view, now, grace)
+
+
+def begin_by_moving(plan: Plan, view: View, now: int, grace: int) -> Transition:
+    """As `begin`, whatever the first step is."""
     move = Move(plan, view, now, grace)
     entry = plan.scopes[ROOT].entry
     path = join_path(ROOT, entry.id)

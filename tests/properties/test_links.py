@@ -17,7 +17,7 @@ from orch.workflows.outcome import Completed
 from orch.workflows.paths import join_path
 from orch.workflows.plan import Plan
 from orch.workflows.state import StepState, StepStatus, encode
-from orch.workflows.transition import decide
+from orch.workflows.transition import begin, begin_by_moving, decide
 from orch.workflows.view import View
 from tests.build import plan_of, task
 from tests.properties.test_invariants import Case, cases
@@ -105,6 +105,17 @@ def test_what_always_follows_a_step_is_what_is_decided(
         taker = (NEXT_OWNER, LEASE) if goes else None
         link = straight.link(view, path, state, text, NOW, GRACE, taker)
         assert as_dict(link) == as_dict(decided(plan, view, path, state, output, goes))
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(case=cases(), bare=st.booleans())
+def test_how_an_execution_begins_is_where_its_first_step_leads(case: Case, bare: bool) -> None:
+    definition = case.definition
+    if bare:
+        given = without_variables(definition.model_dump(by_alias=True, exclude_none=True))
+        definition = WorkflowDefinition.model_validate(given)
+    plan, view = Plan(definition), View("x1", "w", {"n": 1})
+    assert begin(plan, view, NOW, GRACE) == begin_by_moving(plan, view, NOW, GRACE)
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
