@@ -49,6 +49,7 @@ def slow() -> int:
     return 3
 """
 
+QUICK = {"name": "quick", "steps": [{"id": "a", "capability": "quick"}]}
 ALONE: Any = SimpleNamespace(number=0, has_others=False)
 COUNT = 200
 Wait = Callable[..., Any]
@@ -162,6 +163,20 @@ def test_the_message_of_the_next_step_goes_with_the_end_of_the_one_before(
 
 @pytest.mark.parametrize(("waiting", "done"), [(0, 12), (1, 5)])
 def test_whether_others_wait_is_asked_with_the_commit_of_the_step_before(
+    settings: Settings,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: int,
+    done: int,
+) -> None:
+    patient = settings.model_copy(update={"handoff_slice": 60.0})
+    monkeypatch.setattr("orch.tasks.turn.AHEAD", 60.0)
+    with Orchestrator(patient) as orchestrator:
+        orchestrator.define_workflow("quick", QUICK)
+        ask_ahead(orchestrator, redis, monkeypatch, waiting, done)
+
+
+def ask_ahead(
     orchestrator: Orchestrator,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
