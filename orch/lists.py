@@ -118,10 +118,7 @@ class Lists:
 
     def command(self, message: Message) -> Command:
         """What pushes a message, for who sends it with another command."""
-        level = _level(message)
-        self._note(level)
-        self._queues.note(message.queue)
-        return "LPUSH", list_of(message.queue, level), self._text(message)
+        return self._pushing(message.queue, _level(message), self._text(message))
 
     def template(self, message: Message) -> Template | None:
         """Of a message for `EXECUTION`; None: what goes with it has ids of its own."""
@@ -132,9 +129,12 @@ class Lists:
 
     def command_from(self, template: Template, execution: str) -> Command:
         """As `command`, of a message like others before it."""
-        self._note(template.level)
-        self._queues.note(template.queue)
-        return "LPUSH", list_of(template.queue, template.level), template.write(execution)
+        return self._pushing(template.queue, template.level, template.write(execution))
+
+    def _pushing(self, queue: str, level: int, text: str) -> Command:
+        self._note(level)
+        self._queues.note(queue)
+        return "LPUSH", list_of(queue, level), text
 
     def hold(self, *queues: str) -> bool:
         """Whether messages wait in one of some queues."""

@@ -112,8 +112,8 @@ class Drawing:
         """Give back what a fiber holds while another one calls what takes long."""
         if fiber.token is not None:
             fiber.pipeline.ask_for(fiber)
-            called = fiber.pipeline.called
-            give_back_held(self._runtime, fiber.token[0], os.getpid(), keep=called)
+            reason, called = "its process does something else", fiber.pipeline.called
+            give_back_held(self._runtime, fiber.token[0], os.getpid(), reason, keep=called)
         elif isinstance(fiber.answer, list):
             self._lists.return_taken(fiber.answer)
         tokens.clear(fiber.number)

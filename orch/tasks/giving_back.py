@@ -20,12 +20,20 @@ def give_back(runtime: Runtime, execution: str, path: str, state: StepState, rea
 
 
 def give_back_held(
-    runtime: Runtime, execution: str, pid: int | None, *, keep: tuple[str, str] | None = None
+    runtime: Runtime,
+    execution: str,
+    pid: int | None,
+    reason: str,
+    *,
+    keep: tuple[str, str] | None = None,
 ) -> None:
-    """All that a process of this worker holds of an execution. ``keep``: execution and path of what
-    it does hold on to; path '': all of that execution."""
+    """All that a process of this worker holds of an execution; ``pid`` None: any of them.
+
+    ``keep``: execution and path of what it does hold on to; path '': all of that execution.
+    """
     for path, state in runtime.journal.running(execution):
-        if parse_owner(state.owner) != (current_incarnation(), pid):
+        incarnation, own = parse_owner(state.owner)
+        if incarnation != current_incarnation() or pid not in (None, own):
             continue
         if keep is None or keep[0] != execution or keep[1] not in ("", path):
-            give_back(runtime, execution, path, state, "its process does something else")
+            give_back(runtime, execution, path, state, reason)

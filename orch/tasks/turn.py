@@ -147,12 +147,17 @@ class Turn:
         few = self.count - steps < settings.handoff_steps - 1
         if few and now - since < settings.handoff_slice:
             return True
-        beside, self.beside = self.beside, None
-        known = beside is not None and beside.answer is not None and now - self._asked < AHEAD
-        if bool(beside.answer) if known and beside is not None else self._waits():
+        if self._others_wait(now):
             return False
         self._looked = self.count + 1, now
         return True
+
+    def _others_wait(self, now: float) -> bool:
+        """As it was answered with the last commit, if that was just now; else it is asked."""
+        beside, self.beside = self.beside, None
+        if beside is None or beside.answer is None or now - self._asked >= AHEAD:
+            return self._waits()
+        return bool(beside.answer)
 
     def _look_ahead(self) -> None:
         """Have it asked with this commit whether messages wait, if that is to be known at the next

@@ -185,9 +185,7 @@ class Warden:
         try:
             self.presence.tell(last=True)
             for execution in sorted({token.partition(" ")[0] for token in self._held_at_end}):
-                for path, state in self.journal.running(execution):
-                    if parse_owner(state.owner)[0] == self.incarnation:
-                        give_back(self.runtime, execution, path, state, TOLD_TO_END)
+                give_back_held(self.runtime, execution, None, TOLD_TO_END)
             self.journal.remove_worker(self.incarnation)
         except OrchError:
             logger.debug("the sign of life is left to expire: Redis is away")
@@ -369,7 +367,7 @@ class Warden:
     def _settle_lost_child(self, loss: _Loss) -> None:
         execution, pid = loss.execution, loss.pid
         if loss.waited:
-            give_back_held(self.runtime, execution, pid)
+            give_back_held(self.runtime, execution, pid, loss.reason)
             return
         found = self.journal.read_state(execution, loss.path)
         tokens = [] if found is None else [(loss.path, found[1])]
@@ -384,7 +382,7 @@ class Warden:
             else:
                 self.advancer.lose(execution, held_at, state, loss.reason)
         if loss.drawn:  # the others of its bundle did nothing
-            give_back_held(self.runtime, execution, pid)
+            give_back_held(self.runtime, execution, pid, loss.reason)
 
     def _was_held(self, state: StepState, pid: int | None) -> bool:
         """Whether our process of this number runs it."""
