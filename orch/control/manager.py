@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from orch.app import BROKER_AWAY, queue_depth
+from orch.control.alike import Alike
 from orch.control.archive import Archive, Archived
 from orch.control.attempts import Attempt, attempts_of
 from orch.control.breakers import Breakers
@@ -57,6 +58,7 @@ from orch.workflows.frozen import changed
 from orch.workflows.plan import Plan
 from orch.workflows.starts import StartGiven, start_options
 from orch.workflows.state import ExecutionStatus
+from orch.workflows.transition import entry_path
 
 __all__ = ["Started", "Workflow", "WorkflowInfo", "WorkflowManager", "execution_id"]
 
@@ -87,6 +89,7 @@ class WorkflowManager(Catalog):
         self.forking = Forking(runtime, self)
         self.migration = Migration(runtime, self)
         self._served = _Served()
+        self._alike = Alike(runtime.journal)
 
     # --- executions --------------------------------------------------------------------------
 
@@ -113,7 +116,10 @@ class WorkflowManager(Catalog):
             if believed is not None:
                 plan, word = believed
                 with suppress(ChoicesChanged, InputError):  # an input may fit what is new
-                    return self.start_plan(plan, key, execution, input, None, given, word)
+                    started = self._start_alike(plan, key, execution, input, given, word)
+                    return started or self.start_plan(
+                        plan, key, execution, input, None, given, word
+                    )
         plan = self.plan(key, version, execution)
         return self.start_plan(plan, key, execution, input, idempotency_key, given)
 
@@ -142,6 +148,30 @@ class WorkflowManager(Catalog):
             options=start_options(self.journal.clock(), self.runtime.below_caller(given)),
         )
         return self._start(plan, start if word == "-" else changed(start, word=word))
+
+    def _start_alike(
+        self, plan: Plan, key: str, execution: str, input: Any, given: StartGiven, word: str
+    ) -> Started | None:
+        """As `start_plan`, of one like others before it; None: it is not, as far as is known."""
+        runtime = self.runtime
+        if runtime.tracing is not None or any(value is not None for value in given.values()):
+            return None
+        template = self._alike.template(plan, key, word)
+        if template is None:
+            return None
+        text = checked_input(self.settings, key, plan.definition, input)
+        fault("admitted")
+        path, priority = entry_path(plan), plan.definition.priority
+        behind = runtime.first_message(plan, execution, (path,), priority)
+        started = self.journal.patiently(
+            lambda: self.journal.start_alike(template, execution, text, behind), START_PATIENCE
+        )
+        if started is None:
+            return None
+        fault("started")
+        if not behind:
+            runtime.advancer.apply(plan, execution, (path,), priority)
+        return Started(execution, key, plan.version, warnings=self.warnings(plan))
 
     def start_again(self, again: Again) -> Started:
         """Start what `Forking` has made of another execution."""

@@ -15,12 +15,12 @@ from orch.journal.spending import PROJECT
 from orch.settings import Settings
 from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
-from orch.workflows.gates import Slots, make_gates
+from orch.workflows.gates import Slots, is_gated, make_gates
 from orch.workflows.paths import ROOT
 from orch.workflows.plan import Plan
 from orch.workflows.starts import Scalar, StartOptions, checked_attributes, key_text
 from orch.workflows.state import encode
-from orch.workflows.transition import begin
+from orch.workflows.transition import begin, begins_plainly
 from orch.workflows.validation import check_input
 from orch.workflows.view import View, context_of
 
@@ -62,14 +62,16 @@ def make_start(
     deadline: int = 0,
     options: StartOptions = NOW,
     gated: bool = True,
+    now: int = 0,
 ) -> Start:
     """The start of an execution of ``key``. ``input``: JSON text.
 
     ``deadline``: ms, where one is set from outside; the earliest of it, of the options' and of
-    `timeoutMs` counts. Raises InputError where an attribute, or a key, cannot be one.
-    ``gated``: False where it has not to wait for others, as in a simulation.
+    `timeoutMs` counts. ``gated``: False where it has not to wait for others, as in a simulation.
+    ``now``: ms, 0: as the clock says. Raises InputError where an attribute, or a key, cannot be
+    one.
     """
-    now = journal.clock()
+    now = now or journal.clock()
     view = View(execution, key, input=json.loads(input))
     attributes = attributes_of(plan, view, options)
     if options.project:
@@ -102,6 +104,16 @@ def make_start(
         slots=slots,
         traceparent=options.traceparent,
     )
+
+
+def begins_alike(plan: Plan) -> bool:
+    """Whether executions of a plan differ, when they begin, by their ids, instant and input alone.
+
+    Where one must have ended by an instant of its own, that is one more.
+    """
+    asks = plan.attributes is not None or plan.concurrency_key is not None
+    definition = plan.definition
+    return not (asks or is_gated(definition) or definition.timeout_ms) and begins_plainly(plan)
 
 
 def deadline_of(plan: Plan, begun: int, deadline: int, within: int) -> int:
@@ -149,7 +161,8 @@ def check_json(settings: Settings, what: str, value: Any) -> str:
     """A value as JSON text. Raises InputError where it is none, or too large."""
     try:
         text = encode(value)
-        json.dumps(value, allow_nan=False)
+        if "NaN" in text or "Infinity" in text:  # or a text that says so
+            json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:
         raise InputError(f"{what} is not JSON: {exc}") from exc
     limit = settings.output_limit

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from redis.exceptions import NoScriptError
+
+from orch.errors import JournalError
 from orch.journal.affinities import Affinities
 from orch.journal.beats import Beats
 from orch.journal.branches import Branches
@@ -45,11 +48,13 @@ from orch.journal.scripts import Behind, Beside, flat
 from orch.journal.services import Services
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
+from orch.journal.start_template import StartTemplate, make_template
 from orch.journal.steering import Steered, Steering
 from orch.journal.stream import Stream
 from orch.journal.traces import Traces
 from orch.journal.triggers import Triggers
 from orch.journal.versions import Versions
+from orch.journal.wire import Command
 from orch.workflows.calls import Call
 from orch.workflows.commit import BranchEnd, End, Event, Open, Transition
 from orch.workflows.compensating import in_compensation
@@ -232,10 +237,37 @@ class Journal(
         given = self._all_of(start)
         reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
         self.has_started = True
+        return self._is_started(reply)
+
+    def _is_started(self, reply: Any) -> bool:
         word = self._word("start", reply, "STARTED", "EXISTS", "CHANGED")
         if word == "CHANGED":
             raise ChoicesChanged
         return word == "STARTED"
+
+    def start_template(self, make: Callable[[str, int, str], Start]) -> StartTemplate | None:
+        """Of starts that ``make`` makes of an id, an instant in ms and an input, JSON; None: they
+        differ by more than that."""
+
+        def pack(execution: str, now: int, input: str) -> Command:
+            start = make(execution, now, input)
+            self.note_kind(start.workflow, start.version)
+            return self._scripts["start"].command(self._all_of(start, now))
+
+        return make_template(self.keys, self.grace, pack)
+
+    def start_alike(
+        self, template: StartTemplate, execution: str, input: str, behind: Behind = ()
+    ) -> bool | None:
+        """As `start`, of one as `template` was made of. None: Redis has forgotten the script."""
+        command = template.write(execution, self.clock(), input)
+        try:
+            reply = self.read(self.wire.execute_first, command, *behind)
+        except JournalError as exc:
+            if isinstance(exc.__cause__, NoScriptError):
+                return None
+            raise
+        return self._is_started(reply)
 
     def start_many(self, starts: Sequence[Start]) -> list[bool]:
         """As `start` for each, in one round trip; each is a script of its own."""
@@ -244,9 +276,9 @@ class Journal(
         replies = self.run_many("start", [self._all_of(start) for start in starts])
         return [self._word("start", reply, "STARTED", "EXISTS") == "STARTED" for reply in replies]
 
-    def _all_of(self, start: Start) -> dict[str, Any]:
-        """Arguments of the script that starts an execution."""
-        now = self.clock()
+    def _all_of(self, start: Start, now: int = 0) -> dict[str, Any]:
+        """Arguments of the script that starts an execution. ``now``: ms, 0: as the clock says."""
+        now = now or self.clock()
         fields: dict[str, str] = {
             "status": start.status.value,
             WORKFLOW_FIELD: start.workflow,

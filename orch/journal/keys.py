@@ -25,8 +25,12 @@ class Keys:
         """The partition of an execution: CRC16 of its id, modulo the partition count."""
         return _slot(execution) % self.partitions
 
+    def tag(self, partition: int) -> str:
+        """The hash tag of the keys of a partition."""
+        return f"{{p{partition:02d}}}"
+
     def _in(self, partition: int, rest: str) -> str:
-        return f"{self.namespace}:{{p{partition:02d}}}:{rest}"
+        return f"{self.namespace}:{self.tag(partition)}:{rest}"
 
     # --- of one execution; they expire `retention` after it ended ------------------------
 

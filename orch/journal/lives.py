@@ -28,10 +28,13 @@ class Lives(Webhooks):
             "life": told,
         }
 
+    def tells_of_start(self, workflow: str) -> bool:
+        """As `tells`. That a task is assigned is told with whatever is notable."""
+        return self.tells(STARTED) or (workflow == ASSIGNMENT and self.tells(FAILED))
+
     def _told_of_start(self, execution: str, workflow: str, now: int) -> list[Any]:
-        """As `_told_of_end`. That a task is assigned is told with whatever is notable."""
-        assigned = workflow == ASSIGNMENT and self.tells(FAILED)
-        if not assigned and not self.tells(STARTED):
+        """As `_told_of_end`."""
+        if not self.tells_of_start(workflow):
             return []
         return [*notice_of_life(execution, STARTED, now, {}), now]
 

@@ -99,6 +99,11 @@ class Script:
         reply, beside.answer = found
         return reply
 
+    def command(self, given: dict[str, Any]) -> Command:
+        """What runs it, where Redis knows it already."""
+        keys, argv = self.pack(given)
+        return "EVALSHA", self.sha, len(keys), *keys, *argv
+
     def pack(self, given: dict[str, Any]) -> tuple[list[str], list[Any]]:
         if given.keys() != self._names:
             raise TypeError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Command = Sequence[Any]
+"""Its parts; or bytes, where it is written as Redis reads it."""
 
 Asked = tuple[Callable[["_Line", Any], Any], Any]
 """How something is asked on a connection, and what: see `Wire._execute`."""
@@ -50,10 +51,7 @@ class _Line:
     def send(self, *commands: Command) -> None:
         """All in one write: each is a system call, and wakes the server."""
         connection = self.connection
-        parts = [
-            b"".join(connection.pack_command(*each)) if pack_command is None else _pack(each)
-            for each in commands
-        ]
+        parts = [each if isinstance(each, bytes) else _pack(connection, each) for each in commands]
         connection.send_packed_command((b"".join(parts),))
         if connection._sock is not self.socket:  # another one: what the last one owed is gone
             self.socket, self.owed = connection._sock, 0
@@ -136,8 +134,12 @@ class Wire:
         whatever its answer is. Nobody waits for theirs, as with `post`.
         """
         if behind:
-            return self._execute(_Line.call_first, (command, *behind))
+            return self.execute_first(command, *behind)
         return self._execute(_Line.call, command)
+
+    def execute_first(self, *commands: Command) -> Any:
+        """As `execute_command` of the first, the others behind it."""
+        return self._execute(_Line.call_first, commands)
 
     def read_all(self, *commands: Command) -> list[Any]:
         """As `execute_command` for commands that only read, in one round trip."""
@@ -227,6 +229,10 @@ def _warn_of_lost(error: ResponseError) -> None:
     logger.warning("a message was not taken, the watch will send it again: %s", error)
 
 
-def _pack(command: Command) -> bytes:
-    packed: bytes = pack_command(tuple(command))
+def _pack(connection: Any, command: Command) -> bytes:
+    packed: bytes = (
+        b"".join(connection.pack_command(*command))
+        if pack_command is None
+        else pack_command(tuple(command))
+    )
     return packed

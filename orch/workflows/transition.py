@@ -43,21 +43,29 @@ INTERRUPTIONS = frozenset({STEP_TIMEOUT, HEARTBEAT_TIMEOUT})
 
 def begin(plan: Plan, view: View, now: int, grace: int) -> Transition:
     """The first transition of an execution: enter the first step."""
-    entry = plan.scopes[ROOT].entry
-    path = join_path(ROOT, entry.id)
-    if entry.plain and not entry.rules and not entry.step.schedule_timeout:
+    if begins_plainly(plan):
         # All that `Move` would come to, as a property test says.
-        opened = StepState(StepStatus.DISPATCHED, since=now)
-        return Transition("", None, plan=plan.key, opens=(Open(path, opened, now + grace),))
+        opened = Open(entry_path(plan), StepState(StepStatus.DISPATCHED, since=now), now + grace)
+        return Transition("", None, plan=plan.key, opens=(opened,))
     return begin_by_moving(plan, view, now, grace)
+
+
+def entry_path(plan: Plan) -> str:
+    """Where the first step stands."""
+    return join_path(ROOT, plan.scopes[ROOT].entry.id)
+
+
+def begins_plainly(plan: Plan) -> bool:
+    """Whether all executions of a plan begin with one and the same message."""
+    entry = plan.scopes[ROOT].entry
+    return entry.plain and not entry.rules and not entry.step.schedule_timeout
 
 
 def begin_by_moving(plan: Plan, view: View, now: int, grace: int) -> Transition:
     """As `begin`, whatever the first step is."""
     move = Move(plan, view, now, grace)
-    entry = plan.scopes[ROOT].entry
-    path = join_path(ROOT, entry.id)
-    move.enter(entry, path)
+    path = entry_path(plan)
+    move.enter(plan.scopes[ROOT].entry, path)
     found = move.transition("", None)
     if not found.notices:
         return found
