@@ -422,7 +422,7 @@ def test_a_step_along_the_way_costs_one_script(play: Make, monkeypatch: pytest.M
         lambda script, **given: (calls.append(script), real(script, **given))[1],
     )
     played.run()
-    assert calls == ["claim", *["settle_on"] * 9, "settle"]
+    assert calls == ["claim", *["settle_on"] * 9, "settle_last"]
 
 
 def test_a_claim_that_the_worker_shortens_is_stored_as_the_script_would(

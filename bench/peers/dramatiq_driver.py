@@ -57,10 +57,12 @@ class Dramatiq(Driver):
         return end
 
     def wait(self, handles: list[Any]) -> None:
-        pause = 0.0005 if len(handles) == 1 else 0.005
+        if len(handles) == 1:
+            handles[0].get_result(backend=self.app.results, block=True, timeout=300_000)
+            return
         for handle in handles:
             while not self.is_done(handle):
-                time.sleep(pause)
+                time.sleep(0.005)
 
     def is_done(self, handle: Any) -> bool:
         return bool(self.app.broker.client.exists(self.app.results.build_message_key(handle)))

@@ -16,7 +16,7 @@ from celery import chain, chord
 
 from bench.peers.places import leashed
 from bench.plain import URL_VARIABLE, VARIANT_VARIABLE, make_app
-from bench.systems.base import ROOT, OnRedis
+from bench.systems.base import PATIENCE, ROOT, OnRedis
 
 
 class Canvas(OnRedis):
@@ -108,6 +108,9 @@ class Canvas(OnRedis):
 
     def is_done(self, handle: str) -> bool:
         return bool(self.redis.exists(f"celery-task-meta-{handle}"))
+
+    def wait_for(self, handle: str) -> None:
+        self.results[handle].get(timeout=PATIENCE)
 
     def ended(self, handle: str) -> float:
         meta: Any = self.redis.get(f"celery-task-meta-{handle}")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.plain import URL_VARIABLE
-from bench.systems.base import OnRedis
+from bench.systems.base import PATIENCE, OnRedis
 from bench.wide import WIDTH_VARIABLE
 from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
@@ -88,6 +88,9 @@ class Orch(OnRedis):
 
     def is_done(self, handle: str) -> bool:
         return self.redis.hget(self.journal.keys.record(handle), "status") == "completed"
+
+    def wait_for(self, handle: str) -> None:
+        self.orchestrator.execution(handle).wait(PATIENCE)
 
     def ended(self, handle: str) -> float:
         return float(self.journal.record(handle).ended) / 1000

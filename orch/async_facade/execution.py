@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from orch.control.attempts import Attempt
@@ -29,14 +29,12 @@ class AsyncExecution:
 
     async def wait(self, timeout: float | None = None) -> ExecutionContext:
         """As `Execution.wait`, without a thread that is held while it waits."""
-        limit = None if timeout is None else time.monotonic() + timeout
-        pause = 0.005
-        while not await asyncio.to_thread(self._execution._manager.ended, self.id):
-            if limit is not None and time.monotonic() >= limit:
-                raise not_ended(self._execution, timeout)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
-        return await self.status()
+        looks = self._execution._manager.looks(self.id, timeout).in_loop()
+        async with aclosing(looks):
+            async for _ in looks:
+                if await asyncio.to_thread(self._execution._manager.ended, self.id):
+                    return await self.status()
+        raise not_ended(self._execution, timeout)
 
     async def history(self) -> list[HistoryEntry]:
         return await asyncio.to_thread(self._execution.history)

@@ -48,6 +48,7 @@ from orch.control.steering import Steering
 from orch.control.transfer import Transfer
 from orch.control.triggers import Told
 from orch.control.versions import find_version
+from orch.control.waiting import Looks
 from orch.errors import InputError, NotFound, OrchError, SettingsError
 from orch.faults import fault
 from orch.journal.journal import ChoicesChanged, HistoryEntry, Start
@@ -268,6 +269,10 @@ class WorkflowManager(Catalog):
         if status is None:
             self.journal.record(execution)  # raises, with the sentence
         return status is not None and status.ended
+
+    def looks(self, execution: str, timeout: float | None) -> Looks:
+        """When to ask `ended`, until it has."""
+        return Looks(self.runtime.ends, self.journal.keys.record(execution), timeout)
 
     def executions(
         self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]

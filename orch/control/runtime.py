@@ -17,6 +17,7 @@ from orch.control.catalog import Catalog
 from orch.control.placing import Placing
 from orch.control.plans import Plans
 from orch.control.tracing import open_tracing
+from orch.journal.ends import Ends
 from orch.journal.journal import Journal, open_redis
 from orch.journal.wire import Command
 from orch.lists import EXECUTION, Lists, Template
@@ -53,6 +54,7 @@ class Runtime:
         self.app = app or create_app(settings, url)
         self.journal = Journal(open_redis(url, opened=opened), settings, url=url)
         self.journal.heard = partial(hear, self.journal)
+        self.ends = Ends(self.journal.redis)
         self.plans = Plans(self.journal)
         self.placing = Placing(self.journal)
         self.advancer = Advancer(

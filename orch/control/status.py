@@ -444,9 +444,8 @@ def execution_context(
 ) -> ExecutionContext:
     """Read an execution. Raises NotFound. ``depth``: asked of the queues that hold its steps;
     ``placing``: where those are whose plan does not say."""
-    record = journal.record(execution)
-    fields = journal.steps(execution)
-    history = journal.history(execution)
+    whole = journal.whole(execution)
+    record, fields, history = whole.record, whole.fields, whole.history
     try:
         plan: Plan | None = plans.get(record.plan)
     except NotFound:
@@ -473,7 +472,7 @@ def execution_context(
         id=record.id,
         workflow=record.workflow,
         version=record.version,
-        canary=_canary(journal, record),
+        canary=_canary(journal, record) if whole.canaries else None,
         status=record.status.value,
         created=instant(record.created),
         ended=instant(record.ended) if record.ended else None,

@@ -61,7 +61,7 @@ from orch.workflows.compensating import in_compensation
 from orch.workflows.frozen import changed
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff, completed, known_behind
-from orch.workflows.link import Link, Straight, link_of
+from orch.workflows.link import NULL, Link, Straight, link_of
 from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.traces import TRACE_FIELD
 from orch.workflows.view import (
@@ -486,8 +486,12 @@ class Journal(
             settled = self._settle_on(execution, transition, before, owner, handoff)
             if settled is not None:
                 return settled
-        now = self.clock()
         end = transition.end
+        if before and transition.is_plain_last and not self.tells(ExecutionStatus.COMPLETED.value):
+            settled = self._settle_last(execution, transition, before)
+            if settled is not None:
+                return settled
+        now = self.clock()
         quiet = transition.quiet and self.terse
         events = [e for e in transition.events if self.terse or e.at is None]
         over = handoff.open if handoff is not None else None
@@ -575,6 +579,30 @@ class Journal(
             return Settled()
         handed = _handed(execution, handoff, link.following, reply, now)
         return Settled(following=link.following, handed=handed)
+
+    def _settle_last(self, execution: str, transition: Transition, before: str) -> Settled | None:
+        """An execution that has come to its end; None: something stands in the way."""
+        now, end = self.clock(), transition.end
+        assert end is not None and transition.state is not None
+        reply = self.run(
+            "settle_last",
+            **self._all_keys(execution),
+            **self._index_and_totals(execution),
+            now=now,
+            id=execution,
+            plan=transition.plan,
+            path=transition.path,
+            before=before,
+            state=transition.state.dumps(),
+            texts=flat(transition.texts),
+            fields=flat(transition.fields),
+            output=NULL if end.output is None else end.output,
+            events=[event.dumps(now) for event in transition.events],
+            keep=self.expires,
+        )
+        if self._word("settle_last", reply, "SETTLED", "OTHERWISE") != "SETTLED":
+            return None
+        return Settled(parent=Call.loads(reply[1]) if reply[1] else None)
 
     def settle_straight(
         self,

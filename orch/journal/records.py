@@ -158,6 +158,17 @@ class Family:
     trace: str = ""  # the context that it was started with, a `traceparent`
 
 
+@dataclass(frozen=True)
+class Whole:
+    """``fields``: of the steps' hash, see `Records.steps`. ``canaries``: whether there are any, of
+    any workflow."""
+
+    record: Record
+    fields: dict[str, str]
+    history: list[HistoryEntry]
+    canaries: bool
+
+
 class Records(Connection):
     """What the journal knows of executions. Every method may raise Unreachable."""
 
@@ -340,7 +351,9 @@ class Records(Connection):
 
     def record(self, execution: str) -> Record:
         """Raises NotFound when the execution is not there (or no longer)."""
-        found = self.read(self.redis.hgetall, self.keys.record(execution))
+        return self._record(execution, self.read(self.redis.hgetall, self.keys.record(execution)))
+
+    def _record(self, execution: str, found: Mapping[str, str]) -> Record:
         if not found:
             raise NotFound(
                 f"no execution {execution!r} in Redis at {self.url}",
@@ -348,6 +361,22 @@ class Records(Connection):
                 f"{self.settings.retention / 86400:g} days",
             )
         return _record(execution, found)
+
+    def whole(self, execution: str) -> Whole:
+        """All of an execution, in one round trip. Raises NotFound."""
+        record, fields, history, canaries = self.read(
+            self.wire.read_all,
+            ("HGETALL", self.keys.record(execution)),
+            ("HGETALL", self.keys.steps(execution)),
+            ("LRANGE", self.keys.history(execution), 0, -1),
+            ("EXISTS", self.keys.canaries()),
+        )
+        return Whole(
+            self._record(execution, _as_hash(record)),
+            _as_hash(fields),
+            read_entries(history),
+            bool(canaries),
+        )
 
     def steps(self, execution: str) -> dict[str, str]:
         """All fields of the steps' hash: states, outputs (`=path`), failures (`!path`)."""
@@ -387,7 +416,8 @@ class Records(Connection):
             yield from map(read_entries, self.read(pipe.execute))
 
     def status(self, execution: str) -> ExecutionStatus | None:
-        found = self.read(self.redis.hget, self.keys.record(execution), "status")
+        key = self.keys.record(execution)
+        found = self.read(self.wire.execute_command, "HGET", key, "status")
         return None if found is None else ExecutionStatus(found)
 
     def mark(self, execution: str, queue: str) -> int:
@@ -483,6 +513,11 @@ def make_view(execution: str, fields: Iterable[tuple[str, Any]]) -> View:
         escalations=escalations,
         addresses=addresses,
     )
+
+
+def _as_hash(found: Any) -> dict[str, str]:
+    """What HGETALL gives: a map, or names and values where the connection speaks RESP2."""
+    return found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
 
 
 def _record(execution: str, found: Mapping[str, str]) -> Record:

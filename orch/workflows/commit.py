@@ -113,6 +113,14 @@ class Transition:
         return self.end is not None and self.end.status.ended
 
     @property
+    def is_plain_last(self) -> bool:
+        """Whether the execution ends well with its step, and nothing else is opened or dropped."""
+        ended = self.end is not None and self.end.status is ExecutionStatus.COMPLETED
+        left = (self.opens, self.drops, self.pages, self.clears, self.once, self.guard)
+        more = (*left, self.notices, self.branch, self.cancels_below, self.quiet, self.unwinds)
+        return ended and not any(more) and not (self.listens or self.due)
+
+    @property
     def is_plain_end(self) -> bool:
         """Whether a branch ends well with it, and nothing else is written or opened."""
         branch = self.branch

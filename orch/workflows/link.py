@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from orch.workflows.commit import BranchEnd, Event, Transition
+from orch.workflows.commit import BranchEnd, End, Event, Transition
 from orch.workflows.compensating import in_compensation
 from orch.workflows.entries import CLAIMED, pack, shortened
 from orch.workflows.frozen import changed
 from orch.workflows.handoff import Handoff, needed_behind
 from orch.workflows.node import Node
 from orch.workflows.outcome import Completed, Outcome
-from orch.workflows.paths import KNOWN_PATHS, join_of, split
+from orch.workflows.paths import KNOWN_PATHS, ROOT, join_of, split
 from orch.workflows.plan import Plan
 from orch.workflows.rungs import in_rung
-from orch.workflows.state import StepState, StepStatus, encode
+from orch.workflows.state import ExecutionStatus, StepState, StepStatus, encode
 from orch.workflows.view import INPUT_FIELD, ITEM_MARK, View, output_field
 
 
@@ -246,6 +246,41 @@ def _end_from(plan: Plan, path: str) -> BranchEnd | None:
     if plan.uses_previous_output(scope_path):
         return None
     return BranchEnd(up[0], scope_path, True, "")
+
+
+def last_end(
+    plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int
+) -> Transition | None:
+    """As `plain_end`, where an execution always ends with the step at ``path``, completed."""
+    if not ended_plainly(outcome, view, state):
+        return None
+    known: dict[str, bool] = plan.lasts
+    if path not in known:
+        if len(known) >= KNOWN_PATHS:
+            known.clear()
+        known[path] = _is_last(plan, path)
+    if not known[path]:
+        return None
+    text = text_of(outcome)
+    output = NULL if text is None else text
+    return Transition(
+        path=path,
+        state=state.ended(StepStatus.COMPLETED, now),
+        plan=plan.key,
+        texts=() if text is None else ((f"={path}", text),),
+        fields=((output_field(ROOT), output),) if plan.uses_previous_output(ROOT) else (),
+        end=End(ExecutionStatus.COMPLETED, output=output),
+        events=(Event("completed", path, state.attempt), _COMPLETED),
+    )
+
+
+_COMPLETED = Event("ended", detail={"status": ExecutionStatus.COMPLETED.value})
+
+
+def _is_last(plan: Plan, path: str) -> bool:
+    if split(path)[0] != ROOT or _asks_more(plan, path) or plan.node(path).next is not None:
+        return False
+    return plan.result is None and plan.definition.output is None
 
 
 def _asks_more(plan: Plan, path: str) -> bool:

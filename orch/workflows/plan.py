@@ -57,6 +57,7 @@ class Plan(Reading):
         self.fields: dict[str, tuple[str, ...]] = {}  # path -> what is read there: `fields_for`
         self.straight: dict[str, Any] = {}  # path -> what always follows: `straight_from`
         self.ends: dict[str, Any] = {}  # path -> the end of a branch, if it always is: `plain_end`
+        self.lasts: dict[str, bool] = {}  # path -> whether an execution always ends: `last_end`
 
     @cached_property
     def capabilities(self) -> dict[str, str]:

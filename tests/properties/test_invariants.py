@@ -238,6 +238,8 @@ class LossyJournal(Journal):
 class PlayedTurn:
     """Takes one of the tokens that its worker's settle opens, whatever it costs."""
 
+    beside = None  # it asks nothing
+
     def __init__(self, world: World, incarnation: str) -> None:
         self.world = world
         self.incarnation = incarnation

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orch.workflows.definition import ERROR_HANDLERS, WorkflowDefinition
 from orch.workflows.handoff import Handoff, hand_over
-from orch.workflows.link import Link, link_of, plain_end, straight_from
+from orch.workflows.link import Link, last_end, link_of, plain_end, straight_from
 from orch.workflows.node import Node
 from orch.workflows.outcome import Completed
 from orch.workflows.paths import join_path
@@ -24,6 +24,7 @@ from tests.properties.test_invariants import Case, cases
 
 NOW, GRACE, LEASE = 1_750_000_000_123, 30_000, 3000
 OWNER, NEXT_OWNER = "worker/12/00ab", "worker/12/00ac-0123abcd"
+RUNNING = StepState(StepStatus.RUNNING, owner=OWNER)
 OUTPUTS = st.sampled_from([None, "done", {"n": 1}, [], 0, {"text": "ä\n"}])
 
 
@@ -133,6 +134,40 @@ def test_where_a_branch_always_ends_that_is_what_is_decided(
         if found is not None:
             assert found == decide(plan, View("x1", "w"), path, state, outcome, NOW, GRACE)
             assert found.is_plain_end
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    case=cases(), bare=st.booleans(), output=OUTPUTS, known=st.booleans(), tries=st.integers(1, 3)
+)
+def test_where_an_execution_always_ends_that_is_what_is_decided(
+    case: Case, bare: bool, output: Any, known: bool, tries: int
+) -> None:
+    definition = case.definition.model_dump(by_alias=True, exclude_none=True)
+    definition = without_variables(definition) if bare else definition
+    plan = Plan(WorkflowDefinition.model_validate(definition))
+    outcome = Completed(output, encode(output) if known else None)
+    since = NOW - 5
+    state = StepState(StepStatus.RUNNING, tries, since=since, owner=OWNER, started=since)
+    for path in paths_of(plan):
+        found = last_end(plan, View("x1", "w"), path, state, outcome, NOW)
+        if found is not None:
+            assert found == decide(plan, View("x1", "w"), path, state, outcome, NOW, GRACE)
+            assert found.is_plain_last
+
+
+def test_an_execution_ends_plainly_but_where_its_result_is_told_or_checked() -> None:
+    def ends(of: StepStatus = StepStatus.RUNNING, **more: Any) -> bool:
+        plan, state = plan_of(task("a"), **more), StepState(of, owner=OWNER)
+        return last_end(plan, View("x1", "w"), "a", state, Completed(1), NOW) is not None
+
+    assert ends()
+    assert not ends(of=StepStatus.ESCALATED)
+    assert not ends(result="$.output")
+    assert not ends(output={"type": "object"})
+    assert last_end(chain(), View("x1", "w"), "a", RUNNING, Completed(1), NOW) is None
+    last = last_end(chain(), View("x1", "w"), "b", RUNNING, Completed(1), NOW)
+    assert last is not None and last.fields == (("o:", "1"),), "a retry may need it"
 
 
 def test_a_branch_ends_plainly_but_where_votes_are_cast_or_others_wait() -> None:

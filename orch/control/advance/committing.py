@@ -31,7 +31,7 @@ from orch.workflows.falling import failure_to_replace
 from orch.workflows.fitting import misfit
 from orch.workflows.gates import Slots
 from orch.workflows.handoff import Handoff
-from orch.workflows.link import Straight, ended_plainly, straight_from, text_of
+from orch.workflows.link import Straight, ended_plainly, last_end, straight_from, text_of
 from orch.workflows.node import Node
 from orch.workflows.outcome import (
     Branched,
@@ -272,7 +272,9 @@ class Committing(ABC):
             )
         while True:
             at, now = now or journal.clock(), 0
-            transition = decide(plan, view, path, state, outcome, at, journal.grace)
+            transition = last_end(plan, view, path, state, outcome, at) or decide(
+                plan, view, path, state, outcome, at, journal.grace
+            )
             alone = transition
             error = failure_to_replace(plan, path, outcome, transition)
             if error is not None:

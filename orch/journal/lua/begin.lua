@@ -28,7 +28,7 @@
 -- ARGV  look     int   when to look at the execution as a whole, ms, or 0
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
--- USES  hear tell call_with write_tokens index expire leave_life
+-- USES  hear tell call_with write_tokens index expire say_ended leave_life
 --
 -- Reply  {'BEGUN'} | {'DONE', status} | {'MISSING'}
 
@@ -57,5 +57,6 @@ end
 move_index(have, status, name, totals)
 if ended == 1 then
     expire(keep)
+    say_ended()
 end
 return {'BEGUN'}

@@ -28,7 +28,8 @@
 -- ARGV  life     list  flat id, JSON, ms of the notices that it has ended, if it does at once
 --
 -- USES  hear
--- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire unwinds
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire
+-- USES  say_ended unwinds
 -- USES  leave_life
 --
 -- Reply  {'ENDED', parent, {}, gates, queued}  nothing ran, and there is nothing to compensate;
@@ -60,6 +61,7 @@ if spared == 0 and undoes == 0 then
     redis.call('ZREM', watch, id .. ' ')
     move_index(have, 'cancelled', name, totals)
     expire(keep)
+    say_ended()
     local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
     return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}
 end

@@ -23,7 +23,8 @@
 -- ARGV  life     list  flat id, JSON, ms of the notices that tell of it
 --
 -- USES  hear
--- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire leave_life
+-- USES  tell call_with leave_notices stop_listening withdraw cancel_tokens index expire
+-- USES  say_ended leave_life
 --
 -- Reply  {'ENDED', parent, calls, gates, queued}  parent: who called it, or ''; calls: `path
 --        attempt` of the tokens that waited for a child; gates: whose slots it had, JSON, or
@@ -49,5 +50,6 @@ tell({event})
 redis.call('ZREM', watch, id .. ' ')
 move_index(have, status, name, totals)
 expire(keep)
+say_ended()
 local rest = redis.call('HMGET', record, 'parent', 'gates', 'queued')
 return {'ENDED', rest[1] or '', calls, rest[2], rest[3]}

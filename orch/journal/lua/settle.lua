@@ -58,7 +58,8 @@
 --
 -- USES  hear
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
--- USES  clear_items index expire add_view read_view add_taken pause_over hand_on decide_join
+-- USES  clear_items index expire say_ended add_view read_view add_taken pause_over hand_on
+-- USES  decide_join
 -- USES  reopen end_branch unwinds leave_life
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
@@ -131,13 +132,12 @@ if held and (held[1] ~= 'escalated' or held[2] ~= guard[2] or held[6] ~= guard[3
     return {'MOVED'}
 end
 
-local written = {}
+local written, watched = {}, {}
 if quiet == 1 then
     redis.call('HDEL', steps, path)
 else
     written = {path, state}
 end
-local watched = {}
 if due > 0 then
     watched = {due, id .. ' ' .. path}
 else
@@ -194,6 +194,7 @@ if ends[1] then
     leave_life(life)
     move_index(status, ends[1], ends[4], totals)
     expire(keep)
+    say_ended()
 end
 if not ends[1] then
     local reply = {'SETTLED', '', calls}
