@@ -22,6 +22,7 @@ The sentence of an error says what failed, which object, what was found, and wha
     ├── LayoutMismatch             Redis was filled by another release          exit 4
     ├── HookFailed                 a notice of an escalation was not delivered  exit 1
     ├── WaitTimeout                an execution did not end in time             exit 5
+    ├── ExecutionFailed            an execution that ended has no result        exit 1
     ├── JournalError               a script answered what nobody expects
     └── StepError                  a step failed; ``name`` is what handlers match
         ├── RetryAfter             it asks for a pause before the next attempt
@@ -30,7 +31,7 @@ The sentence of an error says what failed, which object, what was found, and wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +181,18 @@ class HookFailed(OrchError):
 
 class WaitTimeout(OrchError):
     exit_code = 5
+
+
+class ExecutionFailed(OrchError):
+    """An execution has ended, and not completed. ``status``: `failed` or `cancelled`; ``error``:
+    its ``name``, ``message`` and what else is known, as `ExecutionContext.error`."""
+
+    def __init__(
+        self, message: str, *, status: str, error: Mapping[str, Any], hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.error = error
 
 
 class JournalError(OrchError):

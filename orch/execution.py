@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 from orch.control.attempts import Attempt
 from orch.control.logs import LoggedLine
 from orch.control.manager import WorkflowManager
 from orch.control.migration import Migrated
 from orch.control.status import ExecutionContext
-from orch.errors import WaitTimeout
+from orch.control.waiting import Looks
+from orch.errors import ExecutionFailed, WaitTimeout
 from orch.journal.journal import HistoryEntry
+from orch.journal.records import Ending
 from orch.workflows.state import ExecutionStatus
+
+T = TypeVar("T")
 
 
 class Execution:
@@ -39,14 +43,40 @@ class Execution:
         """Block until it has ended. ``timeout`` in seconds; raises WaitTimeout.
 
         Redis says so when it ends; where its ACL forbids that, the answer comes 5 to 100 ms later.
+        While Redis is away it is waited for, too, for `redis_patience`; then raises Unreachable.
         """
-        with closing(self._manager.looks(self.id, timeout).in_thread()) as looks:
-            for told in looks:
-                if told or self._manager.ended(self.id):
-                    found = self.status()
-                    if ExecutionStatus(found.status).ended:
-                        return found
+        return self._waited(timeout, self._if_ended)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block until it has ended, as `wait`, and give its output.
+
+        Raises ExecutionFailed where it failed or was cancelled, else as `wait`.
+        """
+        return output_of(self, self._waited(timeout, self._ending))
+
+    def _waited(self, timeout: float | None, look: Callable[[Looks, bool], T | None]) -> T:
+        looks = self._manager.looks(self.id, timeout)
+        with closing(looks.in_thread()) as each:
+            for told in each:
+                if (found := look(looks, told)) is not None:
+                    return found
         raise not_ended(self, timeout)
+
+    def _if_ended(self, looks: Looks, told: bool = False) -> ExecutionContext | None:
+        """Its status if it has ended. ``told``: it seems so."""
+
+        def look() -> ExecutionContext | None:
+            if not told and not self._manager.ended(self.id):
+                return None
+            found = self.status()
+            return found if ExecutionStatus(found.status).ended else None
+
+        return self._manager.journal.patiently(look, looks.patience)
+
+    def _ending(self, looks: Looks, told: bool = False) -> Ending | None:
+        """How it has ended, if it has."""
+        journal = self._manager.journal
+        return journal.patiently(lambda: journal.ending(self.id), looks.patience)
 
     def history(self) -> list[HistoryEntry]:
         return self._manager.history(self.id)
@@ -131,6 +161,22 @@ class Execution:
 
     def __repr__(self) -> str:
         return f"Execution({self.id!r})"
+
+
+def output_of(execution: Execution, ending: Ending) -> Any:
+    """Its output; raises ExecutionFailed where it has none."""
+    if ending.status is ExecutionStatus.COMPLETED:
+        return ending.output
+    name, message = ending.error.get("name"), ending.error.get("message")
+    raise ExecutionFailed(
+        f"execution {execution.id} {_ENDED[ending.status]}: {name}: {message}",
+        status=ending.status.value,
+        error=ending.error,
+        hint=f"`orch status {execution.id}` shows its steps",
+    )
+
+
+_ENDED = {ExecutionStatus.FAILED: "failed", ExecutionStatus.CANCELLED: "was cancelled"}
 
 
 def not_ended(execution: Execution, timeout: float | None) -> WaitTimeout:

@@ -252,7 +252,7 @@ class Settings(BaseSettings):
         0.05, ge=0, description="seconds after which they have it, however few steps it were"
     )
     busy_poll: float = Field(
-        0.0001,
+        0.001,
         ge=0,
         le=0.01,
         description="seconds for which a process of a prefork pool looks for an answer of Redis "

@@ -16,7 +16,7 @@ from redis import Redis
 from orch import AsyncOrchestrator, Execution, Orchestrator
 from orch.control import waiting
 from orch.control.runtime import Runtime
-from orch.errors import WaitTimeout
+from orch.errors import ExecutionFailed, NotFound, WaitTimeout
 from orch.journal.ends import MOST_KEPT
 from orch.settings import Settings
 from tests.build import parallel, task
@@ -250,6 +250,61 @@ def test_it_is_said_once_however_it_ends(
     assert [each["channel"] for each in found if each] == [runtime.journal.keys.record("x1")]
     said.close()
     runtime.close()
+
+
+class Ways:
+    """The same question, asked by a thread and by a coroutine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def thread(self, id: str, timeout: float | None = 20.0) -> Any:
+        with Orchestrator(self.settings) as orchestrator:
+            return orchestrator.execution(id).result(timeout)
+
+    def coroutine(self, id: str, timeout: float | None = 20.0) -> Any:
+        async def ask() -> Any:
+            async with AsyncOrchestrator(self.settings) as orchestrator:
+                return await orchestrator.execution(id).result(timeout)
+
+        return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("way", ["thread", "coroutine"])
+def test_the_result_is_the_output_or_why_there_is_none(
+    redis: Redis, settings: Settings, redis_url: str, way: str
+) -> None:
+    ask = getattr(Ways(settings), way)
+    runtime = Runtime(settings, redis_url)
+    played = Played(runtime, task("a"), input={"n": 1})
+    with pytest.raises(WaitTimeout):
+        ask("x1", 0.05)
+    played.act = lambda path, item: {"n": 2}
+    played.run()
+    assert ask("x1") == {"n": 2}
+    runtime.journal.redis.flushdb()
+
+    played = Played(runtime, task("a"))
+
+    def fail(path: str, item: Any) -> Any:
+        raise ValueError("no such file")
+
+    played.act = fail
+    played.run()
+    with pytest.raises(ExecutionFailed, match="x1 failed: ValueError: no such file") as failed:
+        ask("x1")
+    assert failed.value.status == "failed" and failed.value.error["name"] == "ValueError"
+    with pytest.raises(NotFound, match="no execution 'x2'"):
+        ask("x2")
+    runtime.close()
+
+
+def test_the_result_of_what_was_cancelled_says_so(orchestrator: Orchestrator) -> None:
+    execution = orchestrator.start_workflow("w")
+    execution.terminate("not needed")
+    with pytest.raises(ExecutionFailed, match=r"was cancelled: .*not needed") as cancelled:
+        execution.result()
+    assert cancelled.value.status == "cancelled"
 
 
 def test_every_script_with_which_one_may_end_says_so() -> None:

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from orch import Orchestrator
 from orch.embedded import ephemeral
-from orch.journal.busy_poll import MISSES, RESTS, BusyPoll
+from orch.journal.busy_poll import MISSES, NEAR, RESTS, BusyPoll
 from orch.journal.connection import open_redis
 from orch.journal.wire import MOST_OWED, Wire
 from orch.settings import Settings
@@ -164,6 +164,21 @@ def test_a_server_that_is_far_away_is_not_looked_for() -> None:
         far.send(b"+")
         assert not any(poll.look(near) for _ in range(RESTS))
         assert poll.look(near), "it may have come nearer"
+
+
+def test_nor_is_one_whose_answers_come_late_though_they_come() -> None:
+    poll = BusyPoll(60.0)
+    near, far = socket.socketpair()
+    with near, far:
+        for _ in range(MISSES):
+            late = threading.Timer(10 * NEAR, far.send, (b"+",))
+            late.start()
+            assert poll.look(near)
+            assert near.recv(1) == b"+"
+            late.join()
+        far.send(b"+")
+        assert not any(poll.look(near) for _ in range(RESTS))
+        assert poll.look(near)
 
 
 def test_answers_are_the_same_whether_or_not_they_are_looked_for(redis: Redis, wire: Wire) -> None:

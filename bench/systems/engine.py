@@ -90,7 +90,7 @@ class Orch(OnRedis):
         return self.redis.hget(self.journal.keys.record(handle), "status") == "completed"
 
     def wait_for(self, handle: str) -> None:
-        self.orchestrator.execution(handle).wait(PATIENCE)
+        self.orchestrator.execution(handle).result(PATIENCE)
 
     def ended(self, handle: str) -> float:
         return float(self.journal.record(handle).ended) / 1000

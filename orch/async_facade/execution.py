@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from orch.control.attempts import Attempt
 from orch.control.logs import LoggedLine
 from orch.control.migration import Migrated
 from orch.control.status import ExecutionContext
-from orch.execution import Execution, not_ended
+from orch.control.waiting import Looks
+from orch.execution import Execution, not_ended, output_of
 from orch.journal.journal import HistoryEntry
+
+T = TypeVar("T")
 
 
 class AsyncExecution:
@@ -29,11 +32,18 @@ class AsyncExecution:
 
     async def wait(self, timeout: float | None = None) -> ExecutionContext:
         """As `Execution.wait`, without a thread that is held while it waits."""
-        looks = self._execution._manager.looks(self.id, timeout).in_loop()
-        async with aclosing(looks):
-            async for _ in looks:
-                if await asyncio.to_thread(self._execution._manager.ended, self.id):
-                    return await self.status()
+        return await self._waited(timeout, self._execution._if_ended)
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """As `Execution.result`, without a thread that is held while it waits."""
+        return output_of(self._execution, await self._waited(timeout, self._execution._ending))
+
+    async def _waited(self, timeout: float | None, look: Callable[[Looks], T | None]) -> T:
+        looks = self._execution._manager.looks(self.id, timeout)
+        async with aclosing(looks.in_loop()) as each:
+            async for _ in each:
+                if (found := await asyncio.to_thread(look, looks)) is not None:
+                    return found
         raise not_ended(self._execution, timeout)
 
     async def history(self) -> list[HistoryEntry]:

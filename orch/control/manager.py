@@ -272,7 +272,8 @@ class WorkflowManager(Catalog):
 
     def looks(self, execution: str, timeout: float | None) -> Looks:
         """When to ask `ended`, until it has."""
-        return Looks(self.runtime.ends, self.journal.keys.record(execution), timeout)
+        channel = self.journal.keys.record(execution)
+        return Looks(self.runtime.ends, channel, timeout, self.settings.redis_patience)
 
     def executions(
         self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[Filters]

@@ -19,24 +19,30 @@ SHORTEST, LONGEST, GROWTH = 0.005, 0.1, 1.5
 class Looks:
     """Come back whenever an execution may have ended, at first at once, last when the time is over.
 
-    ``channel``: that of its end, see `Ends`. ``timeout`` in seconds, None: for ever.
+    ``channel``: that of its end, see `Ends`. ``timeout`` in seconds, None: for ever. ``patience``:
+    seconds for which a look may be repeated while Redis is away.
     """
 
-    def __init__(self, ends: Ends, channel: str, timeout: float | None) -> None:
+    def __init__(self, ends: Ends, channel: str, timeout: float | None, patience: float) -> None:
         self._ends = ends
         self._channel = channel
+        self._patience = patience
         self._limit = float("inf") if timeout is None else time.monotonic() + timeout
         self._pause = SHORTEST
+
+    @property
+    def patience(self) -> float:
+        return max(0.0, self._left(self._patience))
 
     def in_thread(self) -> Generator[bool, None, None]:
         """Whether it was heard of. To be closed by who does not go on to the end."""
         if self._left(LOOK) <= 0:
             yield False
-        while self._left(LOOK) > 0:
-            with suppress(*BROKEN), self._ends.listening(self._channel) as line:
+        while (left := self._left(LOOK)) > 0:
+            with suppress(*BROKEN), self._ends.listening(self._channel, left) as line:
                 yield False
                 if line is None:
-                    time.sleep(self._left(self._longer()))
+                    time.sleep(max(0.0, self._left(self._longer())))
                 else:
                     yield from self._heard(line)
             if self._left(LOOK) <= 0:

@@ -81,14 +81,17 @@ class Ends:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopEnds] = WeakKeyDictionary()
 
     @contextmanager
-    def listening(self, channel: str) -> Iterator[EndLine | None]:
-        """A connection that hears a channel from now on; None: there is none at the moment."""
+    def listening(self, channel: str, patience: float) -> Iterator[EndLine | None]:
+        """A connection that hears a channel from now on; None: there is none at the moment.
+
+        ``patience``: seconds until Redis has confirmed that; who waits looks then.
+        """
         line: EndLine | None = None
         try:
             line = self.take()
             if line is not None:
                 line.listen(channel, alone=True)
-                while line.hear(_PATIENCE) not in (("subscribe", channel), None):
+                while line.hear(patience) not in (("subscribe", channel), None):
                     pass
         except BROKEN as exc:
             self.drop(line, exc)
@@ -210,7 +213,3 @@ class _LoopEnds:
         for waiting in self._waiting.values():
             for told in waiting:
                 told.set()
-
-
-_PATIENCE = 1.0
-"""Seconds until Redis has confirmed; who waits looks then."""

@@ -159,6 +159,15 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How an execution has ended. ``error``: {} where it completed."""
+
+    status: ExecutionStatus
+    output: Any
+    error: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Whole:
     """``fields``: of the steps' hash, see `Records.steps`. ``canaries``: whether there are any, of
     any workflow."""
@@ -355,12 +364,15 @@ class Records(Connection):
 
     def _record(self, execution: str, found: Mapping[str, str]) -> Record:
         if not found:
-            raise NotFound(
-                f"no execution {execution!r} in Redis at {self.url}",
-                hint="`orch list` shows those that are there; ended ones are kept for "
-                f"{self.settings.retention / 86400:g} days",
-            )
+            raise self._not_found(execution)
         return _record(execution, found)
+
+    def _not_found(self, execution: str) -> NotFound:
+        return NotFound(
+            f"no execution {execution!r} in Redis at {self.url}",
+            hint="`orch list` shows those that are there; ended ones are kept for "
+            f"{self.settings.retention / 86400:g} days",
+        )
 
     def whole(self, execution: str) -> Whole:
         """All of an execution, in one round trip. Raises NotFound."""
@@ -419,6 +431,20 @@ class Records(Connection):
         key = self.keys.record(execution)
         found = self.read(self.wire.execute_command, "HGET", key, "status")
         return None if found is None else ExecutionStatus(found)
+
+    def ending(self, execution: str) -> Ending | None:
+        """How an execution has ended; None: it has not. Raises NotFound."""
+        key = self.keys.record(execution)
+        status, output, error = self.read(
+            self.wire.execute_command, "HMGET", key, "status", "output", "error"
+        )
+        if status is None:
+            raise self._not_found(execution)
+        if not ExecutionStatus(status).ended:
+            return None
+        return Ending(
+            ExecutionStatus(status), json.loads(output or "null"), json.loads(error or "{}")
+        )
 
     def mark(self, execution: str, queue: str) -> int:
         """The latest dispatch instant (ms) of which a claim was seen on ``queue``, or 0."""

@@ -59,7 +59,7 @@ class _Line:
     def ask(self, *commands: Command) -> None:
         """Send what is answered soon; what was owed is taken."""
         self.send(*commands)
-        self.busy_poll.look(self.socket)
+        self.busy_poll.look(self.socket, len(commands))
         self.settle()
 
     def settle(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from orch import Orchestrator
+from orch import AsyncOrchestrator, Orchestrator
 from orch.errors import Unreachable
 from orch.execution import Execution
 
@@ -62,6 +63,49 @@ def test_executions_end_once_although_redis_is_killed_in_the_midst_of_them(
     for execution in executions:
         system.assert_committed_once(execution, [f"s{n}" for n in range(STEPS)])
     assert all(worker.alive for worker in system.workers), "a worker ended with its server"
+
+
+def test_who_waits_goes_on_to_wait_while_redis_is_away(own_server: System) -> None:
+    system = own_server
+    name = system.define("chain", *chain(STEPS))
+    executions = [system.start(name) for _ in range(2)]  # nobody does them yet
+    found: list[str] = []
+    away: list[str] = []
+    ended = system.orchestrator.manager.ended
+
+    def noted(execution: str) -> bool:
+        try:
+            return ended(execution)
+        except Unreachable:
+            away.append(execution)
+            raise
+
+    system.orchestrator.manager.ended = noted  # type: ignore[method-assign]
+
+    async def wait_in_loop() -> str:
+        async with AsyncOrchestrator(system.orchestrator.settings) as orchestrator:
+            return (await orchestrator.execution(executions[1].id).wait(DEADLINE)).status
+
+    waiting = [
+        threading.Thread(target=lambda: found.append(executions[0].wait(DEADLINE).status)),
+        threading.Thread(target=lambda: found.append(asyncio.run(wait_in_loop()))),
+    ]
+    for thread in waiting:
+        thread.start()
+
+    def listened_to(execution: Execution) -> bool:
+        return bool(system.server.client.pubsub_channels(f"*{execution.id}"))
+
+    wait_until(lambda: all(map(listened_to, executions)), what="both are waited for")
+    system.server.kill()
+    wait_until(lambda: away, what="they look while there is nothing to be found")
+    assert all(thread.is_alive() for thread in waiting) and not found
+    system.server.start()
+    wait_until(lambda: all(map(listened_to, executions)), what="both are waited for again")
+    system.staff(1)
+    for thread in waiting:
+        thread.join(DEADLINE)
+    assert found == ["completed"] * 2
 
 
 def test_a_subscriber_misses_nothing_although_redis_is_killed(own_server: System) -> None:
