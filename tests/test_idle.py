@@ -38,8 +38,9 @@ def calls(redis: Redis) -> dict[str, int]:
 
 
 def waiting_for_messages(redis: Redis) -> int:
-    """Workers that have done all that they do at first."""
-    return sum(client["cmd"] == "brpop" for client in redis.client_list())
+    """Workers that have done all that they do at first. Blocked: others have waited once, too."""
+    clients = redis.client_list()
+    return sum(each["cmd"] == "brpop" and "b" in each["flags"] for each in clients)
 
 
 def wait_until_nothing_is_due(redis: Redis, wait_until: Any, looks: int = 1) -> None:

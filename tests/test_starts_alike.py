@@ -72,7 +72,8 @@ def test_what_is_kept_of_one_is_what_is_kept_of_one_that_was_made(
     second = orchestrator.start_workflow("w", {"n": 1})
     assert made == []
     assert kept(second.id) == kept(first.id)
-    assert [e.id for e in orchestrator.list_executions(workflow="w", limit=1)] == [second.id]
+    listed = [each.id for each in orchestrator.list_executions(workflow="w", limit=1000)]
+    assert listed.count(second.id) == 1
 
 
 def test_the_input_is_checked_as_ever(orchestrator: Orchestrator, made: list[str]) -> None:
