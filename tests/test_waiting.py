@@ -79,6 +79,18 @@ def test_who_waits_is_told_and_does_not_look_until_then(
     assert looks == [execution.id]
 
 
+def test_the_next_one_that_waits_on_the_same_connection_looks_no_more_often(
+    orchestrator: Orchestrator, looks: list[str], waits: Any
+) -> None:
+    for _ in range(3):
+        execution = orchestrator.start_workflow("w")
+        waiting_for = waits(execution)
+        wait_for(lambda: execution.id in looks)  # noqa: B023
+        execution.terminate()
+        assert waiting_for.result(20).status == "cancelled"
+        assert looks.count(execution.id) == 1
+
+
 def test_one_that_has_ended_is_no_matter_of_being_told(
     orchestrator: Orchestrator, looks: list[str]
 ) -> None:

@@ -36,8 +36,6 @@ class Looks:
 
     def in_thread(self) -> Generator[bool, None, None]:
         """Whether it was heard of. To be closed by who does not go on to the end."""
-        if self._left(LOOK) <= 0:
-            yield False
         while (left := self._left(LOOK)) > 0:
             with suppress(*BROKEN), self._ends.listening(self._channel, left) as line:
                 yield False
@@ -45,8 +43,7 @@ class Looks:
                     time.sleep(max(0.0, self._left(self._longer())))
                 else:
                     yield from self._heard(line)
-            if self._left(LOOK) <= 0:
-                yield False
+        yield False
 
     def _heard(self, line: EndLine) -> Generator[bool, None, None]:
         while (left := self._left(LOOK)) > 0:

@@ -42,8 +42,8 @@ class EndLine:
     def listen(self, channel: str, *, alone: bool = False) -> None:
         """To a channel as well, or ``alone``. Redis confirms it, which `hear` tells."""
         left = self.channels - {channel} if alone else set()
-        commands = [("SUBSCRIBE", channel), *([("UNSUBSCRIBE", *left)] if left else [])]
-        self._send(commands)
+        # In this order the confirmation comes last: nothing behind it is taken for news.
+        self._send([*([("UNSUBSCRIBE", *left)] if left else []), ("SUBSCRIBE", channel)])
         self.channels = (self.channels | {channel}) - left
 
     def leave(self, channel: str) -> None:

@@ -8,9 +8,9 @@ test holds both to the same `Link`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from orch.workflows.commit import BranchEnd, End, Event, Transition
 from orch.workflows.compensating import in_compensation
@@ -90,6 +90,8 @@ def link_of(
     )
 
 
+T = TypeVar("T")
+
 NULL = encode(None)
 _TAKEN = StepState(StepStatus.RUNNING)
 
@@ -163,10 +165,15 @@ class Straight:
 def straight_from(plan: Plan, path: str) -> Straight | None:
     """What always follows the step at ``path``; None: it takes `decide` to know."""
     known: dict[str, Straight | None] = plan.straight
+    return _once(known, plan, path, _straight_from)
+
+
+def _once(known: dict[str, T], plan: Plan, path: str, find: Callable[[Plan, str], T]) -> T:
+    """What is found of a path, and known from then on."""
     if path not in known:
         if len(known) >= KNOWN_PATHS:
             known.clear()
-        known[path] = _straight_from(plan, path)
+        known[path] = find(plan, path)
     return known[path]
 
 
@@ -212,12 +219,7 @@ def plain_end(
     that is all; None: it takes `decide` to know."""
     if not ended_plainly(outcome, view, state):
         return None
-    known: dict[str, BranchEnd | None] = plan.ends
-    if path not in known:
-        if len(known) >= KNOWN_PATHS:
-            known.clear()
-        known[path] = _end_from(plan, path)
-    ended = known[path]
+    ended = _once(plan.ends, plan, path, _end_from)
     if ended is None:
         return None
     text = text_of(outcome)
@@ -252,14 +254,7 @@ def last_end(
     plan: Plan, view: View, path: str, state: StepState, outcome: Outcome, now: int
 ) -> Transition | None:
     """As `plain_end`, where an execution always ends with the step at ``path``, completed."""
-    if not ended_plainly(outcome, view, state):
-        return None
-    known: dict[str, bool] = plan.lasts
-    if path not in known:
-        if len(known) >= KNOWN_PATHS:
-            known.clear()
-        known[path] = _is_last(plan, path)
-    if not known[path]:
+    if not ended_plainly(outcome, view, state) or not _once(plan.lasts, plan, path, _is_last):
         return None
     text = text_of(outcome)
     output = NULL if text is None else text
