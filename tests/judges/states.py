@@ -22,6 +22,7 @@ from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.string.string_expression import (
     StringVariableSample,
 )
+from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
 from moto.stepfunctions.parser.asl.eval.evaluation_details import (
@@ -317,6 +318,11 @@ def read_variable(sample: Any, env: Any) -> None:
     env.stack.append(copy.deepcopy(env.variable_store.get(sample.expression.removeprefix("$"))))
 
 
+def key_of_counter(component: EvalComponent) -> str:
+    """moto makes it when it is first asked for: two threads would each make one, and count anew."""
+    return str(id(component))
+
+
 @contextmanager
 def judge() -> Iterator[Judge]:
     """A judge; while it is there, moto neither waits nor calls anything."""
@@ -328,9 +334,9 @@ def judge() -> Iterator[Judge]:
             wait_function.WaitFunction, "_wait_interval", lambda self, env, wait_seconds: None
         )
         patch.setattr(StringVariableSample, "_eval_body", read_variable)
+        patch.setattr(EvalComponent, "heap_key", property(key_of_counter))
         logging.disable(logging.CRITICAL)
         try:
             yield found
         finally:
-            patch.setattr(StringVariableSample, "_eval_body", read_variable)
-        logging.disable(logging.NOTSET)
+            logging.disable(logging.NOTSET)

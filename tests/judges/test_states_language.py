@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
+from threading import Barrier, BrokenBarrierError
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from moto.stepfunctions.parser.asl.component import eval_component
 from redis import Redis
 
 import orch.control.simulation
 from orch.control.simulation import SimulatedStep, Simulation, simulate
 from orch.workflows.definition import WorkflowDefinition
-from tests.conftest import LONG
+from tests.conftest import LONG, wait_for
 from tests.judges.cases import INPUT, case
 from tests.judges.states import NO_CHOICE, Judge, judge, to_states
 
@@ -139,6 +142,31 @@ def test_the_cases_hold_what_they_are_meant_to_judge() -> None:
         seen.update([*kinds, *(word for word in words if word in text)])
         seen.update(["fails"] if any(made.mocks["fail"].values()) else [])
     assert min(seen.values()) >= 10 and len(seen) == 13, seen
+
+
+def test_items_that_fail_at_once_count_their_attempts_apart(
+    moto: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto names a counter when it is first asked for; two threads could each give it a name."""
+    asked, both = count(), Barrier(2)
+
+    def named() -> str:
+        second = next(asked) == 1
+        with suppress(BrokenBarrierError):
+            both.wait(2)
+        if second:
+            wait_for(lambda: moto.verdict.pauses)
+        return str(next(asked))
+
+    monkeypatch.setattr(eval_component, "long_uid", named)
+    step = {"id": "a", "capability": "work", "retry": {"maxAttempts": 3, "interval": 1000}}
+    step["retry"] |= {"backoffRate": 3}
+    of_items = {"items": "$.input.three", "maxConcurrency": 3, "steps": [step]}
+    steps = [{"id": "m", "type": "map", "map": of_items}]
+    definition = {"name": "w", "steps": steps, "result": {"last": None, "error": None}}
+    given = {"outputs": {"a": {"n": 1}}, "fail": {"a": 2}, "errors": {"a": "Red"}}
+    found = moto.run(to_states(definition), INPUT, given)
+    assert sorted(found.pauses) == [1000] * 3 + [3000] * 3
 
 
 def test_what_moto_counts_is_what_was_planned(moto: Judge) -> None:
