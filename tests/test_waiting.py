@@ -17,7 +17,7 @@ from orch import AsyncOrchestrator, Execution, Orchestrator
 from orch.control import waiting
 from orch.control.runtime import Runtime
 from orch.errors import ExecutionFailed, NotFound, WaitTimeout
-from orch.journal.ends import MOST_KEPT
+from orch.journal.ends import MOST_KEPT, EndLine, Ends
 from orch.settings import Settings
 from tests.build import parallel, task
 from tests.conftest import wait_for
@@ -213,6 +213,53 @@ def test_coroutines_share_one_connection_and_hold_no_thread(
     ended = asyncio.run(_waited(settings, redis, 100, break_it))
     assert ended == ["cancelled"] * 100
     assert threading.active_count() - before < 40
+
+
+class SlowLines:
+    """Connections that listen are made when ``go`` is set. ``kept``: those for the next one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.made: list[EndLine] = []
+        self.kept: list[EndLine] = []
+        make, keep = EndLine.__init__, Ends.keep
+
+        def make_slowly(line: EndLine, pool: Any) -> None:
+            self.begun.set()
+            assert self.go.wait(20)
+            make(line, pool)
+            self.made.append(line)
+
+        def keep_and_note(ends: Ends, line: EndLine) -> None:
+            keep(ends, line)
+            self.kept.append(line)
+
+        monkeypatch.setattr(EndLine, "__init__", make_slowly)
+        monkeypatch.setattr(Ends, "keep", keep_and_note)
+
+
+async def _cancelled(settings: Settings, lines: SlowLines) -> str:
+    async with AsyncOrchestrator(settings) as orchestrator:
+        execution = await orchestrator.start_workflow("w")
+        first = asyncio.create_task(execution.wait(60))
+        await asyncio.to_thread(lines.begun.wait, 20)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        lines.go.set()
+        await asyncio.to_thread(wait_for, lambda: lines.kept)
+        second = asyncio.create_task(execution.wait(60))
+        await asyncio.sleep(0)
+        await execution.terminate()
+        return (await second).status
+
+
+def test_a_coroutine_that_is_cancelled_while_it_connects_leaves_the_connection_to_the_next(
+    orchestrator: Orchestrator, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = SlowLines(monkeypatch)
+    assert asyncio.run(_cancelled(settings, lines)) == "cancelled"
+    assert len(lines.made) == 1
 
 
 async def _too_late(settings: Settings) -> None:

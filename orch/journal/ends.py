@@ -122,14 +122,19 @@ class Ends:
 
     def take(self) -> EndLine | None:
         """A connection, kept or new; None: it would be of no use. Raises what `BROKEN` names."""
-        if self.refused:
-            return None
+        return None if self.refused else self.kept() or EndLine(self._pool)
+
+    def kept(self) -> EndLine | None:
+        """One that is there; it takes no time."""
         with self._lock:
             if self._pid != os.getpid():  # those are of the process that forked this one
                 self._kept, self._pid = [], os.getpid()
-            if self._kept:
-                return self._kept.pop()
-        return EndLine(self._pool)
+            return self._kept.pop() if self._kept else None
+
+    def prepare(self) -> None:
+        """See to it that one is there. Raises what `BROKEN` names."""
+        if (line := self.take()) is not None:
+            self.keep(line)
 
     def keep(self, line: EndLine) -> None:
         """For the next one that waits."""
@@ -162,7 +167,9 @@ class _LoopEnds:
         async with self._opening:
             if self.line is None:
                 with suppress(*BROKEN, NotImplementedError):
-                    self._begin(await asyncio.to_thread(self._ends.take))
+                    # Who is cancelled here leaves the connection to the next one.
+                    await asyncio.to_thread(self._ends.prepare)
+                    self._begin(self._ends.kept())
         self._waiting.setdefault(channel, []).append(told)
         try:
             self._tell_redis(EndLine.listen, channel)
