@@ -147,10 +147,17 @@ class TestQuickOnes:
         assert output["results"] == branches(20)
 
     def test_what_is_too_much_for_one_worker_goes_to_the_next(self, play: Make) -> None:
-        played = play(KEPT + 12)
+        many = KEPT + AT_ONCE + 1
+        played = play(many)
         bring(played)
-        assert len(played.runs) == KEPT and played.messages == branches(KEPT + 12)[KEPT:]
+        assert len(played.runs) == KEPT and played.messages == branches(many)[KEPT:]
         bring(played)
+        assert played.worked.status() is ExecutionStatus.COMPLETED
+
+    def test_what_is_hardly_too_much_is_not_worth_another_message(self, play: Make) -> None:
+        played = play(KEPT + AT_ONCE)
+        bring(played)
+        assert played.messages == []
         assert played.worked.status() is ExecutionStatus.COMPLETED
 
     def test_the_second_steps_are_sent_together(self, play: Make) -> None:

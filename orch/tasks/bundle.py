@@ -33,7 +33,8 @@ AT_ONCE = 16
 """Branches in one script: what is done is committed no later than their calls together."""
 
 KEPT = 48
-"""Branches that a worker keeps of a bundle; the others go to whoever is free."""
+"""Branches that a worker keeps of a bundle; the others go to whoever is free. What would be left is
+kept, too, if one script can claim it: a message takes longer."""
 
 LONG = 4 * QUICK
 """Seconds; a call that takes longer ends the bundle."""
@@ -66,8 +67,9 @@ class Bundle:
 
     def run(self) -> int:
         """Do the branches that are kept, and send messages for what is left; how many were done."""
-        self._todo.extend(self.paths[:KEPT])
-        self._send(self.paths[KEPT:])
+        kept = KEPT if len(self.paths) > KEPT + AT_ONCE else len(self.paths)
+        self._todo.extend(self.paths[:kept])
+        self._send(self.paths[kept:])
         done = 0
         taken = self._exchange()
         while taken:
