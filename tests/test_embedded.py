@@ -22,7 +22,7 @@ import redis
 
 from orch import embedded
 from orch.embedded import EmbeddedServer, acquire, ephemeral, find_binary, find_local
-from orch.embedded.resp import command
+from orch.embedded.resp import command, listens
 from orch.errors import NoServer
 
 ROOT = Path(embedded.__file__).parents[2]
@@ -466,9 +466,9 @@ def test_a_server_that_never_answers_is_a_timeout(data: Path, tmp_path: Path) ->
     wait_until(lambda: not processes_of(data))
 
 
-def test_a_load_longer_than_the_timeout_is_finished_for_the_next_try(
-    data: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def slow(data: Path, tmp_path: Path) -> Path:
+    """A server that takes some seconds to load what is in ``data``."""
     with acquire(data) as lease, redis.Redis.from_url(lease.url) as client:
         pipeline = client.pipeline(transaction=False)
         for number in range(24_000):
@@ -476,17 +476,46 @@ def test_a_load_longer_than_the_timeout_is_finished_for_the_next_try(
         pipeline.execute()
     end_keeper(data)
     wait_until(lambda: not processes_of(data))
-    slow = tmp_path / "valkey-server"
-    slow.write_text(
+    program = tmp_path / "valkey-server"
+    program.write_text(
         f"#!/bin/sh\n(cat; echo key-load-delay 100) > slow.conf\nexec {find_binary()} slow.conf\n"
     )
-    slow.chmod(0o755)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_load_longer_than_the_timeout_is_finished_for_the_next_try(
+    data: Path, slow: Path
+) -> None:
     with pytest.raises(NoServer, match="still be loading"):
         EmbeddedServer(data, binary=slow).acquire(timeout=0.3)
     began = time.monotonic()
     wait_until(lambda: "url" in state_of(data), timeout=60)
     assert time.monotonic() - began > embedded.LINGER, "the load was too short to prove anything"
-    assert read(lease.url, "key 23999") == "value"
+    with acquire(data) as lease:
+        assert read(lease.url, "key 23999") == "value"
+
+
+def test_a_server_that_loads_may_be_silent_for_longer_than_it_lingers(
+    data: Path, slow: Path
+) -> None:
+    """It looks at its clients now and then, which on a busy machine is seldom."""
+    with pytest.raises(NoServer, match="still be loading"):
+        EmbeddedServer(data, binary=slow).acquire(timeout=0.3)
+    wait_until(lambda: listens(state_of(data)["port"]))
+    (server,) = (pid for pid in processes_of(data) if is_server(pid))
+    os.kill(server, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_until(lambda: not is_alive(server) or time.monotonic() - began > 3 * embedded.LINGER)
+    assert "url" not in state_of(data), "it was loaded before it was frozen"
+    os.kill(server, signal.SIGCONT)
+    wait_until(lambda: "url" in state_of(data), timeout=60)
+    with acquire(data) as lease:
+        assert read(lease.url, "key 23999") == "value"
+
+
+def is_server(pid: int) -> bool:
+    return b"orch.embedded" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 def test_without_the_wheel_a_server_on_path_is_used(

@@ -16,7 +16,7 @@ from orch.embedded.locks import RETRY_PAUSE, open_lock, release_lock, take_lock
 from orch.embedded.logs import note
 from orch.embedded.processes import die_with_parent, works_in
 from orch.embedded.program import configuration
-from orch.embedded.resp import command
+from orch.embedded.resp import command, listens
 from orch.embedded.signals import Alarm
 
 LINGER = 2.0
@@ -25,6 +25,7 @@ LINGER = 2.0
 _TICK = 0.25
 _EVICTION_TIMEOUT = 5.0
 _SHUTDOWN_TIMEOUT = 10.0
+_SILENCE = 60.0  # seconds for which a server that loads its data may not come to say so
 _SHORTEST_BACK_OFF = 0.1
 _LONGEST_BACK_OFF = 5.0
 _LONG_LIFE = 10.0  # seconds after which a server's death is a new trouble, not the same
@@ -43,7 +44,7 @@ class Keeper:
         self._last_use = (0, time.monotonic())
         self._ready = False
         self._reported = False
-        self._spawned_at = self._start_at = 0.0
+        self._spawned_at = self._start_at = self._heard_at = 0.0
         self._back_off = _SHORTEST_BACK_OFF
 
     def run(self) -> None:
@@ -88,13 +89,18 @@ class Keeper:
 
     def _look(self) -> None:
         # Patient: a loading server looks at its clients only now and then.
-        reply = command(self._state["port"], self._state["password"], "PING", timeout=LINGER)
+        port = self._state["port"]
+        reply = command(port, self._state["password"], "PING", timeout=LINGER)
+        now = time.monotonic()
         if reply == b"+PONG":
             self._publish()
-        elif reply.startswith(b"-LOADING"):
+            return
+        if reply.startswith(b"-LOADING"):
+            self._heard_at = now
+        if now - self._heard_at < _SILENCE and listens(port):
             # Counts as use: whoever waits gives up after a timeout and tries again, and would
             # never get a server whose load takes longer than that.
-            self._last_use = (self._last_use[0], time.monotonic())
+            self._last_use = (self._last_use[0], now)
 
     def _bury(self) -> None:
         """Note the server's death, and when to start it again."""
@@ -118,7 +124,7 @@ class Keeper:
 
     def _spawn(self) -> None:
         self._files.redis.mkdir(mode=0o700, exist_ok=True)
-        self._spawned_at = time.monotonic()
+        self._spawned_at = self._heard_at = time.monotonic()
         lock = open_lock(self._files.server_lock)
         try:
             self._evict(lock)

@@ -59,6 +59,15 @@ def command(
         return b""
 
 
+def listens(port: int, *, host: str = HOST, timeout: float = 0.5) -> bool:
+    """Whether a server takes connections, though it may be too busy to answer."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except OSError:
+        return False
+
+
 def _receive_line(connection: socket.socket, deadline: float) -> bytes:
     received = b""
     while not received.endswith(b"\r\n"):
