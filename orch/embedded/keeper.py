@@ -97,10 +97,11 @@ class Keeper:
             return
         if reply.startswith(b"-LOADING"):
             self._heard_at = now
-        if now - self._heard_at < _SILENCE and listens(port):
-            # Counts as use: whoever waits gives up after a timeout and tries again, and would
-            # never get a server whose load takes longer than that.
-            self._last_use = (self._last_use[0], now)
+        elif now - self._heard_at >= _SILENCE or not listens(port):
+            return
+        # Counts as use: whoever waits gives up after a timeout and tries again, and would
+        # never get a server whose load takes longer than that.
+        self._last_use = (self._last_use[0], now)
 
     def _bury(self) -> None:
         """Note the server's death, and when to start it again."""
