@@ -12,6 +12,8 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
+from orch.tasks.carrying import carry_at_once
+
 
 class PromptConsumer(Consumer):
     """Tries again after 0.2, 0.4 … 2 s.
@@ -38,6 +40,7 @@ class PromptConsumer(Consumer):
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
+        carry_at_once(self.pool, hub)
         if self._woken is not None:
             hub.add_reader(self._woken, _drain, self._woken)
         if self.connection.transport.driver_type == "amqp":
