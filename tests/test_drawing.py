@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from orch import Orchestrator
 from orch.control.workers import WorkerProcesses
 from orch.execution import Execution
 from orch.journal.scripts import load
+from orch.journal.wire import _Line
 from orch.lists import Lists
 from orch.settings import Settings
 from orch.tasks.drawing import Drawing
@@ -148,14 +149,14 @@ def test_the_message_of_the_next_step_goes_with_the_end_of_the_one_before(
     for name in ("claim", "settle_on"):
         redis.script_load(load()[name].lua)
     sent: list[int] = []
-    real = runtime.journal.wire.execute_command
+    real = _Line.send
 
-    def execute(*command: Any, behind: Sequence[Any] = ()) -> Any:
-        sent.append(1 + len(behind))
-        return real(*command, behind=behind)
+    def send(line: _Line, *commands: Any) -> None:
+        sent.append(len(commands))
+        real(line, *commands)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime.journal.wire, "execute_command", execute)
+        patch.setattr(_Line, "send", send)
         run_step(runtime, request, lambda node, seen, context: 1, execution, "a", plan.key)
     assert sent[-1] == 2 and set(sent[:-1]) == {1}
     assert redis.llen("other") == 1

@@ -23,7 +23,19 @@ from orch.journal.records import Follower
 from orch.journal.scripts import Script
 from orch.journal.snapshots import Snapshot
 from orch.workflows.commit import Event
-from orch.workflows.entries import LATEST, ON, WORDS, as_json, pack, repack, unpack
+from orch.workflows.entries import (
+    CLAIMED,
+    COMPLETED,
+    LATEST,
+    ON,
+    WORDS,
+    as_json,
+    pack,
+    passage,
+    repack,
+    shortened,
+    unpack,
+)
 from orch.workflows.handoff import make_handoff
 from orch.workflows.outcome import Completed
 from orch.workflows.state import encode
@@ -52,6 +64,38 @@ def words_of_the_sources() -> set[str]:
 def raw(journal: Journal) -> list[bytes]:
     found = journal.redis.lrange(journal.keys.history("x1"), 0, -1)
     return [text.encode("utf-8", "surrogateescape") for text in found]
+
+
+workers = st.one_of(
+    texts,
+    st.from_regex(r"[a-z{/][a-z0-9-]{0,9}/\d{1,4}/[0-9a-f]{4}(-\w{8})?", fullmatch=True),
+    st.just("vm-26653-f6c7c2/26655/08c2"),
+)
+paths = st.one_of(texts, st.from_regex(r"[a-z]\w*(\[\d+\]/\w+|#\d+)?", fullmatch=True))
+
+
+@given(at=st.integers(-1, LATEST), path=paths, following=paths, owner=workers, before=workers)
+@example(at=1, path="a", following="b", owner="vm/1/0a", before="vm/1/0b-12345678")
+def test_from_one_step_to_the_next_the_entries_are_those_that_are_packed_one_by_one(
+    at: int, path: str, following: str, owner: str, before: str
+) -> None:
+    known = passage(path, following)
+    found = None if known is None else known.entries(at, owner, before)
+    if found is None:
+        return
+    claim = pack(at, CLAIMED, following, 1, {"worker": owner})
+    assert found == ([pack(at, COMPLETED, path, 1, None), claim], shortened(claim, owner, before))
+    assert found[1]
+
+
+def test_from_one_step_to_the_next_the_entries_are_known_but_in_odd_cases() -> None:
+    known, own = passage("each[3]/a", "each[3]/b#2"), "vm-26653-f6c7c2/26655/08c2-0123abcd"
+    assert known is not None
+    assert known.entries(NOW, own, "vm-26653-f6c7c2/26655/08c1") is not None
+    assert known.entries(NOW, own, "vm-26653-f6c7c2/26656/08c1") is None, "another process"
+    assert known.entries(LATEST, own, own) is None
+    assert known.entries(NOW, "{/1/2", "{/1/2") is None, "would be read as JSON"
+    assert passage("", "b") is None and passage("a", "2b") is None and passage("a\0", "b") is None
 
 
 @given(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from orch.journal.scripts import Script, load
+from orch.journal.scripts import Form, Script, load
+from orch.journal.wire import Wire, as_sent
 
 SCRIPTS = sorted(load())
 EXAMPLE = """-- example.lua: what it does.
@@ -33,6 +35,37 @@ def test_arguments_arrive_by_name_and_in_their_type(redis: Redis) -> None:
     script = Script("example", EXAMPLE)
     reply = script(redis, one="k", count=41, text="ü", many=["", "\x00\u2028"])
     assert reply == [42, "ü", "\x00\u2028", 0]
+
+
+def test_arguments_that_stay_the_same_are_written_once(redis: Redis) -> None:
+    script = Script("example", EXAMPLE)
+    redis.script_load(script.lua)
+    form, wire = Form(script, "text", "many"), Wire(redis)
+    begun = form.begin({"one": "k"}, count=41)
+    for text, many in (("ü", ["", "\x00\u2028"]), ("", ["x" * 5000] * 20)):
+        command = form.command(begun, text, many)
+        assert command == as_sent(
+            script.command({"one": "k", "count": 41, "text": text, "many": many})
+        )
+        assert wire.execute_first(command) == [42, text, many[1], 0]
+
+
+def test_a_form_has_the_last_arguments_of_its_script() -> None:
+    script = Script("example", EXAMPLE)
+    for rest in ((), ("count", "text"), ("many", "text"), ("text", "many", "more")):
+        with pytest.raises(TypeError, match="the last arguments of example are"):
+            Form(script, *rest)
+    with pytest.raises(ValueError, match="argument"):
+        Form(script, "text", "many").command(b"", "a")
+
+
+@pytest.mark.parametrize("parts", [("GET", "ü"), ("SET", b"\xff\x00", 17), ("", "x" * 70_000)])
+def test_a_command_is_written_alike_with_and_without_hiredis(
+    parts: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = as_sent(parts)
+    monkeypatch.setattr("orch.journal.wire.pack_command", None)
+    assert as_sent(parts) == written
 
 
 def test_a_script_that_the_server_forgot_is_sent_again(redis: Redis) -> None:

@@ -16,6 +16,8 @@ from orch.control.runtime import Runtime
 from orch.control.workers import WorkerProcesses
 from orch.errors import StepError
 from orch.journal.journal import Claimed, Journal, Settled
+from orch.journal.scripts import load
+from orch.journal.wire import _Line, as_sent
 from orch.settings import Settings
 from orch.tasks.incarnation import message_of
 from orch.tasks.turn import MOST_SECONDS, WITHIN_LIMIT, Turn
@@ -415,14 +417,28 @@ class TestRepetition:
 def test_a_step_along_the_way_costs_one_script(play: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     played = play(*chain(10))
     calls: list[str] = []
-    real = played.journal.run
-    monkeypatch.setattr(
-        played.journal,
-        "run",
-        lambda script, **given: (calls.append(script), real(script, **given))[1],
-    )
+    names = {script.sha: name for name, script in load().items()}
+    real = _Line.send
+
+    def send(line: _Line, *commands: Any) -> None:
+        for command in commands:
+            sent = command if isinstance(command, bytes) else as_sent(command)
+            calls.extend(name for sha, name in names.items() if sha.encode() in sent)
+        real(line, *commands)
+
+    for script in load().values():
+        played.journal.redis.script_load(script.lua)
+    monkeypatch.setattr(_Line, "send", send)
     played.run()
     assert calls == ["claim", *["settle_on"] * 9, "settle_last"]
+
+
+def test_a_step_is_committed_where_redis_has_forgotten_the_script(play: Make) -> None:
+    played = play(*chain(4))
+    played.act = lambda path, _: played.journal.redis.script_flush()
+    played.run()
+    assert played.journal.status("x1") is ExecutionStatus.COMPLETED
+    assert [e for e, _ in played.worked.events()].count("completed") == 4
 
 
 def test_a_claim_that_the_worker_shortens_is_stored_as_the_script_would(
@@ -438,6 +454,7 @@ def test_a_claim_that_the_worker_shortens_is_stored_as_the_script_would(
     shortened = stored(played)
     events = played.worked.events()
     played.journal.redis.flushdb()
+    monkeypatch.setattr("orch.workflows.link.passage", lambda *given: None)
     monkeypatch.setattr("orch.workflows.link.shortened", lambda *given: b"")
     played = play(*chain(3))
     played.run()

@@ -174,10 +174,29 @@ class Connection:
         made = self._scripts[script]
         return self.read(made.run_ahead, self.wire, behind, given)
 
-    def run_beside(self, beside: scripts.Beside, script: str, **given: Any) -> Any:
-        """As `run`, with a command that is sent with it; see `Script.run_beside`."""
-        made = self._scripts[script]
-        return self.read(made.run_beside, self.wire, beside, given)
+    def run_written(
+        self,
+        script: scripts.Script,
+        command: bytes,
+        behind: scripts.Behind,
+        beside: scripts.Beside | None,
+    ) -> Any:
+        """Run a script that is written already. ``behind``: as in `run_ahead`; ``beside``: what is
+        asked with it, where nothing is behind it."""
+
+        def run() -> Any:
+            if beside is None:
+                return self.wire.execute_first(command, *behind)
+            reply, beside.answer = self.wire.read_all(command, beside.command)
+            return reply
+
+        try:
+            return self.read(run)
+        except JournalError as exc:
+            if not isinstance(exc.__cause__, NoScriptError):
+                raise
+        self.read(self.redis.script_load, script.lua)
+        return self.read(run)
 
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""
@@ -233,7 +252,7 @@ class Connection:
         return _keys_of(self.keys, execution)
 
     def _keys_and_items(self, execution: str) -> dict[str, str]:
-        return _keys_and_items_of(self.keys, execution)
+        return keys_and_items_of(self.keys, execution)
 
     def _all_keys(self, execution: str) -> dict[str, str]:
         """Those whose lifetime is that of the execution, with what its scripts look at."""
@@ -283,6 +302,6 @@ def _keys_of(keys: Keys, execution: str) -> dict[str, str]:
 
 
 @lru_cache(256)
-def _keys_and_items_of(keys: Keys, execution: str) -> dict[str, str]:
+def keys_and_items_of(keys: Keys, execution: str) -> dict[str, str]:
     """As `_keys_of`."""
     return {**_keys_of(keys, execution), "items": keys.items(execution)}

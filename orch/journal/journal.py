@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -16,7 +17,12 @@ from orch.journal.branches import Branches
 from orch.journal.breakers import Breakers
 from orch.journal.bundles import Bundles
 from orch.journal.cancelling import Cancelled, Cancelling
-from orch.journal.connection import milliseconds, open_redis, without_password
+from orch.journal.connection import (
+    keys_and_items_of,
+    milliseconds,
+    open_redis,
+    without_password,
+)
 from orch.journal.counting import Counting, counts_of_start
 from orch.journal.declared import Declarations
 from orch.journal.drains import Drains
@@ -27,6 +33,7 @@ from orch.journal.fallbacks import Fallbacks
 from orch.journal.fleet import Fleet
 from orch.journal.gates import Gates
 from orch.journal.heads import error_name, members_of, of_error
+from orch.journal.keys import Keys
 from orch.journal.limits import Limits
 from orch.journal.logs import Logs
 from orch.journal.memories import Memories
@@ -44,7 +51,7 @@ from orch.journal.records import (
     split_reads,
 )
 from orch.journal.schedules import Schedules
-from orch.journal.scripts import Behind, Beside, flat
+from orch.journal.scripts import Behind, Beside, Form, flat, load
 from orch.journal.services import Services
 from orch.journal.snapshots import Snapshots
 from orch.journal.spending import Spendings
@@ -97,10 +104,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Claimed:
-    """An attempt is ours."""
+    """An attempt is ours. ``text``: its state as it is stored, if that is known, else ''."""
 
     state: StepState
     view: View
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,9 @@ class Settled:
     calls: tuple[Call, ...] = ()
     slots: Slots | None = None
     again: tuple[str, ...] = ()
+
+
+_SETTLED = Settled()
 
 
 @dataclass(frozen=True)
@@ -616,28 +627,30 @@ class Journal(
         taker: tuple[str, int] | None,
         behind: Behind = (),
         beside: Beside | None = None,
+        before: str = "",
     ) -> Settled | None:
         """Commit that an attempt came to ``text``, where one step always follows. Harmless if
         repeated. None: something stands in the way, and `settle` knows what.
 
         ``text``: JSON; None: no output. ``taker``: who goes on with the step that follows, and the
         lease in ms. ``behind``: what is sent with it, whatever comes of it: the message of the step
-        that follows. ``beside``: what is asked with it, where nothing is behind it.
+        that follows. ``beside``: what is asked with it, where nothing is behind it. ``before``: as
+        of `Straight.link`.
         """
         execution = view.execution
-        link = straight.link(view, path, state, text, now, self.grace, taker)
+        link = straight.link(view, path, state, text, now, self.grace, taker, before)
         reply = self._write_link(execution, plan, link, state.owner, behind, beside)
         if reply is None:
             return None
         if taker is None:
-            return Settled()
+            return _SETTLED
         known = known_behind(view, view.input if straight.reads_input else None)
         if link.reads:
             read = make_view(execution, zip(link.reads, reply[1:], strict=True))
             known = completed(read, known)
         assert link.taken is not None
-        handed = Claimed(link.taken, known)
-        return Settled(following=straight.path, handed=handed)
+        handed = Claimed(link.taken, known, link.text)
+        return changed(_SETTLED, following=straight.path, handed=handed)
 
     def _write_link(
         self,
@@ -650,30 +663,24 @@ class Journal(
     ) -> Sequence[Any] | None:
         """What was asked for, from its second place on; None: nothing was written."""
         fields, items = split_reads(link.reads) if link.reads else ((), ())
-        given: dict[str, Any] = {
-            **self._keys_and_items(execution),
-            "id": execution,
-            "plan": plan,
-            "path": link.path,
-            "before": link.before,
-            "owner": owner,
-            "state": link.state,
-            "written": link.written,
-            "watched": link.watched,
-            "fields": link.fields,
-            "following": link.following,
-            "taken": "" if link.taken is None else link.taken.dumps(),
-            "events": link.events,
-            "short": link.short,
-            "reads": fields,
-            "pages": pages_with(items) if items else (),
-        }
-        if behind:
-            reply = self.run_ahead(behind, "settle_on", **given)
-        elif beside is not None:
-            reply = self.run_beside(beside, "settle_on", **given)
-        else:
-            reply = self.run("settle_on", **given)
+        form = _link_form()
+        command = form.command(
+            _begun_link(self.keys, execution, plan),
+            link.path,
+            link.before,
+            owner,
+            link.state,
+            link.written,
+            link.watched,
+            link.fields,
+            link.following,
+            link.text,
+            link.events,
+            link.short,
+            fields,
+            pages_with(items) if items else (),
+        )
+        reply = self.run_written(form.script, command, behind, beside)
         word = self._word("settle_on", reply, "SETTLED", "OTHERWISE")
         found: Sequence[Any] = reply[1:]
         return found if word == "SETTLED" else None
@@ -941,6 +948,33 @@ def _keeps(transition: Transition, now: int) -> Iterable[tuple[str, str]]:
 
 def _keep_event(transition: Transition, attempt: int, now: int) -> bytes:
     return Event("kept", transition.path, attempt).dumps(now) if transition.kept else b""
+
+
+@cache
+def _link_form() -> Form:
+    """How a `Link` is given to its script."""
+    return Form(
+        load()["settle_on"],
+        "path",
+        "before",
+        "owner",
+        "state",
+        "written",
+        "watched",
+        "fields",
+        "following",
+        "taken",
+        "events",
+        "short",
+        "reads",
+        "pages",
+    )
+
+
+@lru_cache(256)
+def _begun_link(keys: Keys, execution: str, plan: str) -> bytes:
+    """What is the same of all links of an execution."""
+    return _link_form().begin(keys_and_items_of(keys, execution), id=execution, plan=plan)
 
 
 def _end_of(transition: Transition | None) -> End | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,7 +23,7 @@ import msgpack
 from redis import Redis
 from redis.exceptions import NoScriptError
 
-from orch.journal.wire import Command, Wire
+from orch.journal.wire import Command, Wire, as_sent
 
 _PARAMETER = re.compile(r"^-- (KEYS|ARGV)\s+(\w+)\s+(\w+)", re.MULTILINE)
 _USES = re.compile(r"^-- USES\s+(.+)$", re.MULTILINE)
@@ -34,6 +34,7 @@ _LUA = {
 }
 
 
+_pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=False).pack
 _EMPTY = msgpack.packb([])
 
 Behind = Sequence[Command]
@@ -88,17 +89,6 @@ class Script:
         except NoScriptError:
             return wire.execute_command("EVAL", self.lua, *rest, behind=behind)
 
-    def run_beside(self, wire: Wire, beside: Beside, given: dict[str, Any]) -> Any:
-        """As a call, of another command that is sent with it."""
-        keys, argv = self.pack(given)
-        rest = (len(keys), *keys, *argv)
-        try:
-            found = wire.read_all(("EVALSHA", self.sha, *rest), beside.command)
-        except NoScriptError:
-            found = wire.read_all(("EVAL", self.lua, *rest), beside.command)
-        reply, beside.answer = found
-        return reply
-
     def command(self, given: dict[str, Any]) -> Command:
         """What runs it, where Redis knows it already."""
         keys, argv = self.pack(given)
@@ -113,9 +103,7 @@ class Script:
         for name in self.keys:
             keys += given[name] if name in self.many else [given[name]]
         argv = [
-            (msgpack.packb(given[name], use_bin_type=False) if given[name] else _EMPTY)
-            if type_ == "list"
-            else given[name]
+            (_pack(given[name]) if given[name] else _EMPTY) if type_ == "list" else given[name]
             for name, type_ in self.args.items()
         ]
         return keys, argv
@@ -130,6 +118,44 @@ class Script:
             for i, (name, type_) in enumerate(self.args.items(), 1)
         ]
         return " ".join(lines)
+
+
+class Form:
+    """A script that is run with the same keys and first arguments again and again: these are
+    written once.
+
+    ``rest``: the names of the arguments that differ, which are the last of its header.
+    """
+
+    def __init__(self, script: Script, *rest: str) -> None:
+        names = list(script.args)
+        if not rest or names[-len(rest) :] != list(rest):
+            raise TypeError(f"the last arguments of {script.name} are {names}, not {list(rest)}")
+        self.script = script
+        self._first = names[: -len(rest)]
+        self._lists = tuple(script.args[name] == "list" for name in rest)
+        self._head = len(_count(len(rest)))
+
+    def begin(self, keys: Mapping[str, str], **first: str | int) -> bytes:
+        """What is the same, as Redis reads it. Raises KeyError where something is missing."""
+        script = self.script
+        given = ["EVALSHA", script.sha, len(script.keys), *(keys[name] for name in script.keys)]
+        given += [first[name] for name in self._first]
+        written = as_sent(given)
+        return _count(len(given) + len(self._lists)) + written[len(_count(len(given))) :]
+
+    def command(self, begun: bytes, *rest: Any) -> bytes:
+        """The whole of it. Raises ValueError where it is not given as many as it has."""
+        parts = [
+            (_pack(value) if value else _EMPTY) if is_list else value
+            for value, is_list in zip(rest, self._lists, strict=True)
+        ]
+        return begun + as_sent(parts)[self._head :]
+
+
+def _count(parts: int) -> bytes:
+    """How a command of so many parts begins."""
+    return b"*%d\r\n" % parts
 
 
 def _used(name: str, source: str, parts: Mapping[str, str]) -> str:

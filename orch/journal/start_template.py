@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
 from orch.journal.keys import Keys
+from orch.journal.wire import as_sent
 
 Pack = Callable[[str, int, str], Sequence[Any]]
 """The whole command of a start, from its id, its instant in ms and its input as JSON."""
@@ -100,20 +101,6 @@ def _is_true(template: StartTemplate, pack: Pack) -> bool:
     input = '"' + "ä" * 1000 + '"'
     command = [_bytes(part) for part in pack(execution, now, input)]
     return template.write(execution, now, input) == as_sent(command)
-
-
-def as_sent(command: Sequence[bytes], sizes: dict[int, bytes] | None = None) -> bytes:
-    """A command as Redis reads it: an array of bulk strings, https://redis.io/docs/latest/
-    develop/reference/protocol-spec/. ``sizes``: what is written as the length of a part."""
-    given = sizes or {}
-
-    def parts() -> Iterable[bytes]:
-        yield b"*%d\r\n" % len(command)
-        for number, part in enumerate(command):
-            length = given.get(number, b"%d" % len(part))
-            yield b"$%b\r\n%b\r\n" % (length, part)
-
-    return b"".join(parts())
 
 
 def _bytes(part: Any) -> bytes:

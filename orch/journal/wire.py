@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 try:
     from hiredis import pack_command
-except ImportError:  # a platform without it: the client packs in Python
+except ImportError:  # a platform without it: this is done in Python
     pack_command = None  # type: ignore[assignment]
 
 from orch.journal.busy_poll import BusyPoll
@@ -51,7 +51,7 @@ class _Line:
     def send(self, *commands: Command) -> None:
         """All in one write: each is a system call, and wakes the server."""
         connection = self.connection
-        parts = [each if isinstance(each, bytes) else _pack(connection, each) for each in commands]
+        parts = [each if isinstance(each, bytes) else as_sent(each) for each in commands]
         connection.send_packed_command((b"".join(parts),))
         if connection._sock is not self.socket:  # another one: what the last one owed is gone
             self.socket, self.owed = connection._sock, 0
@@ -229,10 +229,15 @@ def _warn_of_lost(error: ResponseError) -> None:
     logger.warning("a message was not taken, the watch will send it again: %s", error)
 
 
-def _pack(connection: Any, command: Command) -> bytes:
-    packed: bytes = (
-        b"".join(connection.pack_command(*command))
-        if pack_command is None
-        else pack_command(tuple(command))
-    )
-    return packed
+def as_sent(command: Command, sizes: Mapping[int, bytes] | None = None) -> bytes:
+    """A command as Redis reads it: an array of bulk strings, https://redis.io/docs/latest/
+    develop/reference/protocol-spec/. ``sizes``: what is written as the length of a part."""
+    if pack_command is not None and sizes is None:
+        packed: bytes = pack_command(tuple(command))
+        return packed
+    written = [b"*%d\r\n" % len(command)]
+    for number, part in enumerate(command):
+        raw = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
+        length = b"%d" % len(raw) if sizes is None or number not in sizes else sizes[number]
+        written.append(b"$%b\r\n%b\r\n" % (length, raw))
+    return b"".join(written)

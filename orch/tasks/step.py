@@ -363,6 +363,7 @@ class Message:
             patience=self.runtime.settings.redis_patience,
             skip_dispatch=lambda paths: left_over(request, execution, paths, turn),
             turn=turn,
+            before=claim.text,
         )
         if self._span is not None:
             self._end_span(path, reply)
@@ -517,7 +518,8 @@ def _call(
             recall = partial(recall_for_step, runtime.journal, view.execution)
             node = replace(node, input=prepare_call(plan, node, view, path, recall).input)
         begun = time.monotonic()
-        output = without_noted(call(node, context_of(view, path), context))
+        seen = context_of(view, path) if node.input.reads else {}
+        output = without_noted(call(node, seen, context))
         note_pace(node.capability, time.monotonic() - begun)
         text = encode(output)
         size = len(text.encode())

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from string import digits
 from typing import Any
 
@@ -25,7 +26,7 @@ from orch.workflows.state import encode
 Entry = tuple[int, str, str, int, dict[str, Any]]
 """Instant in ms, word, path, attempt, detail."""
 
-CLAIMED = "claimed"
+CLAIMED, COMPLETED = "claimed", "completed"
 
 WORDS = (
     CLAIMED,  # its number stands in tell.lua, too
@@ -95,7 +96,11 @@ PLAIN = {CLAIMED: "worker", "ended": "status", "lost": "reason"}
 LATEST = 1 << 48
 END = "\0"
 
+INSTANT = 6
+"""Bytes of the instant of a packed entry."""
+
 _NUMBERS = {word: ON + number for number, word in enumerate(WORDS, 1)}
+_ENDED, _CLAIMED, _SHORT = (bytes([n]) for n in (_NUMBERS[COMPLETED], _NUMBERS[CLAIMED], ON))
 
 
 def pack(at: int, word: str, path: str, attempt: int, detail: Mapping[str, Any] | None) -> bytes:
@@ -108,7 +113,7 @@ def pack(at: int, word: str, path: str, attempt: int, detail: Mapping[str, Any] 
     if detail:
         told += END + _text_of(word, detail)
     try:
-        return bytes([number or 0]) + at.to_bytes(6, "big") + told.encode()
+        return bytes([number or 0]) + at.to_bytes(INSTANT, "big") + told.encode()
     except UnicodeEncodeError:  # half of a letter, which only JSON can carry
         return _plain(at, word, path, attempt, detail)
 
@@ -125,6 +130,36 @@ def shortened(claim: bytes, owner: str, before: str) -> bytes:
     ):
         return b""
     return bytes([ON]) + claim[7 : claim.index(0, 7) + 1] + rest.encode()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How the end of a step's first attempt and the claim of the step behind it are stored, but for
+    the instant and the worker: as `pack` and `shortened` do it. In pieces."""
+
+    ended: bytes
+    claimed: bytes
+
+    def entries(self, at: int, owner: str, before: str) -> tuple[list[bytes], bytes] | None:
+        """The two at one instant, and the second as it is stored behind the first; None: they take
+        more than that. ``owner``: who has claimed; ``before``: whose attempt has ended."""
+        worker, slash, rest = owner.rpartition("/")
+        same = slash and worker == before.rpartition("/")[0] and worker[:1] != "{"
+        if not same or not owner.isascii() or not 0 <= at < LATEST:
+            return None
+        instant = at.to_bytes(INSTANT, "big")
+        ended = b"%b%b%b" % (_ENDED, instant, self.ended)
+        claimed = b"%b%b%b%b" % (_CLAIMED, instant, self.claimed, owner.encode())
+        return [ended, claimed], b"%b%b%b" % (_SHORT, self.claimed, rest.encode())
+
+
+def passage(path: str, following: str) -> Passage | None:
+    """From one step to the next; None: their entries are no packed ones."""
+    ended, claimed = pack(0, COMPLETED, path, 1, None), pack(0, CLAIMED, following, 1, None)
+    packed = ended[:1] == _ENDED and claimed[:1] == _CLAIMED
+    if not path or not following or not packed:
+        return None
+    return Passage(ended[1 + INSTANT :], claimed[1 + INSTANT :] + END.encode())
 
 
 def repack(text: str) -> bytes:

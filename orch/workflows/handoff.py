@@ -148,4 +148,13 @@ def completed(view: View, known: View) -> View:
 
 def known_behind(view: View, given: Any = None) -> View:
     """What a step knows from that before it, which saw ``view``. ``given``: the input."""
-    return View(view.execution, view.workflow, given, priority=view.priority)
+    return changed(
+        _NOTHING_KNOWN,
+        execution=view.execution,
+        workflow=view.workflow,
+        input=given,
+        priority=view.priority,
+    )
+
+
+_NOTHING_KNOWN = View("", "")

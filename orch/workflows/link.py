@@ -14,7 +14,7 @@ from typing import TypeGuard, TypeVar
 
 from orch.workflows.commit import BranchEnd, End, Event, Transition
 from orch.workflows.compensating import in_compensation
-from orch.workflows.entries import CLAIMED, pack, shortened
+from orch.workflows.entries import CLAIMED, COMPLETED, Passage, pack, passage, shortened
 from orch.workflows.frozen import changed
 from orch.workflows.handoff import Handoff, needed_behind
 from orch.workflows.node import Node
@@ -34,7 +34,7 @@ class Link:
     ``fields``: flat name, value, … of the record. ``following``: a step with which the worker goes
     on itself, or '', and ``taken`` its state. ``events``: entries of the history; ``short``: the
     last of them in fewer bytes, as it is stored behind the others, where that is known. ``reads``:
-    fields of the record that the next step needs.
+    fields of the record that the next step needs. ``text``: of the state ``taken``, or ''.
     """
 
     path: str
@@ -47,6 +47,7 @@ class Link:
     short: bytes
     following: str
     taken: StepState | None
+    text: str
     reads: Sequence[str]
 
 
@@ -86,6 +87,7 @@ def link_of(
         short=b"",
         following="" if over is None else over.path,
         taken=taken,
+        text="" if taken is None else taken.dumps(),
         reads=() if handoff is None or over is None else handoff.reads,
     )
 
@@ -101,7 +103,8 @@ class Straight:
     """What always follows when a step has ended well: the step ``node`` at ``path``.
 
     ``reads``: what that one needs of the record, beside the input if ``reads_input``. ``keeps``:
-    the field in which the output is kept for it, or ''.
+    the field in which the output is kept for it, or ''. ``passage``: how the history tells of both,
+    where that is known.
     """
 
     node: Node
@@ -109,6 +112,7 @@ class Straight:
     reads: tuple[str, ...]
     reads_input: bool
     keeps: str
+    passage: Passage | None
 
     def link(
         self,
@@ -119,17 +123,20 @@ class Straight:
         now: int,
         grace: int,
         taker: tuple[str, int] | None,
+        before: str = "",
     ) -> Link:
         """What is written when the attempt ``state`` at ``path`` has come to ``text``, its JSON.
 
         ``text``: None where there is no output. ``taker``: owner and lease, ms, of the worker if it
-        goes on itself.
+        goes on itself. ``before``: ``state`` as it is stored, if the caller knows.
         """
         following = self.path
         written = [] if text is None else [f"={path}", text]
-        events = [pack(now, "completed", path, state.attempt, None)]
-        short = b""
         taken: StepState | None = None
+        found = None
+        if taker is not None and self.passage is not None and state.attempt == 1:
+            found = self.passage.entries(now, taker[0], state.owner)
+        events, short = found or ([pack(now, COMPLETED, path, state.attempt, None)], b"")
         if taker is None:
             opened = StepState(StepStatus.DISPATCHED, since=now)
             written = [following, opened.dumps(), *written]
@@ -138,12 +145,13 @@ class Straight:
             owner, lease = taker
             due = now + lease
             taken = changed(_TAKEN, since=now, owner=owner, started=now)
-            claim = pack(now, CLAIMED, following, 1, {"worker": owner})
-            short = shortened(claim, owner, state.owner)
-            events.append(claim)
+            if found is None:
+                claim = pack(now, CLAIMED, following, 1, {"worker": owner})
+                short = shortened(claim, owner, state.owner)
+                events.append(claim)
         return Link(
             path=path,
-            before=state.dumps(),
+            before=before or state.dumps(),
             state=state.ended(StepStatus.COMPLETED, now).dumps(),
             written=written,
             watched=[due, following],
@@ -152,6 +160,7 @@ class Straight:
             short=short,
             following="" if taker is None else following,
             taken=taken,
+            text="" if taken is None else taken.dumps(),
             reads=() if taker is None else self.needed(view),
         )
 
@@ -196,6 +205,7 @@ def _straight_from(plan: Plan, path: str) -> Straight | None:
         reads=tuple(name for name in reads if name != INPUT_FIELD),
         reads_input=INPUT_FIELD in reads,
         keeps=output_field(scope_path) if plan.uses_previous_output(scope_path) else "",
+        passage=passage(path, target),
     )
 
 

@@ -198,6 +198,8 @@ _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 def encode(value: Any) -> str:
     """Compact JSON that UTF-8 can carry: lone surrogates, legal in JSON, stay escaped."""
+    if value is None:
+        return "null"
     text = _ENCODE(value)
     try:
         text.isascii() or text.encode()

@@ -11,7 +11,7 @@ from orch.control.alike import Alike
 from orch.control.starting import begins_alike, make_start
 from orch.journal.journal import Journal
 from orch.journal.scripts import load
-from orch.journal.start_template import as_sent
+from orch.journal.wire import as_sent
 from orch.workflows.frozen import changed
 from orch.workflows.plan import Plan
 from orch.workflows.state import encode

@@ -141,6 +141,7 @@ class Committing(ABC):
         patience: float = 0.0,
         skip_dispatch: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
         turn: Turn | None = None,
+        before: str = "",
     ) -> Settled | Refused:
         """Commit what an attempt came to, and go on with what it opened.
 
@@ -149,16 +150,31 @@ class Committing(ABC):
         ``skip_dispatch``: gets the opened paths and returns those that still need a message
         (the rest of a running chain carries the others).
         ``turn``: of the caller, who may go on with what is opened here, or behind it, itself.
+        ``before``: ``state`` as it is stored, if the caller knows.
         """
         straight = self._straight(plan, view, path, state, outcome) if turn is not None else None
         now = 0
-        if straight is not None and turn is not None:
+        if straight is not None and turn is not None and isinstance(outcome, Completed):
             now = self.journal.clock()
             taker = turn.takes(plan, straight.node)
             behind = turn.message_for(plan, view, straight.path) if taker is None else ()
-            settle = partial(self._go_straight, plan, straight, view, path, state, outcome)
-            settled = settle(now, patience, taker, behind, turn.beside)
+            settle = partial(
+                self.journal.settle_straight,
+                plan.key,
+                straight,
+                view,
+                path,
+                state,
+                text_of(outcome),
+                now,
+                taker,
+                behind,
+                turn.beside,
+                before,
+            )
+            settled = self.journal.patiently(settle, patience)
             if settled is not None:
+                fault("settled")
                 _give(turn, plan, settled)
                 sent = settled.handed is not None or bool(behind)
                 paths: tuple[str, ...] = () if sent else (straight.path,)
@@ -189,31 +205,6 @@ class Committing(ABC):
         if self.tracing is not None or not ended_plainly(outcome, view, state):
             return None
         return straight_from(plan, path)
-
-    def _go_straight(
-        self,
-        plan: Plan,
-        straight: Straight,
-        view: View,
-        path: str,
-        state: StepState,
-        outcome: Outcome,
-        now: int,
-        patience: float,
-        taker: tuple[str, int] | None,
-        behind: Behind,
-        beside: Beside | None,
-    ) -> Settled | None:
-        """Commit an end behind which one step always follows; None: something stands in the way."""
-        assert isinstance(outcome, Completed)
-        settle = partial(self.journal.settle_straight, plan.key, straight, view, path, state)
-        text = text_of(outcome)
-        settled = self.journal.patiently(
-            partial(settle, text, now, taker, behind, beside), patience
-        )
-        if settled is not None:
-            fault("settled")
-        return settled
 
     def follow(
         self,
