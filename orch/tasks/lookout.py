@@ -28,8 +28,8 @@ LOOK_EVERY = 0.5
 PATIENCE = 0.4
 """Seconds that a worker has to come back by another connection when the one it had is closed."""
 
-RING_EVERY = 1.0
-"""Seconds between readings of the list of all workers; longer where there are more than 100."""
+RING_EVERY = LOOK_EVERY
+"""Seconds between readings of the list of all workers; longer where there are more than 50."""
 
 MEMORY = 0.2
 """Seconds for which it is believed that a connection was open, or was not."""
@@ -68,6 +68,11 @@ class Lookout:
         """Whether nobody is missed only because Redis was away."""
         return self.line.settled
 
+    @property
+    def rest(self) -> float:
+        """Seconds until it looks again."""
+        return max(self._next - time.monotonic(), 0.0)
+
     def look(self) -> None:
         """Bury who has died, and have what it held looked at now."""
         now = time.monotonic()
@@ -87,7 +92,7 @@ class Lookout:
                 seen.gone = None
             elif seen.gone is None:
                 self._miss(name, seen, now)
-            elif now - seen.gone >= PATIENCE:
+            elif now >= seen.gone + PATIENCE:
                 self._bury(name, seen)
                 self._ring_due = 0.0
 

@@ -294,9 +294,14 @@ class Warden:
         shorter, a hundred workers would ask at the instant of each of a thousand timers.
         """
         longest = self.settings.watch_interval
+        shortest = longest / SHORTER
         if due is None:
-            return longest * (IDLE if self._idle else 1)
-        return min(max((due - self.journal.clock()) / 1000, longest / SHORTER), longest)
+            pause = longest * (IDLE if self._idle else 1)
+        else:
+            pause = min(max((due - self.journal.clock()) / 1000, shortest), longest)
+        if self.lookout is not None:  # who has died is not seen later for the rhythm of the watch
+            pause = min(pause, max(self.lookout.rest, shortest))
+        return pause
 
     def _keep_stream(self) -> None:
         if self.settings.stream != "on":
