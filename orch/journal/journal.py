@@ -912,7 +912,7 @@ def _claimed(execution: str, reads: Sequence[str], reply: Sequence[Any]) -> Clai
     """``reply``: the state, and the values of what was asked for: fields first, then items."""
     fields, items = split_reads(reads)
     view = make_view(execution, zip([*fields, *items], reply[1:], strict=True))
-    return Claimed(StepState.loads(reply[0]), view)
+    return Claimed(StepState.loads(reply[0]), view, reply[0])
 
 
 _SETTLE_WORDS = (

@@ -143,7 +143,7 @@ class StepState:
         )
         if self.votes is not None:
             first += f",{','.join(map(str, rest))},{encode(self.votes)}"
-        elif any(rest):
+        elif rest != _NOTHING_MORE:
             last = max(at for at, value in enumerate(rest) if value)
             first += "," + ",".join(map(str, rest[: last + 1]))
         return first + "]"
@@ -191,6 +191,9 @@ class StepState:
             values[6] += values[4] + 1
         return cls(StepStatus(values[0]), *values[1:])
 
+
+_NOTHING_MORE = (0,) * 10
+"""What most states have behind `started`."""
 
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 """Made once: `json.dumps` makes an encoder for every call with options."""

@@ -182,7 +182,7 @@ class Committing(ABC):
                 self.apply(plan, view.execution, paths, view.priority)
                 return settled
         plan, reply, transition = self._commit(
-            plan, view, path, state, outcome, late, patience, turn, now=now
+            plan, view, path, state, outcome, late, patience, turn, now=now, before=before
         )
         if isinstance(reply, Refused):
             if reply.word == "KEPT" and ExecutionStatus(reply.rest[0]).unwinds:
@@ -237,10 +237,12 @@ class Committing(ABC):
         turn: Turn | None = None,
         notes: tuple[Event, ...] = (),
         now: int = 0,
+        before: str = "",
     ) -> tuple[Plan, Settled | Refused, Transition]:
         """Decide and commit; again, where the execution was put on another plan meanwhile.
 
-        ``now``: the instant at which it may have been committed already, unheard.
+        ``now``: the instant at which it may have been committed already, unheard. ``before``: as of
+        `settle`.
         """
         journal, execution = self.journal, view.execution
         outcome = classified(outcome, journal.settings.error_classes)
@@ -251,7 +253,7 @@ class Committing(ABC):
             expect=state.status.value,
             attempt=state.attempt,
             owner=state.owner if state.status in HELD else "",
-            before=state.dumps() if state.status is StepStatus.RUNNING else "",
+            before=(before or state.dumps()) if state.status is StepStatus.RUNNING else "",
             late=late,
         )
         if plan.reassigns and isinstance(outcome, Failed | Lost | Overdue):
