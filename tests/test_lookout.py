@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from redis import Redis
@@ -16,6 +17,7 @@ from orch.journal.line import Line
 from orch.settings import Settings
 from orch.tasks import lookout as module
 from orch.tasks.lookout import LOOK_EVERY, PATIENCE, Lookout
+from orch.tasks.warden import Warden
 
 
 class Worker:
@@ -111,6 +113,17 @@ def test_one_that_comes_back_by_another_connection_is_not_dead(
         lookout.look()
     assert not buried
     again.die()
+
+
+@pytest.mark.parametrize(("interval", "rest", "pause"), [(0.2, 0.1, 0.1), (0.2, 0.4, 0.2),
+    (0.2, 0.0, 0.05), (5.0, 0.1, 5.0)])  # fmt: skip
+def test_a_warden_wakes_when_the_others_are_looked_at_unless_it_is_to_look_rarely(
+    interval: float, rest: float, pause: float
+) -> None:
+    warden = Warden.__new__(Warden)
+    warden.settings = Settings(watch_interval=interval)
+    warden.lookout = cast("Lookout", SimpleNamespace(rest=rest))
+    assert warden._until(None) == pause
 
 
 def gone(own: Worker, other: Worker) -> None:

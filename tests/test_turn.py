@@ -14,7 +14,7 @@ from redis import Redis
 from orch import Orchestrator
 from orch.control.runtime import Runtime
 from orch.control.workers import WorkerProcesses
-from orch.errors import StepError
+from orch.errors import JournalError, StepError
 from orch.journal.journal import Claimed, Journal, Settled
 from orch.journal.scripts import load
 from orch.journal.wire import _Line, as_sent
@@ -439,6 +439,14 @@ def test_a_step_is_committed_where_redis_has_forgotten_the_script(play: Make) ->
     played.run()
     assert played.journal.status("x1") is ExecutionStatus.COMPLETED
     assert [e for e, _ in played.worked.events()].count("completed") == 4
+
+
+def test_the_error_names_the_script_that_failed(play: Make) -> None:
+    played = play(*chain(2))
+    steps = played.journal.keys.steps("x1")
+    played.act = lambda path, _: played.journal.redis.set(steps, "no hash")
+    with pytest.raises(JournalError, match=r"^settle_on failed in Redis at .*WRONGTYPE"):
+        played.run_next()
 
 
 def test_a_claim_that_the_worker_shortens_is_stored_as_the_script_would(

@@ -190,6 +190,7 @@ class Connection:
             reply, beside.answer = self.wire.read_all(command, beside.command)
             return reply
 
+        run.__name__ = script.name  # as errors call it
         try:
             return self.read(run)
         except JournalError as exc:

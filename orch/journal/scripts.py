@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -34,7 +34,6 @@ _LUA = {
 }
 
 
-_pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=False).pack
 _EMPTY = msgpack.packb([])
 
 Behind = Sequence[Command]
@@ -151,6 +150,11 @@ class Form:
             for value, is_list in zip(rest, self._lists, strict=True)
         ]
         return begun + as_sent(parts)[self._head :]
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=False)
+    return packed
 
 
 def _count(parts: int) -> bytes:

@@ -42,7 +42,7 @@ from orch.tasks.drawn_tokens import drawn_now
 from orch.tasks.drawn_tokens import tokens as drawn_tokens
 from orch.tasks.giving_back import give_back, give_back_held
 from orch.tasks.incarnation import current_incarnation, message_of, parse_owner
-from orch.tasks.lookout import Lookout
+from orch.tasks.lookout import LOOK_EVERY, Lookout
 from orch.tasks.overdue import Overdue
 from orch.tasks.presence import Presence
 from orch.tasks.remembering import Remembering
@@ -299,7 +299,8 @@ class Warden:
             pause = longest * (IDLE if self._idle else 1)
         else:
             pause = min(max((due - self.journal.clock()) / 1000, shortest), longest)
-        if self.lookout is not None:  # who has died is not seen later for the rhythm of the watch
+        if self.lookout is not None and longest <= LOOK_EVERY:
+            # Who has died is not seen later for the rhythm of the watch, unless that is meant.
             pause = min(pause, max(self.lookout.rest, shortest))
         return pause
 
