@@ -57,9 +57,9 @@ chaos: $(TEST) ## kill workers and servers under load, in the long form (minutes
 	CHAOS_HANDOFF=off $(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
 	CHAOS_BROKER=rabbitmq $(BIN)/python -m pytest tests/chaos -m "not long" $(ARGS) $(NONE_SELECTED)
 
-bench: $(RUN) ## measure orch beside Celery (PEERS=yes: install others, and measure them too)
+bench: $(RUN) ## measure orch beside Celery (PEERS=yes: others, too; all of it is drawn into docs/)
 	$(if $(filter yes,$(PEERS)),$(BIN)/python -m bench.peers)
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench $(or $(ARGS),$(if $(filter yes,$(PEERS)),--draw docs))
 
 check: $(TEST) ## lint, formatting and types: ruff and mypy
 	$(BIN)/python -m ruff check $(wildcard $(SOURCES))
