@@ -37,10 +37,14 @@ class Pool:
         self.hub = Hub()
         set_event_loop(self.hub)
         self.pool = AsynPool(2, threads=False)
-        self.pool.register_with_event_loop(self.hub)
-        carry_at_once(SimpleNamespace(_pool=self.pool), self.hub)
+        self.register()
         self.done: list[Any] = []
         assert self.until(lambda: len(self.pool._all_inqueues) == 2)
+
+    def register(self) -> None:
+        """As a worker does when it begins, and when it reaches its broker again."""
+        self.pool.register_with_event_loop(self.hub)
+        carry_at_once(SimpleNamespace(_pool=self.pool), self.hub)
 
     def give(self, name: str, rest: str = "", until: str = "") -> None:
         self.pool.apply_async(
@@ -133,6 +137,17 @@ def test_what_a_dead_process_was_to_do_is_known_to_be_lost(pool: Pool) -> None:
     assert pool.until(lambda: bool(lost))
     pool.give("b")
     assert pool.until(lambda: pool.done == [0])
+
+
+def test_a_message_is_carried_once_when_the_broker_was_away(pool: Pool) -> None:
+    pool.give("a", until="go")
+    assert pool.until(lambda: pool.begun("a"), turning=False)
+    pool.register()
+    pool.give("b")
+    assert pool.until(lambda: pool.begun("b"), turning=False)
+    (pool.folder / "go").touch()
+    pool.give("c")
+    assert pool.until(lambda: len(pool.done) == 3 and pool.begun("c"))
 
 
 def test_another_pool_is_left_as_it_is() -> None:
