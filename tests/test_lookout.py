@@ -69,6 +69,13 @@ def looking(own: Worker) -> tuple[Lookout, list[str]]:
     return Lookout(own.journal, own.line, own.name, lambda name: buried.append(str(name))), buried
 
 
+def look_again(lookout: Lookout, clock: Clock, times: int = 1) -> None:
+    """When the next look is due."""
+    for _ in range(times):
+        clock.now += lookout.rest
+        lookout.look()
+
+
 def test_one_that_has_just_come_is_missed_as_soon_as_the_others(
     own: Worker, redis_url: str, settings: Settings, clock: Clock
 ) -> None:
@@ -78,9 +85,8 @@ def test_one_that_has_just_come_is_missed_as_soon_as_the_others(
     other.die()
     died = clock.now
     while not buried and clock.now < died + 10:
-        clock.now += lookout.rest
         gone(own, other)
-        lookout.look()
+        look_again(lookout, clock)
     assert buried == ["other"]
     assert clock.now - died <= LOOK_EVERY + PATIENCE + 0.001
 
@@ -90,9 +96,7 @@ def test_one_that_lives_is_left_alone_however_long_it_says_nothing(
 ) -> None:
     lookout, buried = looking(own)
     other = Worker(redis_url, settings, "other")
-    for _ in range(100):
-        clock.now += lookout.rest
-        lookout.look()
+    look_again(lookout, clock, 100)
     assert not buried
     other.die()
 
@@ -105,12 +109,9 @@ def test_one_that_comes_back_by_another_connection_is_not_dead(
     lookout.look()
     other.die()
     gone(own, other)
-    clock.now += lookout.rest
-    lookout.look()  # it is missed
+    look_again(lookout, clock)  # it is missed
     again = Worker(redis_url, settings, "other")
-    for _ in range(10):
-        clock.now += lookout.rest
-        lookout.look()
+    look_again(lookout, clock, 10)
     assert not buried
     again.die()
 

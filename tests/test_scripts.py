@@ -40,23 +40,24 @@ def test_arguments_arrive_by_name_and_in_their_type(redis: Redis) -> None:
 def test_arguments_that_stay_the_same_are_written_once(redis: Redis) -> None:
     script = Script("example", EXAMPLE)
     redis.script_load(script.lua)
-    form, wire = Form(script, "text", "many"), Wire(redis)
+    form, wire = Form(script, "count"), Wire(redis)
     begun = form.begin({"one": "k"}, count=41)
     for text, many in (("ü", ["", "\x00\u2028"]), ("", ["x" * 5000] * 20)):
-        command = form.command(begun, text, many)
+        command = form.command(begun, text=text, many=many)
         assert command == as_sent(
             script.command({"one": "k", "count": 41, "text": text, "many": many})
         )
         assert wire.execute_first(command) == [42, text, many[1], 0]
 
 
-def test_a_form_has_the_last_arguments_of_its_script() -> None:
+def test_a_form_has_the_first_arguments_of_its_script() -> None:
     script = Script("example", EXAMPLE)
-    for rest in ((), ("count", "text"), ("many", "text"), ("text", "many", "more")):
-        with pytest.raises(TypeError, match="the last arguments of example are"):
-            Form(script, *rest)
-    with pytest.raises(ValueError, match="argument"):
-        Form(script, "text", "many").command(b"", "a")
+    for first in ((), ("text",), ("count", "many"), ("count", "text", "many", "more")):
+        with pytest.raises(TypeError, match="the first arguments of example are"):
+            Form(script, *first)
+    for given in ({"text": "a"}, {"text": "a", "many": [], "more": 1}):
+        with pytest.raises(TypeError, match=r"example takes \['many', 'text'\], got"):
+            Form(script, "count").command(b"", **given)
 
 
 @pytest.mark.parametrize("parts", [("GET", "ü"), ("SET", b"\xff\x00", 17), ("", "x" * 70_000)])

@@ -190,14 +190,18 @@ class Connection:
             reply, beside.answer = self.wire.read_all(command, beside.command)
             return reply
 
+        return self._loaded(script, run)
+
+    def _loaded(self, script: scripts.Script, run: Callable[[], T]) -> T:
+        """Run what needs a script by its hash; again, where Redis had forgotten that."""
         run.__name__ = script.name  # as errors call it
         try:
-            return self.read(run)
+            return self.read(run)  # type: ignore[no-any-return]
         except JournalError as exc:
             if not isinstance(exc.__cause__, NoScriptError):
                 raise
         self.read(self.redis.script_load, script.lua)
-        return self.read(run)
+        return self.read(run)  # type: ignore[no-any-return]
 
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""
@@ -210,13 +214,7 @@ class Connection:
                 pipe.evalsha(made.sha, len(keys), *keys, *argv)
             return list(pipe.execute())
 
-        try:
-            return list(self.read(run))
-        except JournalError as exc:
-            if not isinstance(exc.__cause__, NoScriptError):
-                raise
-        self.read(self.redis.script_load, made.lua)
-        return list(self.read(run))
+        return self._loaded(made, run)
 
     def read(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the Redis client, in our errors: Unreachable, JournalError."""

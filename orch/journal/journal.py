@@ -666,19 +666,19 @@ class Journal(
         form = _link_form()
         command = form.command(
             _begun_link(self.keys, execution, plan),
-            link.path,
-            link.before,
-            owner,
-            link.state,
-            link.written,
-            link.watched,
-            link.fields,
-            link.following,
-            link.text,
-            link.events,
-            link.short,
-            fields,
-            pages_with(items) if items else (),
+            path=link.path,
+            before=link.before,
+            owner=owner,
+            state=link.state,
+            written=link.written,
+            watched=link.watched,
+            fields=link.fields,
+            following=link.following,
+            taken=link.text,
+            events=link.events,
+            short=link.short,
+            reads=fields,
+            pages=pages_with(items) if items else (),
         )
         reply = self.run_written(form.script, command, behind, beside)
         word = self._word("settle_on", reply, "SETTLED", "OTHERWISE")
@@ -953,22 +953,7 @@ def _keep_event(transition: Transition, attempt: int, now: int) -> bytes:
 @cache
 def _link_form() -> Form:
     """How a `Link` is given to its script."""
-    return Form(
-        load()["settle_on"],
-        "path",
-        "before",
-        "owner",
-        "state",
-        "written",
-        "watched",
-        "fields",
-        "following",
-        "taken",
-        "events",
-        "short",
-        "reads",
-        "pages",
-    )
+    return Form(load()["settle_on"], "id", "plan")
 
 
 @lru_cache(256)

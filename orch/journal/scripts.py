@@ -123,17 +123,18 @@ class Form:
     """A script that is run with the same keys and first arguments again and again: these are
     written once.
 
-    ``rest``: the names of the arguments that differ, which are the last of its header.
+    ``first``: the names of those arguments, which are the first ones of its header.
     """
 
-    def __init__(self, script: Script, *rest: str) -> None:
+    def __init__(self, script: Script, *first: str) -> None:
         names = list(script.args)
-        if not rest or names[-len(rest) :] != list(rest):
-            raise TypeError(f"the last arguments of {script.name} are {names}, not {list(rest)}")
+        if not first or names[: len(first)] != list(first):
+            raise TypeError(f"the first arguments of {script.name} are {names}, not {list(first)}")
         self.script = script
-        self._first = names[: -len(rest)]
-        self._lists = tuple(script.args[name] == "list" for name in rest)
-        self._head = len(_count(len(rest)))
+        self._first = first
+        self._rest = [(name, script.args[name] == "list") for name in names[len(first) :]]
+        self._names = {name for name, _ in self._rest}
+        self._head = len(_count(len(self._rest)))
 
     def begin(self, keys: Mapping[str, str], **first: str | int) -> bytes:
         """What is the same, as Redis reads it. Raises KeyError where something is missing."""
@@ -141,13 +142,15 @@ class Form:
         given = ["EVALSHA", script.sha, len(script.keys), *(keys[name] for name in script.keys)]
         given += [first[name] for name in self._first]
         written = as_sent(given)
-        return _count(len(given) + len(self._lists)) + written[len(_count(len(given))) :]
+        return _count(len(given) + len(self._rest)) + written[len(_count(len(given))) :]
 
-    def command(self, begun: bytes, *rest: Any) -> bytes:
-        """The whole of it. Raises ValueError where it is not given as many as it has."""
+    def command(self, begun: bytes, **rest: Any) -> bytes:
+        """The whole of it. Raises TypeError where the other arguments are not these."""
+        if rest.keys() != self._names:
+            raise TypeError(f"{self.script.name} takes {sorted(self._names)}, got {sorted(rest)}")
         parts = [
-            (_pack(value) if value else _EMPTY) if is_list else value
-            for value, is_list in zip(rest, self._lists, strict=True)
+            (_pack(rest[name]) if rest[name] else _EMPTY) if is_list else rest[name]
+            for name, is_list in self._rest
         ]
         return begun + as_sent(parts)[self._head :]
 

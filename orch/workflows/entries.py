@@ -121,15 +121,17 @@ def pack(at: int, word: str, path: str, attempt: int, detail: Mapping[str, Any] 
 def shortened(claim: bytes, owner: str, before: str) -> bytes:
     """A packed claim by ``owner`` as it is stored behind the end of what ``before`` held, in the
     same script; b"" where that was another process. As in tell.lua."""
-    worker, slash, rest = owner.rpartition("/")
-    if (
-        claim[0] != _NUMBERS[CLAIMED]
-        or not slash
-        or worker[:1] == "{"
-        or worker != before.rpartition("/")[0]
-    ):
+    rest = _rest_of(owner, before)
+    if claim[0] != _NUMBERS[CLAIMED] or rest is None:
         return b""
-    return bytes([ON]) + claim[7 : claim.index(0, 7) + 1] + rest.encode()
+    return _SHORT + claim[1 + INSTANT : claim.index(0, 1 + INSTANT) + 1] + rest.encode()
+
+
+def _rest_of(owner: str, before: str) -> str | None:
+    """What stands behind the process in ``owner``; None: that of ``before`` is another one."""
+    worker, slash, rest = owner.rpartition("/")
+    same = slash and worker[:1] != "{" and worker == before.rpartition("/")[0]
+    return rest if same else None
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,8 @@ class Passage:
     def entries(self, at: int, owner: str, before: str) -> tuple[list[bytes], bytes] | None:
         """The two at one instant, and the second as it is stored behind the first; None: they take
         more than that. ``owner``: who has claimed; ``before``: whose attempt has ended."""
-        worker, slash, rest = owner.rpartition("/")
-        same = slash and worker == before.rpartition("/")[0] and worker[:1] != "{"
-        if not same or not owner.isascii() or not 0 <= at < LATEST:
+        rest = _rest_of(owner, before)
+        if rest is None or not owner.isascii() or not 0 <= at < LATEST:
             return None
         instant = at.to_bytes(INSTANT, "big")
         ended = b"%b%b%b" % (_ENDED, instant, self.ended)
@@ -218,8 +219,8 @@ def _unpacked(raw: bytes) -> Entry:
             hint="use the newer release that has written it",
         )
     word = WORDS[raw[0] - ON - 1]
-    attempt, path, rest = _parts(raw[7:])
-    return int.from_bytes(raw[1:7], "big"), word, path, attempt, _detail_of(word, rest)
+    attempt, path, rest = _parts(raw[1 + INSTANT :])
+    return int.from_bytes(raw[1 : 1 + INSTANT], "big"), word, path, attempt, _detail_of(word, rest)
 
 
 def _parts(raw: bytes) -> tuple[int, str, str]:
