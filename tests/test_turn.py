@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from orch import Orchestrator
 from orch.control.runtime import Runtime
-from orch.control.workers import WorkerProcesses
 from orch.errors import JournalError, StepError
 from orch.journal.journal import Claimed, Journal, Settled
 from orch.journal.scripts import load
@@ -478,51 +475,3 @@ def test_what_goes_straight_on_is_decided_where_a_branch_is_paused(play: Make) -
     played.run_next()
     assert played.worked.state("s1").status is StepStatus.COMPLETED
     assert [e for e, path in played.worked.events() if path == "s0"] == ["claimed", "completed"]
-
-
-@pytest.mark.usefixtures("redis")
-def test_those_who_watch_see_every_step_as_a_task(tmp_path: Path, redis_url: str) -> None:
-    code = tmp_path / "code.py"
-    code.write_text(
-        "from orch import capability\n\n"
-        '@capability("look")\ndef look(fails: bool = False) -> None:\n'
-        '    if fails:\n        raise ValueError("not this one")\n'
-    )
-    orchestrator = Orchestrator(redis_url=redis_url, data_dir=tmp_path / "unused")
-    workers = WorkerProcesses(
-        orchestrator.settings, redis_url, concurrency=1, include=[str(code)], queues=["look"],
-        log=tmp_path / "log", environment={"ORCH_BUILTINS": "0"}, events=True,
-    )  # fmt: skip
-    workers.start(timeout=60)
-    app = orchestrator.runtime.app
-    state = app.events.State()
-    try:
-        orchestrator.define_workflow("w", {"name": "w", "steps": [
-            {"id": "a", "capability": "look", "next": "b"},
-            {"id": "b", "capability": "look", "input": {"fails": True}, "onError": "c"},
-            {"id": "c", "capability": "look"},
-        ]})  # fmt: skip
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": state.event})
-            watching = iter(receiver.itercapture(limit=None, timeout=15, wakeup=True))
-            next(watching)  # from now on it hears
-            started = orchestrator.start_workflow("w")
-            started.wait(timeout=60)
-
-            def seen() -> dict[str, tuple[str, str]]:
-                return {t.args: (t.name, t.state) for t in state.tasks.values() if t.args}
-
-            while [s for _, s in seen().values()].count("SUCCESS") < 2 or len(seen()) < 3:
-                next(watching)  # the first one is told of anew when its attempt is known
-        assert seen() == {
-            f"w/a #1 (exec {started.id})": ("orch.look", "SUCCESS"),
-            f"w/b #1 (exec {started.id})": ("orch.look", "FAILURE"),
-            f"w/c #1 (exec {started.id})": ("orch.look", "SUCCESS"),
-        }
-        failed = next(t for t in state.tasks.values() if t.args.startswith("w/b"))
-        assert failed.exception == "ValueError('not this one')"
-        assert failed.worker is not None and failed.runtime is None
-        assert all(t.runtime >= 0 for t in state.tasks.values() if t.state == "SUCCESS")
-    finally:
-        workers.stop()
-        orchestrator.close()

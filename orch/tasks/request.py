@@ -29,10 +29,16 @@ class StepRequest(Request):
 
     @property
     def request_dict(self) -> dict[str, Any]:
-        """What the process that does the step is told of the message."""
+        """What the process that does the step is told of the message, when it is given to it.
+
+        Celery's word of the message to those who watch waits for the next turn of the event loop.
+        It is sent before: the process tells them of the attempt, and has its own connection.
+        """
         found: dict[str, Any] = self._request_dict
         if self._eventer and self._eventer.enabled:
             found[WATCHED] = True
+            if self in worker_state.reserved_requests:  # Celery also asks before it tells of it
+                self._eventer.flush(errors=False)
         return found
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
