@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,9 +15,13 @@ from redis import Redis
 
 from orch import Orchestrator
 from orch.cli.app import run_command
-from orch.errors import AlreadyDecided, InputError, NotAllowed, NotFound
+from orch.errors import AlreadyDecided, InputError, NotAllowed, NotFound, OrchError
 from orch.escalation.inbox import InboxItem
 from orch.settings import Settings
+from tests.build import FakeClock
+
+Both = Callable[[Callable[[str], Any]], list[OrchError | None]]
+"""Has ada and bob do something; how each was refused."""
 
 CODE = """
 from orch import capability
@@ -119,6 +125,79 @@ def test_of_many_who_decide_at_once_one_does_and_the_others_hear_who(
     winner = names[said.index("first")]
     assert set(said) == {"first", winner}
     assert execution.wait(timeout=5).output["by"] == winner
+
+
+class TestInTheSameMillisecond:
+    """Two people have seen the same of an escalation; then both do something about it."""
+
+    @pytest.fixture
+    def asked(self, orchestrator: Orchestrator) -> str:
+        step = {"id": "ask", "capability": "human_approval"}
+        orchestrator.define_workflow("w", {"name": "w", "steps": [step]})
+        return f"{orchestrator.start_workflow('w').id}:ask"
+
+    @pytest.fixture
+    def both(self, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch) -> Both:
+        journal = orchestrator.runtime.journal
+        seen, calls, settle = Barrier(2), count(1), journal.settle
+
+        def settle_when_both_have_seen(*args: Any, **given: Any) -> Any:
+            if next(calls) <= 2:
+                seen.wait(timeout=30)
+            return settle(*args, **given)
+
+        def both_do(do: Callable[[str], Any]) -> list[OrchError | None]:
+            def refusal(name: str) -> OrchError | None:
+                try:
+                    do(name)
+                except OrchError as refused:
+                    return refused
+                return None
+
+            monkeypatch.setattr(journal, "clock", FakeClock(journal.clock()))
+            monkeypatch.setattr(journal, "settle", settle_when_both_have_seen)
+            with ThreadPoolExecutor(2) as pool:
+                return list(pool.map(refusal, ("ada", "bob")))
+
+        return both_do
+
+    @pytest.mark.parametrize("decision", ["answer", "skip", "abort"])
+    def test_one_decides_and_the_other_hears_who(
+        self, orchestrator: Orchestrator, asked: str, both: Both, decision: str
+    ) -> None:
+        def decide(name: str) -> None:
+            given = () if decision == "abort" else ({"said": name},)
+            orchestrator.decide_escalation(asked, decision, *given, by=name)
+
+        told = both(decide)
+        (refused,) = [each for each in told if each is not None]
+        assert isinstance(refused, AlreadyDecided)
+        decided = ("ada", "bob")[told.index(None)]
+        assert refused.by == decided == orchestrator.get_escalation(asked).decided_by
+
+    def test_both_comments_are_kept(
+        self, orchestrator: Orchestrator, asked: str, both: Both
+    ) -> None:
+        assert both(
+            lambda name: orchestrator.comment_escalation(asked, f"{name} was here", by=name)
+        ) == [None, None]
+        said = sorted(each["text"] for each in orchestrator.get_escalation(asked).comments)
+        assert said == ["ada was here", "bob was here"]
+
+    def test_one_claims_it_and_the_other_hears_who(
+        self, orchestrator: Orchestrator, asked: str, both: Both
+    ) -> None:
+        told = both(lambda name: orchestrator.claim_escalation(asked, by=name))
+        (refused,) = [each for each in told if each is not None]
+        holder = orchestrator.get_escalation(asked).claimed_by
+        assert f"claimed by {holder} " in str(refused)
+        assert holder == ("ada", "bob")[told.index(None)]
+
+    def test_what_the_same_person_says_again_is_no_other_decision(
+        self, orchestrator: Orchestrator, asked: str, both: Both
+    ) -> None:
+        told = both(lambda _: orchestrator.decide_escalation(asked, "answer", {"a": 1}, by="ada"))
+        assert told == [None, None]
 
 
 def test_what_is_wrong_is_refused_with_the_reason(orchestrator: Orchestrator) -> None:

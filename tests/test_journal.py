@@ -183,6 +183,14 @@ class TestSettle:
         assert one.commit(claimed, transition) == Settled(repeated=True)
         assert one.events().count(("completed", "a")) == 1
 
+    def test_another_outcome_of_the_same_millisecond_is_no_repetition(self, one: Worked) -> None:
+        """A worker is done with a step that somebody skips at the same time."""
+        claimed = one.take("a")
+        theirs = one.decide("a", claimed, Completed("skipped"))
+        assert one.settle("a", claimed, Completed("done")) == Settled()
+        assert one.commit(claimed, theirs) == Refused("SUPERSEDED", ("completed", 1))
+        assert one.journal.steps("x1")["=a"] == '"done"'
+
     def test_a_repeated_end_of_a_branch_says_again_that_it_joined(self, forked: Worked) -> None:
         forked.do("p/0/a")
         claimed = forked.take("p/1/b")

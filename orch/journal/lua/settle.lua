@@ -60,7 +60,7 @@
 -- USES  tell call_with leave_notices set_pages write_tokens stop_listening withdraw cancel_tokens
 -- USES  clear_items index expire say_ended add_view read_view add_taken pause_over hand_on
 -- USES  decide_join
--- USES  reopen end_branch unwinds leave_life
+-- USES  reopen end_branch unwinds leave_life is_repeated
 --
 -- Reply  {'SETTLED', parent, calls, nil, gates, queued} | {'SETTLED', '', calls, path, … }
 --        parent: who called an execution that ends with it, or ''; gates: whose slots it had,
@@ -95,9 +95,8 @@ local function joined_path()
     end
 end
 
--- The reply to the first call was lost on the way, and it is made again. Only the holder
--- of the attempt could have written this state.
-if owner ~= '' and text == state then
+-- The reply to the first call was lost on the way, and it is made again.
+if is_repeated(text) then
     return {'REPEATED', joined_path()}
 end
 if have[1] ~= expect or have[2] ~= attempt or (owner ~= '' and have[6] ~= owner) then
