@@ -97,7 +97,7 @@ def test_what_several_fibers_ask_goes_in_one_write_and_each_gets_its_own_answers
         found[fiber.number] = [
             wire.execute_command("INCR", key),
             *wire.read_all(("GET", key), ("STRLEN", key)),
-            wire.execute_command("GET", key, behind=[("INCR", key)]),
+            wire.execute_first(("GET", key), ("INCR", key)),
             wire.execute_command("GET", key),
         ]
 

@@ -183,7 +183,7 @@ def test_nor_is_one_whose_answers_come_late_though_they_come() -> None:
 
 def test_answers_are_the_same_whether_or_not_they_are_looked_for(redis: Redis, wire: Wire) -> None:
     wire.busy_poll = 0.001
-    assert wire.execute_command("SET", "t", "1", behind=[("INCR", "t")])
+    assert wire.execute_first(("SET", "t", "1"), ("INCR", "t"))
     assert wire.execute_command("GET", "t") == "2"
     with pytest.raises(ResponseError):
         wire.execute_command("LPUSH", "t", "1")

@@ -32,7 +32,7 @@ from redis.retry import Retry
 from orch.errors import JournalError, LayoutMismatch, PartitionMismatch, Unreachable
 from orch.journal import scripts
 from orch.journal.keys import Keys
-from orch.journal.wire import wire_of
+from orch.journal.wire import Command, wire_of
 from orch.settings import Settings
 
 T = TypeVar("T")
@@ -170,19 +170,21 @@ class Connection:
         return self.read(self._scripts[script], self.wire, **given)
 
     def run_ahead(self, behind: scripts.Behind, script: str, **given: Any) -> Any:
-        """As `run`, with commands that are sent behind it; see `Wire.execute_command`."""
+        """As `run`, with commands that are sent behind it; see `Wire.execute_first`."""
         made = self._scripts[script]
-        return self.read(made.run_ahead, self.wire, behind, given)
+        return self.run_written(made, made.command(given), behind)
 
     def run_written(
         self,
         script: scripts.Script,
-        command: bytes,
+        command: Command,
         behind: scripts.Behind,
-        beside: scripts.Beside | None,
+        beside: scripts.Beside | None = None,
     ) -> Any:
-        """Run a script that is written already. ``behind``: as in `run_ahead`; ``beside``: what is
-        asked with it, where nothing is behind it."""
+        """Run a script by a command that is made already.
+
+        ``behind``: as in `run_ahead`; ``beside``: what is asked with it, where nothing is behind.
+        """
 
         def run() -> Any:
             if beside is None:

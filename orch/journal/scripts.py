@@ -79,15 +79,6 @@ class Script:
         except NoScriptError:
             return redis.execute_command("EVAL", self.lua, len(keys), *keys, *argv)
 
-    def run_ahead(self, wire: Wire, behind: Behind, given: dict[str, Any]) -> Any:
-        """As a call, of other commands that are sent with it; see `Wire.execute_command`."""
-        keys, argv = self.pack(given)
-        rest = (len(keys), *keys, *argv)
-        try:
-            return wire.execute_command("EVALSHA", self.sha, *rest, behind=behind)
-        except NoScriptError:
-            return wire.execute_command("EVAL", self.lua, *rest, behind=behind)
-
     def command(self, given: dict[str, Any]) -> Command:
         """What runs it, where Redis knows it already."""
         keys, argv = self.pack(given)

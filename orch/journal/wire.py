@@ -126,19 +126,19 @@ class Wire:
         self._free: list[_Line] = []
         self._pid = os.getpid()
 
-    def execute_command(self, *command: Any, behind: Sequence[Command] = ()) -> Any:
+    def execute_command(self, *command: Any) -> Any:
         """Send a command and wait for its answer. Raises what the client raises.
 
         A connection at hand may have been closed in the meantime: then it is tried on another.
-        ``behind``: commands that go with it, in the same write, and are carried out behind it
-        whatever its answer is. Nobody waits for theirs, as with `post`.
         """
-        if behind:
-            return self.execute_first(command, *behind)
         return self._execute(_Line.call, command)
 
     def execute_first(self, *commands: Command) -> Any:
-        """As `execute_command` of the first, the others behind it."""
+        """As `execute_command` of the first one.
+
+        The others go with it, in the same write, and are carried out behind it whatever its answer
+        is. Nobody waits for theirs, as with `post`.
+        """
         return self._execute(_Line.call_first, commands)
 
     def read_all(self, *commands: Command) -> list[Any]:
