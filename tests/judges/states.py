@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -254,6 +255,16 @@ class Verdict:
     pauses: list[int] = field(default_factory=list)
 
 
+def _is_left(thread: threading.Thread) -> bool:
+    """Whether a branch has ended, or was given the time to: some wait for ever for one that was
+    stopped. False: it has not begun; it is on moto's list before that."""
+    try:
+        thread.join(0.3)
+    except RuntimeError:
+        return False
+    return True
+
+
 class Judge:
     """moto's interpreter; a function fails as often as the mocks of a simulation say."""
 
@@ -277,8 +288,7 @@ class Judge:
         worker.start()
         while TMP_THREADS:  # branches that were stopped are not to speak in the next case
             thread = TMP_THREADS.pop()
-            wait_for(lambda thread=thread: thread.ident)  # it is on the list before it begins
-            thread.join(0.3)  # … and some wait for ever for a branch that was stopped
+            wait_for(partial(_is_left, thread))
         state = worker.env.program_state()
         verdict = self.verdict
         verdict.status = "failed" if isinstance(state, ProgramError) else "completed"
