@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+from orch.control.advance import Advancer
 from orch.control.plans import Plans
 from orch.journal.journal import Claimed, Journal, Refused, Settled, Start
 from orch.workflows.commit import Transition
@@ -116,6 +118,14 @@ def joined(transition: Transition) -> list[str]:
 
 
 # --- executions on a journal -----------------------------------------------------------------
+
+
+def runtime_of(advancer: Advancer) -> Any:
+    """As much of a runtime as steering takes."""
+    journal, plans = advancer.journal, advancer.plans
+    return SimpleNamespace(
+        settings=journal.settings, journal=journal, plans=plans, advancer=advancer
+    )
 
 
 @dataclass

@@ -15,13 +15,17 @@ import hypothesis
 import pytest
 from redis import Redis
 
+from orch import Orchestrator
 from orch.agents.permissions import permit
+from orch.control.runtime import Runtime
 from orch.embedded import ephemeral
 from orch.journal.journal import Journal, open_redis
 from orch.journal.keys import Keys
 from orch.settings import Settings
 from tests.build import FakeClock
 from tests.rabbit import Rabbit, running
+from tests.served import Served
+from tests.undone import Family
 
 T = TypeVar("T")
 
@@ -68,8 +72,30 @@ def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
+def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
+    with Orchestrator(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A service outside, on this machine."""
+    made = Served()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def family(redis: Redis, settings: Settings, clock: FakeClock) -> Family:
+    runtime = Runtime(settings, str(settings.redis_url))
+    runtime.journal.clock = clock
+    return Family(runtime)
 
 
 @pytest.fixture

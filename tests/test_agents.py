@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.errors import InvalidWorkflow
-from orch.settings import Settings
 from orch.workflows.plan import Plan
 from tests.build import task, workflow
 
@@ -23,12 +20,6 @@ from orch import capability
 def who():
     return os.getpid()
 """
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def step(number: int, agent: str | None, next: str | None) -> dict[str, Any]:

@@ -473,12 +473,6 @@ def mark(file: str, until: str = "") -> int:
 """
 
 
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
-
-
 def test_the_facades_offer_it(orchestrator: Orchestrator, settings: Settings) -> None:
     async def use() -> None:
         async with AsyncOrchestrator(settings) as found:

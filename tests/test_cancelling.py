@@ -2,104 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 
 from orch import Context, Orchestrator
-from orch.control.advance import Advancer
-from orch.control.manager import WorkflowManager
-from orch.control.plans import Plans
-from orch.control.status import ExecutionContext, execution_context
-from orch.control.steering import Steering
 from orch.errors import InputError, NotAllowed, StepCancelled
-from orch.journal.journal import Claimed, Journal, Refused
-from orch.settings import Settings
-from orch.workflows.calls import Call
+from orch.journal.journal import Journal, Refused
 from orch.workflows.compensating import compensations_due, undoing
 from orch.workflows.outcome import Completed, Failed, Failure, Lost
 from orch.workflows.plan import Plan
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.validation import validate_document
 from orch.workflows.view import context_of
-from tests.build import FakeClock, Worked, parallel, plan_of, start, task, wait
-
-UNDO = {"capability": "undo", "input": {"of": "$.output", "x": "$.input.x"}}
-
-
-def undoable(step_id: str, next: Any = None, **more: Any) -> dict[str, Any]:
-    return task(step_id, next, compensate=UNDO, **more)
-
-
-class Played:
-    """An execution ``x1``, one worker, and who cancels it."""
-
-    def __init__(self, worked: Worked) -> None:
-        self.worked = worked
-        self.journal = worked.journal
-        self.plans = Plans(self.journal)
-        self.advancer = Advancer(self.journal, self.plans, worked.dispatch)
-        self.verbs = Steering(self.runtime)
-
-    @property
-    def runtime(self) -> Any:
-        return SimpleNamespace(
-            settings=self.journal.settings,
-            journal=self.journal,
-            plans=self.plans,
-            advancer=self.advancer,
-        )
-
-    def do(self, path: str, output: Any = None) -> None:
-        self.settle(path, self.worked.take(path), Completed(output))
-
-    def settle(self, path: str, claimed: Claimed, outcome: Any) -> Any:
-        return self.advancer.settle(
-            self.worked.plan, claimed.view, path, claimed.state, outcome, late="me"
-        )
-
-    def fail(self, path: str, name: str = "Broken") -> None:
-        claimed = self.worked.take(path)
-        self.settle(path, claimed, Failed(Failure(name, "no", path, path, claimed.state.attempt)))
-
-    def look(self, ms: int) -> None:
-        """So much time passes, then what is due is looked at, as a warden does."""
-        clock = self.journal.clock
-        assert isinstance(clock, FakeClock)
-        clock.advance(ms)
-        _, due = self.journal.take_due()
-        for execution, path in due:
-            if not path:
-                self.advancer.look_at_whole(execution)
-                continue
-            found = self.journal.read_state(execution, path)
-            if found is not None and found[1].status is StepStatus.RETRYING:
-                self.advancer.redispatch(execution, path, found[1])
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return dict(self.journal.record("x1").error or {})
-
-    def live(self) -> dict[str, str]:
-        fields = self.journal.steps("x1")
-        found = {p: json.loads(t)[0] for p, t in fields.items() if p[0] not in "=!?"}
-        ended = ("completed", "failed", "cancelled", "skipped")
-        return {path: status for path, status in found.items() if status not in ended}
-
-    def context(self) -> ExecutionContext:
-        return execution_context(self.journal, self.plans, "x1")
-
-
-def played(journal: Journal, *steps: dict[str, Any], **more: Any) -> Played:
-    return Played(start(journal, *steps, **more))
+from tests.build import parallel, plan_of, start, task, wait
+from tests.undone import UNDO, Family, Played, Shop, played, undoable
 
 
 class TestCancel:
@@ -381,57 +303,27 @@ class TestCompensations:
 
 
 class TestFamily:
-    @pytest.fixture
-    def manager(self, redis: Redis, settings: Settings, clock: FakeClock) -> WorkflowManager:
-        from orch.control.runtime import Runtime
-
-        runtime = Runtime(settings, str(settings.redis_url))
-        runtime.journal.clock = clock
-        runtime.advancer.dispatch = lambda *_: None
-        manager = WorkflowManager(runtime)
-        manager.define("child", {"name": "c", "steps": [undoable("c1", "c2"), task("c2")]})
-        call = {"id": "call", "type": "subworkflow", "subworkflow": "child"}
-        manager.define("parent", {"name": "p", "steps": [undoable("a", "call"), call]})
-        return manager
-
-    def test_a_parent_waits_for_the_compensations_of_its_child(
-        self, manager: WorkflowManager
-    ) -> None:
-        journal = manager.journal
-        top = manager.start("parent").id
-        parent = Played(Worked(journal, manager.plan("parent"), top))
-        parent.advancer = manager.runtime.advancer
-        parent.do("a")
-        child_id = Call(top, "call", 1).child
-        child = Played(Worked(journal, manager.plan("child"), child_id))
-        child.advancer = manager.runtime.advancer
-        child.do("c1")
-        assert manager.cancel(top, "enough")
-        assert journal.status(top) is journal.status(child_id) is ExecutionStatus.CANCELLING
+    def test_a_parent_waits_for_the_compensations_of_its_child(self, family: Family) -> None:
+        journal, top, below = family.journal, family.top, family.below
+        parent, child = family.parent, family.child
+        assert family.manager.cancel(top, "enough")
+        assert journal.status(top) is journal.status(below) is ExecutionStatus.CANCELLING
         assert parent.worked.state("call").status is StepStatus.CALLING
         child.do("compensations/c1")
-        assert journal.status(child_id) is ExecutionStatus.CANCELLED
+        assert journal.status(below) is ExecutionStatus.CANCELLED
         assert parent.worked.state("call").status is StepStatus.CANCELLED
         parent.do("compensations/a")
         assert journal.status(top) is ExecutionStatus.CANCELLED
         assert (journal.record(top).error or {})["compensated"] == ["a"]
-        assert "its parent" in (journal.record(child_id).error or {})["message"]
+        assert "its parent" in (journal.record(below).error or {})["message"]
 
     def test_terminating_the_parent_ends_a_child_that_is_being_cancelled(
-        self, manager: WorkflowManager
+        self, family: Family
     ) -> None:
-        journal = manager.journal
-        top = manager.start("parent").id
-        parent = Played(Worked(journal, manager.plan("parent"), top))
-        parent.advancer = manager.runtime.advancer
-        parent.do("a")
-        child_id = Call(top, "call", 1).child
-        child = Played(Worked(journal, manager.plan("child"), child_id))
-        child.advancer = manager.runtime.advancer
-        child.do("c1")
-        manager.cancel(top)
-        assert manager.steering.terminate(top)
-        assert journal.status(top) is journal.status(child_id) is ExecutionStatus.CANCELLED
+        journal, top = family.journal, family.top
+        family.manager.cancel(top)
+        assert family.manager.steering.terminate(top)
+        assert journal.status(top) is journal.status(family.below) is ExecutionStatus.CANCELLED
 
 
 class TestPure:
@@ -480,71 +372,6 @@ def test_a_context_says_that_it_is_cancelled() -> None:
 
 
 # --- real workers --------------------------------------------------------------------------------
-
-CAPABILITIES = """
-import os, signal, time
-from pathlib import Path
-from orch import Context, StepError, capability
-
-@capability("charge")
-def charge(context: Context, file: str, hold: str = "") -> str:
-    with open(file, "a") as log:
-        log.write(f"charge {context.path}\\n")
-    while hold == "asks":
-        context.raise_if_cancelled()
-        time.sleep(0.02)
-    while hold == "deaf":
-        time.sleep(0.02)
-    while hold.startswith("fails"):
-        time.sleep(0.02)
-        if Path(hold.removeprefix("fails ")).exists():
-            raise StepError("StepError", "no")
-    return context.path
-
-@capability("refund")
-def refund(context: Context, file: str, of: str, die: str = "") -> str:
-    with open(file, "a") as log:
-        log.write(f"refund {of} {context.attempt}\\n")
-    if die == of and context.attempt == 1:
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return of
-"""
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
-
-
-class Shop:
-    """A workflow of three charges; the last one of ``hold``."""
-
-    def __init__(self, orchestrator: Orchestrator, folder: Path, hold: str, die: str = "") -> None:
-        self.module = folder / "shop.py"
-        self.module.write_text(CAPABILITIES)
-        self.log = folder / "log"
-        undo = {
-            "capability": "refund",
-            "input": {"file": str(self.log), "of": "$.output", "die": die},
-        }
-
-        def charge(name: str, following: str | None, **more: Any) -> dict[str, Any]:
-            given = {"file": str(self.log), **more}
-            return {
-                "id": name,
-                "capability": "charge",
-                "input": given,
-                "compensate": undo,
-                "next": following,
-            }
-
-        steps = [charge("a", "b"), charge("b", "c"), charge("c", None, hold=hold)]
-        orchestrator.define_workflow("shop", {"name": "shop", "steps": steps})
-
-    def lines(self) -> list[str]:
-        return self.log.read_text().splitlines() if self.log.exists() else []
 
 
 @pytest.mark.slow

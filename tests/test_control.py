@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +41,17 @@ from orch.settings import Settings
 from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.plan import Plan
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
-from tests.build import FakeClock, Worked, decision, handler, parallel, start, task, wait
+from tests.build import (
+    FakeClock,
+    Worked,
+    decision,
+    handler,
+    parallel,
+    runtime_of,
+    start,
+    task,
+    wait,
+)
 from tests.conftest import LONG, keys_for_ever
 from tests.escalated import PlayedWarden
 
@@ -56,12 +66,7 @@ class Steered:
         self.journal = worked.journal
         plans = Plans(self.journal)
         self.advancer = Advancer(self.journal, plans, worked.dispatch)
-        runtime: Any = SimpleNamespace(
-            settings=self.journal.settings,
-            journal=self.journal,
-            plans=plans,
-            advancer=self.advancer,
-        )
+        runtime = runtime_of(self.advancer)
         self.verbs = Steering(runtime)
         self.warden = PlayedWarden(worked, self.advancer, plans)
         self.plans = plans
@@ -1080,12 +1085,6 @@ def hold(context: Context, file: str) -> int:
         time.sleep(0.02)
     return context.attempt
 """
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from redis import Redis
 
 from orch import Orchestrator
 from orch.agents import capability as module
@@ -19,7 +18,6 @@ from orch.agents.context import Context
 from orch.control.advance import committing
 from orch.errors import SettingsError, StepError
 from orch.journal.journal import Journal
-from orch.settings import Settings
 from orch.workflows.declared import Declared
 from orch.workflows.definition import RetryPolicy
 from orch.workflows.validation import Severity, validate_definition
@@ -232,12 +230,6 @@ def test_what_is_published_of_an_output_is_what_its_annotation_says() -> None:
 
 
 # --- defaults of steps -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 @pytest.fixture

@@ -9,23 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
-from orch.control.manager import WorkflowManager
 from orch.control.simulation import simulate
 from orch.errors import NotAllowed
 from orch.journal.journal import Journal, Refused
-from orch.workflows.calls import Call
 from orch.workflows.definition import WorkflowDefinition
 from orch.workflows.outcome import Completed, Failed, Failure
 from orch.workflows.state import ExecutionStatus, StepStatus
 from orch.workflows.view import context_of, with_output
-from tests.build import FakeClock, Worked, parallel, task, wait
+from tests.build import parallel, task, wait
 from tests.escalated import Played as Escalated
-from tests.test_cancelling import Played, Shop, orchestrator, played, undoable
-
-__all__ = ["orchestrator"]
+from tests.undone import Family, Played, Shop, played, undoable
 
 COMPENSATING = ExecutionStatus.COMPENSATING
 ABORTED = {"name": "Aborted", "message": "enough"}
@@ -357,33 +352,8 @@ class TestCrash:
 
 
 class TestFamily:
-    @pytest.fixture
-    def manager(self, redis: Redis, settings: Any, clock: FakeClock) -> WorkflowManager:
-        from orch.control.runtime import Runtime
-
-        runtime = Runtime(settings, str(settings.redis_url))
-        runtime.journal.clock = clock
-        runtime.advancer.dispatch = lambda *_: None
-        manager = WorkflowManager(runtime)
-        manager.define("child", {"name": "c", "steps": [undoable("c1", "c2"), task("c2")]})
-        call = {"id": "call", "type": "subworkflow", "subworkflow": "child"}
-        manager.define("parent", {"name": "p", "steps": [undoable("a", "call"), call]})
-        return manager
-
-    def family(self, manager: WorkflowManager) -> tuple[Played, Played]:
-        journal = manager.journal
-        top = manager.start("parent").id
-        parent = Played(Worked(journal, manager.plan("parent"), top))
-        child = Played(Worked(journal, manager.plan("child"), Call(top, "call", 1).child))
-        parent.advancer = child.advancer = manager.runtime.advancer
-        parent.do("a")
-        child.do("c1")
-        return parent, child
-
-    def test_the_parent_is_told_when_its_child_has_been_compensated(
-        self, manager: WorkflowManager
-    ) -> None:
-        parent, child = self.family(manager)
+    def test_the_parent_is_told_when_its_child_has_been_compensated(self, family: Family) -> None:
+        parent, child = family.parent, family.child
         child.fail("c2")
         assert child.worked.status() is COMPENSATING
         assert parent.worked.status() is ExecutionStatus.RUNNING
@@ -394,26 +364,21 @@ class TestFamily:
         parent.do("compensations/a")
         assert parent.worked.status() is ExecutionStatus.FAILED
 
-    def test_a_parent_that_fails_waits_for_what_its_child_undoes(
-        self, manager: WorkflowManager
-    ) -> None:
-        parent, child = self.family(manager)
-        top = parent.worked.execution
-        assert manager.runtime.advancer.fail(top, ABORTED)
+    def test_a_parent_that_fails_waits_for_what_its_child_undoes(self, family: Family) -> None:
+        parent, child = family.parent, family.child
+        assert family.advancer.fail(family.top, ABORTED)
         assert child.worked.status() is ExecutionStatus.CANCELLING
         child.do("compensations/c1")
-        error = manager.journal.record(child.worked.execution).error or {}
-        assert error["message"] == f"its parent {top} failed: enough"
+        error = family.journal.record(family.below).error or {}
+        assert error["message"] == f"its parent {family.top} failed: enough"
         assert parent.worked.state("call").status is StepStatus.CANCELLED
         parent.do("compensations/a")
         assert parent.worked.status() is ExecutionStatus.FAILED
 
-    def test_a_child_that_undoes_what_it_did_is_left_to_its_end(
-        self, manager: WorkflowManager
-    ) -> None:
-        parent, child = self.family(manager)
+    def test_a_child_that_undoes_what_it_did_is_left_to_its_end(self, family: Family) -> None:
+        parent, child = family.parent, family.child
         child.fail("c2")
-        manager.runtime.advancer.fail(parent.worked.execution, ABORTED)
+        family.advancer.fail(family.top, ABORTED)
         assert child.worked.status() is COMPENSATING
         assert parent.worked.state("call").status is StepStatus.CALLING
         child.do("compensations/c1")

@@ -6,9 +6,8 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +35,7 @@ from tests.build import (
     decision,
     parallel,
     plan_of,
+    runtime_of,
     start,
     task,
     view,
@@ -51,12 +51,7 @@ class Forked:
         self.journal = worked.journal
         plans = Plans(self.journal)
         self.advancer = Advancer(self.journal, plans, worked.dispatch)
-        runtime: Any = SimpleNamespace(
-            settings=self.journal.settings,
-            journal=self.journal,
-            plans=plans,
-            advancer=self.advancer,
-        )
+        runtime = runtime_of(self.advancer)
         self.steering = Steering(runtime)
         self.forking = Forking(runtime, Catalog(self.journal.settings, plans))
 
@@ -473,12 +468,6 @@ def mark(context: Context, file: str, hold: str = "") -> int:
         time.sleep(0.02)
     return len(Path(file).read_text().splitlines())
 """
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.cli.app import run_command
@@ -24,7 +23,6 @@ from orch.control.manager import Started
 from orch.errors import ConcurrencyRejected, InputError, NotAllowed
 from orch.journal.connection import milliseconds
 from orch.journal.journal import Claimed
-from orch.settings import Settings
 from orch.workflows.gates import Gate, Place, Slots, Stand, cancelled_by, is_void
 from orch.workflows.starts import key_text
 from orch.workflows.validation import validate_document
@@ -37,12 +35,6 @@ REJECTS = {"concurrency": {"key": "$.input.customer", "policy": "reject"}}
 CANCELS = {"concurrency": {"key": "$.input.customer", "policy": "cancel-previous"}}
 ACME = {"customer": "acme"}
 GRACE = 3000
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 @pytest.fixture

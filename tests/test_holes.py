@@ -15,8 +15,8 @@ from orch.journal.journal import Journal
 from orch.workflows.holes import MOST_HOLES, Hole, hole_fields, load_holes, tolerated
 from tests.build import parallel, task
 from tests.escalated import Played as Escalated
-from tests.test_cancelling import Played, played
 from tests.test_failing import failed
+from tests.undone import Played, played
 
 
 def joined(journal: Journal, join: Any, **more: Any) -> Played:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -329,12 +329,6 @@ def test_ten_thousand_records_are_searched_in_fifty_milliseconds(memory: Memory)
 
 
 # --- the facade and the command line -----------------------------------------------------------
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def test_the_facade_writes_finds_shows_counts_and_exports(

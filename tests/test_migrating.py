@@ -38,6 +38,7 @@ from tests.build import (
     handler,
     parallel,
     plan_of,
+    runtime_of,
     task,
     wait,
     workflow,
@@ -211,12 +212,7 @@ class Moved(Steered):
     def __init__(self, worked: Worked) -> None:
         super().__init__(worked)
         catalog = Catalog(self.journal.settings, self.plans)
-        runtime: Any = SimpleNamespace(
-            settings=self.journal.settings,
-            journal=self.journal,
-            plans=self.plans,
-            advancer=self.advancer,
-        )
+        runtime = runtime_of(self.advancer)
         self.catalog = catalog
         self.moves = Migration(runtime, catalog)
 

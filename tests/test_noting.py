@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,6 @@ def module(tmp_path: Path) -> str:
     path = tmp_path / "abilities.py"
     path.write_text(CODE)
     return str(path)
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def told(orchestrator: Orchestrator, prefix: str, **filters: Any) -> list[str]:

@@ -10,24 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.agents import pushing
 from orch.agents.pushing import push_task
 from orch.errors import AlreadyReported, InputError, NotFound, SettingsError
 from orch.journal.external import OpenTask
-from orch.settings import Settings
 from orch.signing import signature
 from orch.workflows.external import TaskId
 
 SECRET = "a key that nobody knows"
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 class Endpoint:

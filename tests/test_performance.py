@@ -39,12 +39,6 @@ def half(number: int):
 
 
 @pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
-
-
-@pytest.fixture
 def half(orchestrator: Orchestrator, tmp_path: Path) -> Iterator[str]:
     """A workflow of which every second execution fails, and a worker."""
     (tmp_path / "half_code.py").write_text(CODE)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.errors import NotFound
 from orch.escalation.quarantine import QuarantineManager
 from orch.journal.journal import Journal
-from orch.settings import Settings
 from orch.workflows.state import StepStatus
-from tests.build import task
+from tests.build import runtime_of, task
 from tests.escalated import Played
 
 DEADLY = """
@@ -40,9 +37,7 @@ class Poisoned(Played):
         for _ in range(3):
             claimed = self.worked.take("eat")
             self.advancer.lose("x1", "eat", claimed.state, "its worker died")
-        runtime: Any = SimpleNamespace(
-            settings=journal.settings, journal=journal, plans=self.plans, advancer=self.advancer
-        )
+        runtime = runtime_of(self.advancer)
         self.quarantine = QuarantineManager(runtime)
 
 
@@ -99,12 +94,6 @@ def test_dropping_what_is_escalated_aborts_its_execution(journal: Journal) -> No
     played.quarantine.drop("x1:eat")
     assert played.ended() == "cancelled"
     assert played.quarantine.list() == []
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def test_a_step_that_kills_its_processes_stops_and_is_replayed_after_a_fix(

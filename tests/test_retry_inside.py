@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ from orch.workflows.paths import split
 from orch.workflows.reopening import Turn
 from orch.workflows.state import LIVE, ExecutionStatus, StepState, StepStatus
 from orch.workflows.transition import scopes_to_join
-from tests.build import FakeClock, parallel, start, task, wait
+from tests.build import FakeClock, parallel, runtime_of, start, task, wait
 from tests.conftest import LONG
 
 Step = dict[str, Any]
@@ -61,9 +60,7 @@ class Run:
         self.plans = Plans(journal)
         self.sent = self.worked.sent
         self.advancer = Advancer(journal, self.plans, self.worked.dispatch)
-        runtime: Any = SimpleNamespace(
-            settings=journal.settings, journal=journal, plans=self.plans, advancer=self.advancer
-        )
+        runtime = runtime_of(self.advancer)
         self.verbs = Steering(runtime)
         self.sent += [p for p, s in self.states().items() if s.status is StepStatus.DISPATCHED]
         self.done: list[str] = []

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,6 @@ from orch.services.request import make_request
 from orch.settings import Settings
 from tests.build import FakeClock
 from tests.served import Served
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    made = Served()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def crm(url: str = "https://crm.example", **given: Any) -> dict[str, Any]:

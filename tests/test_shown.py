@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery.events.state import State
@@ -23,12 +22,6 @@ def look(fails: bool = False) -> None:
 
 Until = Callable[[Callable[[], bool]], None]
 """Hears what is told until the condition holds."""
-
-
-@pytest.fixture
-def orchestrator(redis: Any, redis_url: str, tmp_path: Path) -> Iterator[Orchestrator]:
-    with Orchestrator(redis_url=redis_url, data_dir=tmp_path / "unused") as made:
-        yield made
 
 
 @contextmanager

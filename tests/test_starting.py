@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.control.manager import Started
 from orch.control.status import ExecutionContext
 from orch.errors import InputError, InvalidWorkflow
 from orch.journal.journal import Claimed
-from orch.settings import Settings
 from orch.tasks.warden import Warden
 from orch.workflows.durations import parse_span
 from orch.workflows.starts import MOST_ATTRIBUTES, start_options
@@ -75,12 +73,6 @@ class Played:
 
     def told(self, id: str) -> list[str]:
         return [entry.event for entry in self.manager.history(id)]
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -190,12 +190,6 @@ def test_only_one_part_writes_the_history() -> None:
 
 
 # --- real processes ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as orchestrator:
-        yield orchestrator
 
 
 @pytest.fixture

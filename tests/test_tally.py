@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
-from orch.settings import Settings
 from orch.tasks.tally import Tally
 from orch.workflows.agents import Tallied
 
@@ -31,12 +29,6 @@ def hold(pid, go):
     while not pathlib.Path(go).exists():
         time.sleep(0.01)
 """
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 @pytest.fixture

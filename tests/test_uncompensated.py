@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import Orchestrator
 from orch.errors import NotAllowed
 from orch.journal.journal import Journal
-from orch.settings import Settings
 from orch.workflows.outcome import Failed, Failure
 from orch.workflows.state import StepStatus
 from tests.build import task
@@ -169,12 +166,6 @@ def unbook(seat, fix):
 def fail():
     raise ValueError("no")
 """
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def test_workers_undo_it_when_somebody_says_so(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from orch import AsyncOrchestrator, Orchestrator
 from orch.cli.app import run_command
@@ -20,12 +18,6 @@ from orch.journal.journal import Journal
 from orch.journal.versions import Defined
 from orch.settings import Settings
 from tests.build import task
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 def flow(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:

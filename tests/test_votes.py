@@ -21,8 +21,8 @@ from orch.workflows.outcome import Completed
 from orch.workflows.state import StepState, StepStatus
 from tests.build import task
 from tests.escalated import Played as Escalated
-from tests.test_cancelling import Played, played
 from tests.test_resolving import asked
+from tests.undone import Played, played
 
 # --- in the journal -------------------------------------------------------------------------------
 

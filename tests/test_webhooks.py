@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,20 +31,6 @@ from tests.served import Served
 WAITS = {"steps": [{"id": "p", "type": "wait", "wait": {"duration": 3_600_000}}]}
 REMEMBERED = ("paused", "resumed", "cancelled")
 NOWHERE = "https://nowhere.example/hook"
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    made = Served()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def orchestrator(redis: Redis, settings: Settings) -> Iterator[Orchestrator]:
-    with Orchestrator(settings) as made:
-        yield made
 
 
 class Told(Played):
