@@ -21,7 +21,7 @@ class Sizes:
     items: int = 1000
     many_items: int = 10_000
     latencies: int = 30
-    starts: int = 100
+    starts: int = 400  # the first thirty after a pause measure how the machine wakes
     bulk: int = 10_000
     bulk_canvases: int = 1000
     together: int = 100
