@@ -176,9 +176,7 @@ def test_workers_steps_and_retries_are_seen_in_a_browser(
         texts = tasks()
         return execution if sum(execution.id in text for text in texts) >= 3 else None
 
-    wait_for(ran, timeout=60)  # maybe it was heard from its midst on: the next one is heard whole
-    execution = orchestrator.start_workflow("project_setup")
-    execution.wait(timeout=60)
+    execution = wait_for(ran, timeout=60)
     browser.get(f"{flower}/workers")
     (worker,) = orchestrator.runtime.journal.live_workers()
     wait_for(lambda: worker["name"] in look(browser, "workers"), timeout=20)
