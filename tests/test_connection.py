@@ -36,6 +36,17 @@ def test_a_redis_whose_memory_is_full_counts_as_away_and_loses_nothing() -> None
         client.close()
 
 
+def test_what_goes_with_a_script_that_redis_does_not_know_goes_once(journal: Journal) -> None:
+    """It would be carried out, the script refused, and both be sent again."""
+    keys, partition = journal.keys, journal.keys.partition("x1")
+    journal.redis.script_flush()
+    journal.run_ahead(
+        [("INCR", "sent")], "postpone", record=keys.record("x1"), steps=keys.steps("x1"),
+        watch=keys.watch(partition), id="x1", path="a", state="", rests=0, due=0,
+    )  # fmt: skip
+    assert journal.redis.getdel("sent") == "1"
+
+
 def test_another_partition_count_is_refused_with_both_numbers(journal: Journal) -> None:
     journal.check()
     other = Journal(journal.redis, Settings(partitions=8), url=journal.url)

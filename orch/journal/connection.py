@@ -103,6 +103,7 @@ class Connection:
     ) -> None:
         self.redis = redis
         self.wire = wire_of(redis)
+        self._loads: set[str] = set()
         self.settings = settings
         self.url = without_password(url)
         self.clock = clock
@@ -185,6 +186,9 @@ class Connection:
 
         ``behind``: as in `run_ahead`; ``beside``: what is asked with it, where nothing is behind.
         """
+        if behind and script.sha not in self._loads:  # else what is behind it might go twice
+            self.read(self.redis.script_load, script.lua)
+            self._loads.add(script.sha)
 
         def run() -> Any:
             if beside is None:
