@@ -21,8 +21,8 @@ class Alike:
 
     def template(self, plan: Plan, key: str, word: str) -> StartTemplate | None:
         """Of starts of ``key`` that get ``plan`` as ``word`` says, and no options; None: of these
-        each may be different, or is told outside, or Redis does not know the script."""
-        if not self.journal.has_started or self.journal.tells_of_start(key):
+        each may be different, or is told outside."""
+        if self.journal.tells_of_start(key):
             return None
         known = (plan.key, key, word)
         if known not in self._known:

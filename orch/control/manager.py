@@ -164,11 +164,9 @@ class WorkflowManager(Catalog):
         fault("admitted")
         path, priority = entry_path(plan), plan.definition.priority
         behind = runtime.first_message(plan, execution, (path,), priority)
-        started = self.journal.patiently(
+        self.journal.patiently(
             lambda: self.journal.start_alike(template, execution, text, behind), START_PATIENCE
         )
-        if started is None:
-            return None
         fault("started")
         if not behind:
             runtime.advancer.apply(plan, execution, (path,), priority)
@@ -206,7 +204,7 @@ class WorkflowManager(Catalog):
         already, and a message of it would be one too many."""
         if start.idempotency_key is not None or start.status is not ExecutionStatus.RUNNING:
             return ()
-        if start.transition is None or not self.journal.has_started:
+        if start.transition is None:
             return ()
         if self.runtime.tracing is not None:
             self.runtime.tracing.note_start(start)

@@ -186,7 +186,7 @@ class Connection:
 
         ``behind``: as in `run_ahead`; ``beside``: what is asked with it, where nothing is behind.
         """
-        if behind and script.sha not in self._loads:  # else what is behind it might go twice
+        if behind and script.sha not in self._loads:  # else what is behind goes first, and twice
             self.read(self.redis.script_load, script.lua)
             self._loads.add(script.sha)
 

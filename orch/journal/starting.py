@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import NoScriptError
-
-from orch.errors import JournalError
 from orch.journal.arguments import (
     end_fields,
     end_of,
@@ -73,10 +70,6 @@ class ChoicesChanged(Exception):
 class Starting(Indexing, Lives):
     """How executions come to be, and how those begin that were put off."""
 
-    has_started = False
-    """Whether it has started an execution, so that Redis knows the script: where it does not, what
-    is sent behind it is carried out before the execution is there."""
-
     def start(self, start: Start, behind: Behind = ()) -> bool:
         """Create an execution with its first tokens. False: it exists already.
 
@@ -86,7 +79,6 @@ class Starting(Indexing, Lives):
         self.note_kind(start.workflow, start.version)
         given = self._all_of(start)
         reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
-        self.has_started = True
         return self._is_started(reply)
 
     def _is_started(self, reply: Any) -> bool:
@@ -108,16 +100,10 @@ class Starting(Indexing, Lives):
 
     def start_alike(
         self, template: StartTemplate, execution: str, input: str, behind: Behind = ()
-    ) -> bool | None:
-        """As `start`, of one as `template` was made of. None: Redis has forgotten the script."""
+    ) -> bool:
+        """As `start`, of one as `template` was made of."""
         command = template.write(execution, self.clock(), input)
-        try:
-            reply = self.read(self.wire.execute_first, command, *behind)
-        except JournalError as exc:
-            if isinstance(exc.__cause__, NoScriptError):
-                return None
-            raise
-        return self._is_started(reply)
+        return self._is_started(self.run_written(self._scripts["start"], command, behind))
 
     def start_many(self, starts: Sequence[Start]) -> list[bool]:
         """As `start` for each, in one round trip; each is a script of its own."""

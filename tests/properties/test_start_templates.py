@@ -39,7 +39,6 @@ def test_it_is_what_is_made_whatever_the_workflow_its_name_the_input_and_the_ins
     journal: Journal, case: Case, execution: str, now: int, input: Any, priority: int,
     key: str, word: str,
 ) -> None:  # fmt: skip
-    journal.has_started = True
     plan = Plan(case.definition.model_copy(update={"priority": priority}))
     template = Alike(journal).template(plan, key, word)
     assert (template is not None) == begins_alike(plan)
