@@ -103,7 +103,6 @@ class Connection:
     ) -> None:
         self.redis = redis
         self.wire = wire_of(redis)
-        self._loads: set[str] = set()
         self.settings = settings
         self.url = without_password(url)
         self.clock = clock
@@ -112,6 +111,7 @@ class Connection:
         self.keep = int(settings.retention * 1000)
         self.expires = self.keep if settings.archive_dir is None else 0
         self._scripts = scripts.load()
+        self._in_redis: set[str] = set()  # hashes of the scripts that were loaded from here
 
     def check(self) -> None:
         """Make sure that Redis answers and that it holds our partition count and layout.
@@ -186,9 +186,8 @@ class Connection:
 
         ``behind``: as in `run_ahead`; ``beside``: what is asked with it, where nothing is behind.
         """
-        if behind and script.sha not in self._loads:  # else what is behind goes first, and twice
-            self.read(self.redis.script_load, script.lua)
-            self._loads.add(script.sha)
+        if behind and script.sha not in self._in_redis:  # else what is behind goes first, and twice
+            self._load(script)
 
         def run() -> Any:
             if beside is None:
@@ -206,8 +205,12 @@ class Connection:
         except JournalError as exc:
             if not isinstance(exc.__cause__, NoScriptError):
                 raise
-        self.read(self.redis.script_load, script.lua)
+        self._load(script)
         return self.read(run)  # type: ignore[no-any-return]
+
+    def _load(self, script: scripts.Script) -> None:
+        self.read(self.redis.script_load, script.lua)
+        self._in_redis.add(script.sha)
 
     def run_many(self, script: str, given: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Run a script, which may be repeated, for each of ``given``, in one round trip."""

@@ -77,9 +77,7 @@ class Starting(Indexing, Lives):
         Raises ChoicesChanged where another version may be the one that it should get.
         """
         self.note_kind(start.workflow, start.version)
-        given = self._all_of(start)
-        reply = self.run_ahead(behind, "start", **given) if behind else self.run("start", **given)
-        return self._is_started(reply)
+        return self._is_started(self.run_ahead(behind, "start", **self._all_of(start)))
 
     def _is_started(self, reply: Any) -> bool:
         word = self._word("start", reply, "STARTED", "EXISTS", "CHANGED")
